@@ -1,0 +1,52 @@
+"""What a safety context is: the text that describes safety, and the words it replaces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from safegen.errors import InvalidValue
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class SafetyContext:
+    """One kind of harm and what to show instead.
+
+    Args:
+        name: Unique key, lower case words joined by ``-``, such as ``self-harm``.
+        label: What the user reads in a list.
+        category: The detector category that triggers it; ``""`` for one only chosen by hand.
+        description: One sentence a user understands.
+        safe_text: Positive description of what the picture should be like.
+        unsafe_text: What it should move away from; used by learned directions and peers.
+        neutral: Risky word or phrase (lower case) to its neutral replacement, ``""`` to drop it.
+        fallback: Replacement of a risky span that ``neutral`` does not list.
+        weight: Suggested weight, or ``None`` for the plan's.
+        tau: Suggested global-context threshold, or ``None`` for the plan's.
+    """
+
+    name: str
+    label: str
+    category: str
+    description: str
+    safe_text: str
+    unsafe_text: str
+    neutral: Mapping[str, str] = field(default_factory=dict)
+    fallback: str = ""
+    weight: float | None = None
+    tau: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("name", "label", "safe_text"):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not value.strip():
+                raise InvalidValue(f"context {name}", value, "a text that is not empty")
+        for name in ("weight", "tau"):
+            value = getattr(self, name)
+            if value is not None and not 0.0 <= value <= 1.0:
+                raise InvalidValue(f"context {name}", value, "0 to 1, or nothing")
+        lowered = {key.lower(): text for key, text in self.neutral.items()}
+        object.__setattr__(self, "neutral", MappingProxyType(lowered))
