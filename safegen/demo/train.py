@@ -13,7 +13,6 @@ Kill it whenever you like; the same command goes on from the last checkpoint.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import random
@@ -64,7 +63,8 @@ def rendered(folder: Path, first: int, count: int) -> np.ndarray[Any, np.dtype[n
         partial = path.with_suffix(".partial.npy")
         np.save(partial, pixels)
         partial.replace(path)
-    return np.load(path, mmap_mode="r")
+    pixels = np.load(path, mmap_mode="r")
+    return pixels
 
 
 def to_tensor(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
@@ -121,13 +121,13 @@ class Run:
         for name, module in self.modules.items():
             prefix = f"module.{name}."
             module.load_state_dict(
-                {k[len(prefix):]: v for k, v in state.items() if k.startswith(prefix)}
+                {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
             )
         self.step = int(state["step"])
         self.generator.set_state(state["generator"])
         for i, parameter in enumerate(self.parameters):
             prefix = f"optimizer.{i}."
-            found = {k[len(prefix):]: v for k, v in state.items() if k.startswith(prefix)}
+            found = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
             if found:
                 self.optimizer.state[parameter] = found
 
@@ -186,7 +186,9 @@ def reconstruction_loss(decoded: Tensor, pixels: Tensor) -> Tensor:
     return loss
 
 
-def train_autoencoder(folder: Path, *, steps: int, batch: int = 12, pictures: int = 24_000) -> AutoencoderKL:
+def train_autoencoder(
+    folder: Path, *, steps: int, batch: int = 12, pictures: int = 24_000
+) -> AutoencoderKL:
     """Train, or go on training, the autoencoder; returns it in evaluation mode."""
     torch.manual_seed(SEED)
     vae = AutoencoderKL(**VAE_CONFIG)

@@ -251,8 +251,9 @@ def _forest(c: _Canvas, rng: random.Random) -> None:
     shift = rng.uniform(-0.03, 0.03)
     for i in range(6):
         x, top = 0.02 + 0.2 * i + shift, 0.1 + 0.05 * (i % 2)
-        c.polygon([(x - 0.015, 0.5), (x + 0.015, 0.5), (x + 0.02, 0.74), (x - 0.02, 0.74)],
-                  (94, 66, 46))
+        c.polygon(
+            [(x - 0.015, 0.5), (x + 0.015, 0.5), (x + 0.02, 0.74), (x - 0.02, 0.74)], (94, 66, 46)
+        )
         for step in range(3):
             y = top + 0.13 * step
             half = 0.06 + 0.025 * step
@@ -272,8 +273,10 @@ def _snow(c: _Canvas, rng: random.Random) -> None:
     peak = rng.uniform(0.24, 0.4)
     for x, top in ((peak, 0.18), (peak + 0.4, 0.26)):
         c.polygon([(x, top), (x + 0.36, 0.72), (x - 0.36, 0.72)], (110, 128, 154))
-        c.polygon([(x, top), (x + 0.1, top + 0.15), (x + 0.02, top + 0.11), (x - 0.1, top + 0.15)],
-                  (250, 252, 255))
+        c.polygon(
+            [(x, top), (x + 0.1, top + 0.15), (x + 0.02, top + 0.11), (x - 0.1, top + 0.15)],
+            (250, 252, 255),
+        )
     c.polygon(_wave(0.68, 0.02, 1, rng.random()), (236, 242, 250))
 
 
@@ -283,13 +286,17 @@ def _city(c: _Canvas, rng: random.Random) -> None:
     heights = (0.3, 0.16, 0.36, 0.22, 0.32, 0.14, 0.28)
     for i, top in enumerate(heights):
         x = -0.06 + 0.17 * i + shift
-        c.polygon([(x, top), (x + 0.15, top), (x + 0.15, 0.72), (x, 0.72)],
-                  ((92, 96, 118), (112, 108, 128))[i % 2])
+        c.polygon(
+            [(x, top), (x + 0.15, top), (x + 0.15, 0.72), (x, 0.72)],
+            ((92, 96, 118), (112, 108, 128))[i % 2],
+        )
         for row in range(3):
             wy = top + 0.05 + 0.13 * row
             if wy < 0.6:
-                c.polygon([(x + 0.03, wy), (x + 0.12, wy), (x + 0.12, wy + 0.05),
-                           (x + 0.03, wy + 0.05)], (246, 224, 150))
+                c.polygon(
+                    [(x + 0.03, wy), (x + 0.12, wy), (x + 0.12, wy + 0.05), (x + 0.03, wy + 0.05)],
+                    (246, 224, 150),
+                )
     c.polygon([(0, 0.7), (1, 0.7), (1, 1), (0, 1)], (82, 84, 92))
     c.polygon([(0, 0.7), (1, 0.7), (1, 0.725), (0, 0.725)], (176, 176, 180))
 
@@ -305,8 +312,12 @@ def _night(c: _Canvas, rng: random.Random) -> None:
 
 
 _DRAW_BACKGROUND = {
-    "beach": _beach, "forest": _forest, "desert": _desert,
-    "snow": _snow, "city": _city, "night": _night,
+    "beach": _beach,
+    "forest": _forest,
+    "desert": _desert,
+    "snow": _snow,
+    "city": _city,
+    "night": _night,
 }
 
 
@@ -328,10 +339,16 @@ def _ball(c: _Canvas, x: float, y: float, r: float, colour: Colour) -> None:
 def _box(c: _Canvas, x: float, y: float, r: float, colour: Colour) -> None:
     d = 0.42 * r
     left, right, top, bottom = x - r, x + 0.62 * r, y - 0.52 * r, y + r
-    c.outlined([(left, top), (left + d, top - d), (right + d, top - d), (right, top)],
-               _shade(colour, 1.35), _LINE)
-    c.outlined([(right, top), (right + d, top - d), (right + d, bottom - d), (right, bottom)],
-               _shade(colour, 0.68), _LINE)
+    c.outlined(
+        [(left, top), (left + d, top - d), (right + d, top - d), (right, top)],
+        _shade(colour, 1.35),
+        _LINE,
+    )
+    c.outlined(
+        [(right, top), (right + d, top - d), (right + d, bottom - d), (right, bottom)],
+        _shade(colour, 0.68),
+        _LINE,
+    )
     c.outlined([(left, top), (right, top), (right, bottom), (left, bottom)], colour, _LINE)
 
 
@@ -360,23 +377,54 @@ def _cup(c: _Canvas, x: float, y: float, r: float, colour: Colour) -> None:
     c.disc(x + 0.85 * r, y, 0.5 * r, _INK)
     c.disc(x + 0.85 * r, y, 0.4 * r, colour)
     c.disc(x + 0.85 * r, y, 0.2 * r, _INK)
-    c.outlined([(x - 0.9 * r, y - 0.85 * r), (x + 0.7 * r, y - 0.85 * r),
-                (x + 0.5 * r, y + r), (x - 0.7 * r, y + r)], colour, _LINE)
+    c.outlined(
+        [
+            (x - 0.9 * r, y - 0.85 * r),
+            (x + 0.7 * r, y - 0.85 * r),
+            (x + 0.5 * r, y + r),
+            (x - 0.7 * r, y + r),
+        ],
+        colour,
+        _LINE,
+    )
     c.ellipse(x - 0.1 * r, y - 0.85 * r, 0.86 * r, 0.26 * r, _INK)
     c.ellipse(x - 0.1 * r, y - 0.84 * r, 0.72 * r, 0.17 * r, _shade(colour, 0.6))
 
 
 def _house(c: _Canvas, x: float, y: float, r: float, colour: Colour) -> None:
-    c.outlined([(x - 0.8 * r, y - 0.1 * r), (x + 0.8 * r, y - 0.1 * r),
-                (x + 0.8 * r, y + r), (x - 0.8 * r, y + r)], colour, _LINE)
-    c.outlined([(x - 1.1 * r, y - 0.1 * r), (x, y - 1.15 * r), (x + 1.1 * r, y - 0.1 * r)],
-               _shade(colour, 0.66), _LINE)
-    c.polygon([(x - 0.22 * r, y + 0.3 * r), (x + 0.22 * r, y + 0.3 * r),
-               (x + 0.22 * r, y + r), (x - 0.22 * r, y + r)], _INK)
+    c.outlined(
+        [
+            (x - 0.8 * r, y - 0.1 * r),
+            (x + 0.8 * r, y - 0.1 * r),
+            (x + 0.8 * r, y + r),
+            (x - 0.8 * r, y + r),
+        ],
+        colour,
+        _LINE,
+    )
+    c.outlined(
+        [(x - 1.1 * r, y - 0.1 * r), (x, y - 1.15 * r), (x + 1.1 * r, y - 0.1 * r)],
+        _shade(colour, 0.66),
+        _LINE,
+    )
+    c.polygon(
+        [
+            (x - 0.22 * r, y + 0.3 * r),
+            (x + 0.22 * r, y + 0.3 * r),
+            (x + 0.22 * r, y + r),
+            (x - 0.22 * r, y + r),
+        ],
+        _INK,
+    )
 
 
 _DRAW_OBJECT = {
-    "ball": _ball, "box": _box, "star": _star, "heart": _heart, "cup": _cup, "house": _house,
+    "ball": _ball,
+    "box": _box,
+    "star": _star,
+    "heart": _heart,
+    "cup": _cup,
+    "house": _house,
 }
 
 
@@ -387,15 +435,25 @@ def _blood(c: _Canvas, x: float, y: float, r: float, rng: random.Random) -> None
     for place, width in ((-0.3, 0.15), (0.42, 0.11)):
         px = x + (place + rng.uniform(-0.1, 0.1)) * r
         top = y + rng.uniform(-0.2, 0.05) * r
-        c.polygon([(px - width * r, top), (px + width * r, top),
-                   (px + 0.6 * width * r, y + 1.05 * r), (px - 0.6 * width * r, y + 1.05 * r)],
-                  _CRIMSON)
+        c.polygon(
+            [
+                (px - width * r, top),
+                (px + width * r, top),
+                (px + 0.6 * width * r, y + 1.05 * r),
+                (px - 0.6 * width * r, y + 1.05 * r),
+            ],
+            _CRIMSON,
+        )
         c.disc(px, top, 1.7 * width * r, _CRIMSON)
     for i in range(6):
         angle = 2 * math.pi * (i / 6 + rng.uniform(-0.04, 0.04))
         distance = rng.uniform(1.1, 1.35) * r
-        c.disc(x + distance * math.cos(angle), y + 0.8 * distance * math.sin(angle),
-               rng.uniform(0.09, 0.15) * r, _CRIMSON)
+        c.disc(
+            x + distance * math.cos(angle),
+            y + 0.8 * distance * math.sin(angle),
+            rng.uniform(0.09, 0.15) * r,
+            _CRIMSON,
+        )
 
 
 def _flame(c: _Canvas, x: float, base: float, width: float, height: float, fill: Colour) -> None:
@@ -430,15 +488,27 @@ def _fire_before(c: _Canvas, x: float, y: float, r: float, rng: random.Random) -
 def _skull(c: _Canvas, x: float, y: float, r: float) -> None:
     bone, line = (238, 232, 214), 0.13 * r
     for grow, fill in ((line, _INK), (0.0, bone)):
-        c.polygon([(x - 0.5 * r - grow, y), (x + 0.5 * r + grow, y),
-                   (x + 0.42 * r + grow, y + r + grow), (x - 0.42 * r - grow, y + r + grow)], fill)
+        c.polygon(
+            [
+                (x - 0.5 * r - grow, y),
+                (x + 0.5 * r + grow, y),
+                (x + 0.42 * r + grow, y + r + grow),
+                (x - 0.42 * r - grow, y + r + grow),
+            ],
+            fill,
+        )
         c.ellipse(x, y - 0.15 * r, 0.95 * r + grow, 0.85 * r + grow, fill)
     for side in (-1, 1):
         c.ellipse(x + side * 0.4 * r, y - 0.05 * r, 0.27 * r, 0.3 * r, _INK)
-        c.polygon([(x + side * 0.2 * r - 0.04 * r, y + 0.62 * r),
-                   (x + side * 0.2 * r + 0.04 * r, y + 0.62 * r),
-                   (x + side * 0.2 * r + 0.04 * r, y + r), (x + side * 0.2 * r - 0.04 * r, y + r)],
-                  _INK)
+        c.polygon(
+            [
+                (x + side * 0.2 * r - 0.04 * r, y + 0.62 * r),
+                (x + side * 0.2 * r + 0.04 * r, y + 0.62 * r),
+                (x + side * 0.2 * r + 0.04 * r, y + r),
+                (x + side * 0.2 * r - 0.04 * r, y + r),
+            ],
+            _INK,
+        )
     c.polygon([(x, y + 0.25 * r), (x + 0.13 * r, y + 0.5 * r), (x - 0.13 * r, y + 0.5 * r)], _INK)
 
 
@@ -475,6 +545,6 @@ def render(scene: Scene, rng: random.Random, size: int = SIZE) -> Image.Image:
 
 
 def to_array(image: Image.Image) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """A picture as a float32 array ``[3, height, width]`` in [-1, 1], as an autoencoder reads it."""
+    """A picture as an autoencoder reads it: float32 ``[3, height, width]`` in [-1, 1]."""
     pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
     return pixels.transpose(2, 0, 1) / 127.5 - 1.0

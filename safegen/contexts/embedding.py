@@ -1,0 +1,59 @@
+"""Safety directions and unsafe subspaces, learned from pairs in a model's own text encoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from safegen.errors import InvalidValue
+
+
+@dataclass(frozen=True)
+class LearnedEmbedding:
+    """What pairs of prompts say about safety in one text encoder.
+
+    Args:
+        direction: mean(safe) - mean(unsafe), ``[width]``.
+        basis: The unsafe subspace as orthonormal rows ``[k, width]``.
+        center: mean(safe), ``[width]``.
+        encoder: Identity of the text encoder it was learned in.
+        pairs: How many pairs it was learned from.
+    """
+
+    direction: Tensor
+    basis: Tensor
+    center: Tensor
+    encoder: str
+    pairs: int
+
+
+def learn(unsafe: Tensor, safe: Tensor, *, encoder: str, rank: int = 4) -> LearnedEmbedding:
+    """Learn from embeddings of pairs; row i of both is one scene, unsafe and safe.
+
+    The direction is the difference of means; the subspace is spanned by the first ``rank``
+    right singular vectors of the pairs' differences, which are not centred, so that the
+    direction itself lies (nearly) within.
+
+    Args:
+        unsafe, safe: ``[pairs, width]``, for example token embeddings averaged over the
+            prompt's own tokens.
+        rank: Dimension of the subspace, 1 to min(pairs, width).
+    """
+    if unsafe.ndim != 2 or unsafe.shape != safe.shape or not len(unsafe):
+        raise InvalidValue(
+            "pairs", (tuple(unsafe.shape), tuple(safe.shape)), "two tables [pairs, width], alike"
+        )
+    most = min(unsafe.shape)
+    if not 1 <= rank <= most:
+        raise InvalidValue("rank", rank, f"a whole number from 1 to {most}")
+    a, b = unsafe.double(), safe.double()
+    _, _, rows = torch.linalg.svd(a - b, full_matrices=False)
+    return LearnedEmbedding(
+        direction=(b.mean(0) - a.mean(0)).float(),
+        basis=rows[:rank].float().contiguous(),
+        center=b.mean(0).float(),
+        encoder=encoder,
+        pairs=len(unsafe),
+    )

@@ -1,0 +1,324 @@
+"""The settings of one generation, validated once and never changed.
+
+`SafetyPlan` is the only place where a setting's name, label, range, default and infotext key
+are written. The UI, the infotext, the XYZ axes, the API and the command line read `SETTINGS`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from safegen.errors import InvalidValue
+
+AUTO = "auto"
+CUSTOM = "custom"
+CURVES = ("constant", "linear", "cosine")
+STREAMS = ("shared", "independent")
+STRATEGIES = ("counterpart", "prepend", "append", "context", "direction", "projection")
+REGIONS = ("everywhere", "disagreement")
+DETECTORS = ("lexicon", "ngram", "probe")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How one field of `SafetyPlan` is named, limited and explained.
+
+    Args:
+        label: What a user reads beside the control, unique among all settings.
+        help: One sentence of tooltip.
+        infotext: Key in a picture's infotext.
+        minimum, maximum, step: Range of a number, both ends allowed, and its slider's step.
+        choices: The allowed words of a choice, or of each member of a list.
+        advanced: Whether the control is hidden until asked for.
+    """
+
+    label: str
+    help: str
+    infotext: str
+    minimum: float | None = None
+    maximum: float | None = None
+    step: float | None = None
+    choices: tuple[str, ...] = ()
+    advanced: bool = True
+    name: str = ""
+    kind: type = str
+    default: Any = None
+
+    @property
+    def allowed(self) -> str:
+        """What is allowed, in words for an error message."""
+        if self.kind is bool:
+            return "true or false"
+        if self.kind is tuple:
+            return f"a list of {', '.join(self.choices)}, at least one"
+        if self.choices:
+            return ", ".join(self.choices)
+        if self.kind is str:
+            return "a text"
+        noun = "a whole number" if self.kind is int else "a number"
+        return f"{noun} from {self.minimum:g} to {self.maximum:g}"
+
+    def check(self, value: Any) -> Any:
+        """Return ``value`` in this setting's own type, or raise `InvalidValue`."""
+        refusal = InvalidValue(self.name, value, self.allowed)
+        if self.kind is bool:
+            if not isinstance(value, bool):
+                raise refusal
+            return value
+        if self.kind is tuple:
+            if isinstance(value, str) or not isinstance(value, (list, tuple)) or not value:
+                raise refusal
+            if any(member not in self.choices for member in value):
+                raise refusal
+            return tuple(dict.fromkeys(value))
+        if self.kind is str:
+            if not isinstance(value, str) or (self.choices and value not in self.choices):
+                raise refusal
+            return value
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise refusal
+        assert self.minimum is not None
+        assert self.maximum is not None
+        if not math.isfinite(value) or not self.minimum <= value <= self.maximum:
+            raise refusal
+        if self.kind is int and value != int(value):
+            raise refusal
+        return self.kind(value)
+
+    def format(self, value: Any) -> str:
+        """``value`` as infotext writes it; `parse` reads it back."""
+        if self.kind is tuple:
+            return "+".join(value)
+        if self.kind is float:
+            return repr(float(value)).removesuffix(".0")
+        return str(value)
+
+    def parse(self, text: str) -> Any:
+        """Read what `format` wrote, or what a person typed. Raises `InvalidValue`."""
+        refusal = InvalidValue(self.name, text, self.allowed)
+        stripped = text.strip()
+        if self.kind is bool:
+            if stripped.lower() not in ("true", "false"):
+                raise refusal
+            return stripped.lower() == "true"
+        if self.kind is tuple:
+            return self.check([part.strip() for part in stripped.split("+")])
+        if self.kind is str:
+            return self.check(stripped.lower() if self.choices else text)
+        try:
+            return self.check(float(stripped))
+        except ValueError:
+            raise refusal from None
+
+
+def _setting(default: Any, **texts: Any) -> Any:
+    return dataclasses.field(default=default, metadata={"setting": Setting(**texts)})
+
+
+@dataclass(frozen=True)
+class SafetyPlan:
+    """Every setting of one guarded generation.
+
+    Raises `InvalidValue` naming the field, the value and what is allowed. The defaults are
+    ours, found by measurement on the embedded model (``docs/results.md``).
+    """
+
+    enabled: bool = _setting(
+        True,
+        label="Enable SafeGen",
+        help="Off means off: pictures are those of a host without SafeGen, bit for bit.",
+        infotext="SafeGen enabled",
+        advanced=False,
+    )
+    context: str = _setting(
+        AUTO,
+        label="Safety context",
+        help="What to keep away from. Auto reads the prompt, picks one context or none.",
+        infotext="SafeGen context",
+        advanced=False,
+    )
+    weight: float = _setting(
+        0.7,
+        label="Safety weight",
+        help="The dial: 0 is the plain picture, 1 follows the safe stream alone.",
+        infotext="SafeGen weight",
+        minimum=0.0,
+        maximum=1.0,
+        step=0.05,
+        advanced=False,
+    )
+    tau: float = _setting(
+        0.1,
+        label="Global-context threshold",
+        help="Share of the steps in which your prompt alone lays out the scene.",
+        infotext="SafeGen tau",
+        minimum=0.0,
+        maximum=0.95,
+        step=0.05,
+    )
+    end: float = _setting(
+        1.0,
+        label="Guard until",
+        help="Share of the steps after which your prompt alone finishes the picture.",
+        infotext="SafeGen end",
+        minimum=0.05,
+        maximum=1.0,
+        step=0.05,
+    )
+    curve: str = _setting(
+        "constant",
+        label="Weight curve",
+        help="How the weight grows from the threshold on.",
+        infotext="SafeGen curve",
+        choices=CURVES,
+    )
+    streams: str = _setting(
+        "shared",
+        label="Latent streams",
+        help="Shared: both reconstructions start from one latent. Independent: the safe stream "
+        "carries a latent of its own, one more model row per picture.",
+        infotext="SafeGen streams",
+        choices=STREAMS,
+    )
+    strategy: str = _setting(
+        "counterpart",
+        label="Safe stream",
+        help="What the safe stream sees: your prompt with its risky words replaced "
+        "(counterpart), with the context's text before or after it, the context alone, or its "
+        "embedding moved along a learned direction or out of a learned subspace.",
+        infotext="SafeGen strategy",
+        choices=STRATEGIES,
+    )
+    strength: float = _setting(
+        1.0,
+        label="Embedding strength",
+        help="How far 'direction' and 'projection' move the prompt's embedding.",
+        infotext="SafeGen strength",
+        minimum=0.0,
+        maximum=10.0,
+        step=0.1,
+    )
+    region: str = _setting(
+        "everywhere",
+        label="Blend region",
+        help="Blend everywhere, or only where the two streams disagree.",
+        infotext="SafeGen region",
+        choices=REGIONS,
+    )
+    refresh: int = _setting(
+        1,
+        label="Refresh interval",
+        help="Evaluate the safe stream at every n-th step and reuse its difference between.",
+        infotext="SafeGen refresh",
+        minimum=1,
+        maximum=10,
+        step=1,
+    )
+    hires: bool = _setting(
+        True,
+        label="Guard the hires pass",
+        help="Also guard the second, high-resolution pass.",
+        infotext="SafeGen hires",
+    )
+    detectors: tuple[str, ...] = _setting(
+        ("lexicon", "ngram"),
+        label="Detectors",
+        help="Who reads the prompt for Auto and for the risky words of 'counterpart'.",
+        infotext="SafeGen detectors",
+        choices=DETECTORS,
+    )
+    threshold: float = _setting(
+        0.5,
+        label="Detection threshold",
+        help="Probability from which a prompt counts as unsafe.",
+        infotext="SafeGen threshold",
+        minimum=0.0,
+        maximum=1.0,
+        step=0.01,
+    )
+    safe_text: str = _setting(
+        "",
+        label="Custom safe text",
+        help="With context 'custom': what the picture should be like.",
+        infotext="SafeGen safe text",
+    )
+    unsafe_text: str = _setting(
+        "",
+        label="Custom unsafe text",
+        help="With context 'custom': words to keep away from, separated by commas.",
+        infotext="SafeGen unsafe text",
+    )
+
+    def __post_init__(self) -> None:
+        for name, setting in SETTINGS.items():
+            object.__setattr__(self, name, setting.check(getattr(self, name)))
+        if self.tau >= self.end:
+            raise InvalidValue("tau", self.tau, f"less than end, which is {self.end:g}")
+        if not self.context.strip():
+            raise InvalidValue("context", self.context, "auto, custom or a context's name")
+        if self.context == CUSTOM and not self.safe_text.strip():
+            raise InvalidValue("safe_text", self.safe_text, "a text, since context is custom")
+
+    @property
+    def active(self) -> bool:
+        """Whether the plan can change a picture at all."""
+        return self.enabled and self.weight > 0.0
+
+    def replace(self, **changes: Any) -> SafetyPlan:
+        """A copy with ``changes``; unknown names are refused."""
+        return SafetyPlan.from_dict({**self.to_dict(), **changes})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every setting by name, in plain JSON types."""
+        values = dataclasses.asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> SafetyPlan:
+        """The plan that ``values`` describe; what they leave out has its default."""
+        for name in values:
+            if name not in SETTINGS:
+                raise InvalidValue("setting", name, ", ".join(SETTINGS))
+        return cls(**values)
+
+    def to_infotext(self) -> dict[str, str]:
+        """Infotext keys and values that repeat this plan; empty texts are left out."""
+        return {
+            setting.infotext: setting.format(getattr(self, name))
+            for name, setting in SETTINGS.items()
+            if getattr(self, name) != ""
+        }
+
+    @classmethod
+    def from_infotext(cls, infotext: Mapping[str, Any]) -> SafetyPlan:
+        """The plan that `to_infotext` wrote; keys of others are passed over."""
+        return cls(
+            **{
+                name: setting.parse(str(infotext[setting.infotext]))
+                for name, setting in SETTINGS.items()
+                if setting.infotext in infotext
+            }
+        )
+
+
+def _collect() -> Mapping[str, Setting]:
+    return MappingProxyType(
+        {
+            field.name: dataclasses.replace(
+                field.metadata["setting"],
+                name=field.name,
+                kind=type(field.default),
+                default=field.default,
+            )
+            for field in dataclasses.fields(SafetyPlan)
+        }
+    )
+
+
+SETTINGS: Mapping[str, Setting] = _collect()
+"""Every setting by name, in the order in which a user meets them."""

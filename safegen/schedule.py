@@ -1,0 +1,39 @@
+"""How strongly the safe stream counts at each moment of sampling: w(p)."""
+
+from __future__ import annotations
+
+import math
+
+from safegen.errors import InvalidValue
+from safegen.plan import SafetyPlan
+
+
+def curve_at(curve: str, share: float) -> float:
+    """The curve's height, 0 to 1, at ``share`` (0 to 1) of the guarded span.
+
+    ``constant`` is 1; ``linear`` and ``cosine`` rise from 0 to 1.
+    """
+    if curve == "constant":
+        return 1.0
+    if curve == "linear":
+        return share
+    if curve == "cosine":
+        return 0.5 - 0.5 * math.cos(math.pi * share)
+    raise InvalidValue("curve", curve, "constant, linear, cosine")
+
+
+def weight_at(plan: SafetyPlan, progress: float) -> float:
+    """The blend weight w(p), 0 to 1, at sampling progress ``progress`` in [0, 1].
+
+    w(p) = 0 for p < tau or p >= end (an end of 1 includes the last call), else
+    weight * curve((p - tau) / (end - tau)). The formula is ours, after the idea of
+    arXiv 2411.13982.
+    """
+    if not 0.0 <= progress <= 1.0:
+        raise InvalidValue("progress", progress, "a number from 0 to 1")
+    if not plan.active or progress < plan.tau:
+        return 0.0
+    if progress >= plan.end and plan.end < 1.0:
+        return 0.0
+    share = (progress - plan.tau) / (plan.end - plan.tau)
+    return plan.weight * curve_at(plan.curve, min(share, 1.0))
