@@ -1,7 +1,7 @@
 """The embedded model's architecture, said once for diffusers and once for the SD1 layout.
 
 The two descriptions must name the same network; ``tests/unit/test_demo_layout.py`` holds
-them together by converting weights there and back.
+them together by loading one exported file with both.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 VAE_SCALE = 8
 LATENT_CHANNELS = 4
 TOKENS = 77
-TEXT_WIDTH = 128
+TEXT_WIDTH = 96
 
 VAE_CONFIG: dict[str, Any] = {
     "in_channels": 3,
@@ -30,7 +30,7 @@ UNET_CONFIG: dict[str, Any] = {
     "sample_size": 12,
     "in_channels": LATENT_CHANNELS,
     "out_channels": LATENT_CHANNELS,
-    "block_out_channels": (64, 128, 192),
+    "block_out_channels": (64, 64, 128),
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
     "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
     "layers_per_block": 1,

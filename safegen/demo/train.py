@@ -13,27 +13,53 @@ Kill it whenever you like; the same command goes on from the last checkpoint.
 from __future__ import annotations
 
 import argparse
+import copy
+import json
 import math
 import os
 import random
+import shutil
 import time
 from collections.abc import Iterator
 from multiprocessing import Pool
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from safegen.demo.architecture import VAE_CONFIG
-from safegen.demo.world import SIZE, Scene, random_scene, render
+from safegen.demo.architecture import (
+    NOISE_CONFIG,
+    TEXT_CONFIG,
+    TOKENS,
+    UNET_CONFIG,
+    VAE_CONFIG,
+)
+from safegen.demo.classifier import Classifier, read
+from safegen.demo.classifier import save as save_classifier
+from safegen.demo.layout import to_sd1
+from safegen.demo.model import MODEL_FOLDER, MODEL_NAME
+from safegen.demo.tokenizer import write as write_tokenizer
+from safegen.demo.world import (
+    ATTRIBUTES,
+    SIZE,
+    Scene,
+    caption,
+    random_scene,
+    render,
+    to_array,
+    vocabulary,
+)
 
 SEED = 20411
+HELD_OUT = 10_000_000
+"""Pictures from this index on are never trained on."""
 CHECKPOINT_SECONDS = 120.0
 
 
@@ -63,8 +89,7 @@ def rendered(folder: Path, first: int, count: int) -> np.ndarray[Any, np.dtype[n
         partial = path.with_suffix(".partial.npy")
         np.save(partial, pixels)
         partial.replace(path)
-    pixels = np.load(path, mmap_mode="r")
-    return pixels
+    return cast("np.ndarray[Any, np.dtype[np.uint8]]", np.load(path, mmap_mode="r"))
 
 
 def to_tensor(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
@@ -212,13 +237,233 @@ def train_autoencoder(
     return vae.eval()
 
 
+# --------------------------------------------------------------------------- classifier
+
+
+def _roughen(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Renders as a generator might spoil them: some blur, noise and a shift of brightness."""
+    n = len(pixels)
+    amount = torch.rand((n, 1, 1, 1), generator=generator)
+    soft = F.avg_pool2d(F.pad(pixels, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
+    pixels = pixels + amount * (soft - pixels)
+    pixels = pixels + 0.08 * torch.randn(pixels.shape, generator=generator) * amount.flip(0)
+    pixels = pixels * (1 + 0.1 * torch.randn((n, 1, 1, 1), generator=generator))
+    return (pixels + 0.06 * torch.randn((n, 3, 1, 1), generator=generator)).clamp(-1, 1)
+
+
+def labels_of(first: int, count: int) -> Tensor:
+    """The attributes of pictures ``first`` to ``first + count``, ``[count, attributes]``."""
+    return torch.tensor([training_scene(i)[0].labels() for i in range(first, first + count)])
+
+
+def train_classifier(folder: Path, *, steps: int, pictures: int, batch: int = 64) -> Classifier:
+    """Train the judge on renders, none of which the held-out measurement uses."""
+    torch.manual_seed(SEED)
+    classifier = Classifier()
+    run = Run(folder, "classifier", {"classifier": classifier}, steps=steps, rate=3e-3)
+    data, labels = rendered(folder, 0, pictures), labels_of(0, pictures)
+    for _ in run:
+        chosen = run.random_indices(len(data), batch)
+        pixels = _roughen(to_tensor(data[chosen.numpy()]), run.generator)
+        loss = torch.zeros(())
+        for logits, truth in zip(classifier(pixels), labels[chosen].T, strict=True):
+            loss = loss + F.cross_entropy(logits, truth)
+        run.descend(loss)
+        run.note(loss=loss.detach())
+    return classifier.eval()
+
+
+def held_out_accuracy(classifier: Classifier, count: int = 2000) -> dict[str, float]:
+    """Share of right readings per attribute on fresh renders."""
+    right = dict.fromkeys(ATTRIBUTES, 0)
+    for index in range(HELD_OUT, HELD_OUT + count):
+        scene, rng = training_scene(index)
+        pixels = torch.from_numpy(to_array(render(scene, rng)))[None]
+        seen = read(classifier, pixels)[0].scene
+        for name in ATTRIBUTES:
+            right[name] += getattr(seen, name) == getattr(scene, name)
+    return {name: hits / count for name, hits in right.items()}
+
+
+# --------------------------------------------------------------------------- denoiser
+
+
+@torch.no_grad()
+def encoded(folder: Path, vae: AutoencoderKL, pictures: int) -> Tensor:
+    """The latents of all training pictures, ``[pictures, 4, h, w]`` in fp16, kept on disk."""
+    path = folder / f"latents-{pictures}.safetensors"
+    if not path.exists():
+        data = rendered(folder, 0, pictures)
+        parts = []
+        for start in tqdm(range(0, pictures, 64), desc="encode", unit="batch"):
+            with torch.autocast("cpu", torch.bfloat16):
+                parts.append(vae.encode(to_tensor(data[start : start + 64])).latent_dist.mean)
+        partial = path.with_suffix(".partial")
+        save_file({"latents": torch.cat(parts).half()}, partial)
+        partial.replace(path)
+    return load_file(path)["latents"].float()
+
+
+@torch.no_grad()
+def flatten_latents(vae: AutoencoderKL, latents: Tensor) -> tuple[Tensor, float]:
+    """Centre the latent channels and bring their deviations halfway together.
+
+    The change is folded into the autoencoder's two 1x1 convolutions, so pictures stay as they
+    were. Halfway, not all the way: fully whitened latents turn faint detail into loud noise.
+
+    Returns:
+        The latents after the change, and the scale factor that gives them unit deviation.
+    """
+    mean, deviation = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
+    gain = (deviation / deviation.log().mean().exp()) ** -0.5
+    n = len(mean)
+    vae.quant_conv.weight[:n] *= gain[:, None, None, None]
+    vae.quant_conv.bias[:n] = (vae.quant_conv.bias[:n] - mean) * gain
+    vae.quant_conv.bias[n:] += 2 * gain.log()  # the log variance
+    weight = vae.post_quant_conv.weight
+    vae.post_quant_conv.bias += (weight[:, :, 0, 0] * mean).sum(1)
+    weight /= gain[None, :, None, None]
+    latents = (latents - mean[:, None, None]) * gain[:, None, None]
+    return latents, float(1 / latents.std())
+
+
+def _nonsense(rng: random.Random) -> str:
+    return "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(rng.randint(2, 8)))
+
+
+def training_caption(scene: Scene, rng: random.Random) -> str:
+    """A caption to learn from: now and then empty, now and then with words that mean nothing.
+
+    The nonsense teaches the model to pass over words that it does not know.
+    """
+    if rng.random() < 0.1:
+        return ""
+    text = caption(scene, rng, drop=0.04)
+    if rng.random() < 0.15:
+        words = text.split(" ")
+        for _ in range(rng.randint(1, 6)):
+            words.insert(rng.randint(0, len(words)), _nonsense(rng))
+        text = " ".join(words)
+    return text
+
+
+def make_text_encoder(vocabulary: int) -> CLIPTextModel:
+    """An untrained text encoder whose specials are the last two tokens of the vocabulary."""
+    config = CLIPTextConfig(
+        vocab_size=vocabulary,
+        bos_token_id=vocabulary - 2,
+        eos_token_id=vocabulary - 1,
+        pad_token_id=vocabulary - 1,
+        **TEXT_CONFIG,
+    )
+    text = CLIPTextModel(config)
+    # A WebUI divides every encoding by its mean ("emphasis: original"), which a fresh layer
+    # norm would leave near zero.
+    nn.init.constant_(text.text_model.final_layer_norm.bias, 0.3)
+    return text
+
+
+def train_denoiser(
+    folder: Path, latents: Tensor, scale: float, *, steps: int, batch: int = 32
+) -> tuple[UNet2DConditionModel, CLIPTextModel]:
+    """Train the UNet and the text encoder together; returns their moving averages.
+
+    Predicts eps on SD1's noise schedule; the loss is weighted by min(SNR, 5) / SNR (Hang et
+    al., arXiv 2303.09556), since a small model had better learn what is where than fine grain.
+    """
+    torch.manual_seed(SEED)
+    size = write_tokenizer(vocabulary(), folder / "tokenizer")
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    unet = UNet2DConditionModel(**UNET_CONFIG)
+    text = make_text_encoder(size)
+    averages = {"unet_ema": copy.deepcopy(unet), "text_ema": copy.deepcopy(text)}
+    for module in averages.values():
+        module.requires_grad_(False)
+    run = Run(folder, "denoiser", {"unet": unet, "text": text, **averages}, steps=steps, rate=1e-3)
+    pairs = [(unet, averages["unet_ema"]), (text, averages["text_ema"])]
+    scenes = [training_scene(i)[0] for i in range(len(latents))]
+    schedule = DDIMScheduler(**NOISE_CONFIG)
+    alphas = schedule.alphas_cumprod
+    snr_weight = (5.0 * (1 - alphas) / alphas).clamp(max=1.0)
+    for step in run:
+        rng = random.Random(SEED + step)
+        chosen = run.random_indices(len(latents), batch)
+        captions = [training_caption(scenes[i], rng) for i in chosen.tolist()]
+        tokens = tokenizer(
+            captions, padding="max_length", max_length=TOKENS, truncation=True, return_tensors="pt"
+        ).input_ids
+        x0 = latents[chosen] * scale
+        eps = torch.randn(x0.shape, generator=run.generator)
+        t = run.random_indices(len(alphas), batch)
+        noisy = schedule.add_noise(x0, eps, t)
+        with torch.autocast("cpu", torch.bfloat16):
+            context = text(tokens).last_hidden_state
+            predicted = unet(noisy, t, context).sample.float()
+        error = (predicted - eps).square().mean((1, 2, 3))
+        run.descend((snr_weight[t] * error).mean())
+        run.note(loss=error.detach().mean())
+        decay = min(0.999, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for live, average in pairs:
+                for p, q in zip(live.parameters(), average.parameters(), strict=True):
+                    q.lerp_(p, 1 - decay)
+    return averages["unet_ema"].eval(), averages["text_ema"].eval()
+
+
+# --------------------------------------------------------------------------- export
+
+
+def export(
+    folder: Path,
+    target: Path,
+    vae: AutoencoderKL,
+    unet: UNet2DConditionModel,
+    text: CLIPTextModel,
+    scale: float,
+    classifier: Classifier,
+) -> None:
+    """Write checkpoint, configurations, tokenizer and classifier to ``target``."""
+    (target / "tokenizer").mkdir(parents=True, exist_ok=True)
+    weights = to_sd1(vae.state_dict(), unet.state_dict(), text.state_dict())
+    save_file(weights, target / f"{MODEL_NAME}.safetensors", {"format": "pt"})
+    for name in ("vocab.json", "merges.txt", "tokenizer_config.json"):
+        shutil.copy(folder / "tokenizer" / name, target / "tokenizer" / name)
+    text.config.save_pretrained(target / "text_encoder")
+    unet.save_config(target / "unet")
+    vae.register_to_config(scaling_factor=scale)
+    vae.save_config(target / "vae")
+    save_classifier(
+        classifier,
+        target / "classifier.safetensors",
+        {"accuracy": json.dumps(held_out_accuracy(classifier))},
+    )
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--work", type=Path, default=Path("out/train"))
-    parser.add_argument("--autoencoder-steps", type=int, default=3200)
+    parser.add_argument("--export", type=Path, default=MODEL_FOLDER)
+    parser.add_argument("--pictures", type=int, default=24_000)
+    parser.add_argument("--classifier-steps", type=int, default=1500)
+    parser.add_argument("--autoencoder-steps", type=int, default=2400)
+    parser.add_argument("--denoiser-steps", type=int, default=14_000)
+    parser.add_argument("--only", choices=("classifier", "autoencoder"), help="stop after it")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    train_autoencoder(args.work, steps=args.autoencoder_steps)
+    if args.only != "autoencoder":
+        classifier = train_classifier(
+            args.work, steps=args.classifier_steps, pictures=args.pictures
+        )
+    if args.only == "classifier":
+        return
+    vae = train_autoencoder(args.work, steps=args.autoencoder_steps, pictures=args.pictures)
+    if args.only == "autoencoder":
+        return
+    latents, scale = flatten_latents(vae, encoded(args.work, vae, args.pictures))
+    unet, text = train_denoiser(args.work, latents, scale, steps=args.denoiser_steps)
+    export(args.work, args.export, vae, unet, text, scale, classifier)
 
 
 if __name__ == "__main__":
