@@ -204,8 +204,10 @@ def _edges(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def reconstruction_loss(decoded: Tensor, pixels: Tensor) -> Tensor:
-    """Mean absolute error of the pixels and, for sharpness, of their differences."""
-    loss = F.l1_loss(decoded, pixels)
+    """Absolute error of pixels and of their differences (sharpness), and squared error of
+    pixels and of coarse averages (an object's colour must not be a compromise)."""
+    loss = F.l1_loss(decoded, pixels) + 2 * F.mse_loss(decoded, pixels)
+    loss = loss + 4 * F.mse_loss(F.avg_pool2d(decoded, 4), F.avg_pool2d(pixels, 4))
     for a, b in zip(_edges(decoded), _edges(pixels), strict=True):
         loss = loss + F.l1_loss(a, b)
     return loss
