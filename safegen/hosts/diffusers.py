@@ -234,11 +234,18 @@ class UNetGuard:
         if len(chosen) == self.images and same_length:
             output = self.forward(timestep=timestep, **join_rows(inputs, extra, rows))
             prediction = sample_of(output)
+            self._check_rows(prediction, rows + len(extra["sample"]))
             return output, prediction[:rows], prediction[rows:]
         # With benign images in the batch the safe rows go alone: a batch of another size may
         # round differently, and those images must be what they are without SafeGen.
         output = self.forward(timestep=timestep, **inputs)
-        return output, sample_of(output), sample_of(self.forward(timestep=timestep, **extra))
+        safe_rows = sample_of(self.forward(timestep=timestep, **extra))
+        self._check_rows(safe_rows, len(extra["sample"]))
+        return output, sample_of(output), safe_rows
+
+    def _check_rows(self, prediction: Tensor, wanted: int) -> None:
+        if len(prediction) != wanted:
+            self.session.fail(f"the UNet answered {wanted} rows with {len(prediction)}")
 
     def _independent(
         self,
