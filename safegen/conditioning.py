@@ -44,25 +44,26 @@ class SafeConditioning:
         return embedding if self.edit is None else self.edit(embedding)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MoveAlong:
-    """e + strength · direction, on every token."""
+    """e + strength · direction, on every token, computed in float32 or wider."""
 
     direction: Tensor
     strength: float
 
     def __call__(self, embedding: Tensor) -> Tensor:
         _check_width(embedding, len(self.direction))
-        step = self.strength * self.direction.to(embedding.device, torch.float32)
-        return (embedding.float() + step).to(embedding.dtype)
+        wide = _wide(embedding)
+        return (wide + self.strength * self.direction.to(wide)).to(embedding.dtype)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ProjectOut:
-    """e - min(strength, 1) · ((e - center) U) Uᵀ: each token's part in the unsafe subspace goes.
+    """e - min(strength, 1) · ((e - center) Uᵀ) U: each token's part in the unsafe subspace goes.
 
     ``basis`` is U as orthonormal rows ``[k, width]``; ``center`` ``[width]`` is the safe mean,
-    so that an embedding that is already as safe as the pairs' safe half hardly moves.
+    so that an embedding that is already as safe as the pairs' safe half hardly moves. Computed
+    in float32 or wider.
     """
 
     basis: Tensor
@@ -71,10 +72,17 @@ class ProjectOut:
 
     def __call__(self, embedding: Tensor) -> Tensor:
         _check_width(embedding, self.basis.shape[1])
-        basis = self.basis.to(embedding.device, torch.float32)
-        offset = embedding.float() - self.center.to(embedding.device, torch.float32)
-        inside = offset @ basis.T @ basis
-        return (embedding.float() - min(self.strength, 1.0) * inside).to(embedding.dtype)
+        wide = _wide(embedding)
+        offset = wide - self.center.to(wide)
+        inside = torch.zeros_like(wide)
+        # Sums rather than a matrix product, which autocast would run in half precision.
+        for axis in self.basis.to(wide):
+            inside += (offset * axis).sum(-1, keepdim=True) * axis
+        return (wide - min(self.strength, 1.0) * inside).to(embedding.dtype)
+
+
+def _wide(embedding: Tensor) -> Tensor:
+    return embedding.to(torch.promote_types(embedding.dtype, torch.float32))
 
 
 def _check_width(embedding: Tensor, width: int) -> None:
@@ -89,20 +97,43 @@ def _replacement(found: str, context: SafetyContext) -> str:
     return context.neutral.get(key, context.fallback)
 
 
-_ARTICLE = re.compile(r"\b(a|an)(\s+)$", re.IGNORECASE)
+_ARTICLE = re.compile(r"\b(an?)(\s+[(\[]*)$", re.IGNORECASE)
+_VOWEL_SOUND = re.compile(
+    r"(?!uni(?![dmn])|us[aeiu]|eu|ewe|one\b|once\b)[aeiou]|hour|honest|honou?r|heir",
+    re.IGNORECASE,
+)
 
 
 def _fit_article(before: str, following: str) -> str:
-    """``before`` with its closing "a" or "an" made to fit the word that now follows."""
-    match = _ARTICLE.search(before)
+    """``before`` with its closing "a" or "an" made to fit the word that now follows.
+
+    Goes by spelling, with the commonest exceptions ("a unicorn", "an hour").
+    """
+    match, following = _ARTICLE.search(before), following.lstrip("([")
     if match is None or not following[:1].isalpha():
         return before
     article = match.group(1)
-    wanted = "an" if following[0].lower() in "aeiou" else "a"
+    wanted = "an" if _VOWEL_SOUND.match(following) else "a"
     if article.lower() == wanted:
         return before
     fitted = wanted.capitalize() if article[0].isupper() else wanted
     return before[: match.start(1)] + fitted + match.group(2)
+
+
+def _close_gap(before: str, after: str) -> tuple[str, str]:
+    """What stands around a dropped word, without the blank or the comma it leaves over."""
+    left, right = before.rstrip(" "), after.lstrip(" ")
+    begins = not before or before[-1].isspace() or before[-1] in "([|:"
+    if right.startswith(",") and (not left or left[-1] in ",([|:"):
+        right = right[1:]
+        return before, right.removeprefix(" ") if begins else right
+    if left.endswith(",") and (not right or right[0] in ")]|:"):
+        return left[:-1], right
+    if begins and after.startswith(" "):
+        return before, right
+    if before.endswith(" ") and (not after or after[0].isspace() or after[0] in ",.;:|)]"):
+        return before[:-1], after
+    return before, after
 
 
 def merge_spans(spans: Iterable[Span]) -> list[tuple[int, int]]:
@@ -119,8 +150,8 @@ def merge_spans(spans: Iterable[Span]) -> list[tuple[int, int]]:
 def rewrite(prompt: str, spans: Sequence[Span], context: SafetyContext) -> str:
     """``prompt`` with each span replaced by the context's neutral words.
 
-    Everything outside the spans stays as it is, character for character, but for the space
-    or comma that a dropped word leaves over and the article before a replaced word.
+    Everything outside the spans stays as it is, character for character, but for the blanks
+    and the comma that a dropped word leaves over and the article before the span.
 
     Raises `InvalidValue` for a span that lies outside the prompt.
     """
@@ -129,24 +160,16 @@ def rewrite(prompt: str, spans: Sequence[Span], context: SafetyContext) -> str:
         if not 0 <= start < end <= len(prompt):
             raise InvalidValue("span", (start, end), f"a stretch within 0 to {len(prompt)}")
         result += prompt[position:start]
-        word = _replacement(prompt[start:end], context)
-        rest = prompt[end:]
+        word, rest = _replacement(prompt[start:end], context), prompt[max(position, end) :]
         if not word:
-            # One of the two spaces around a dropped word goes with it, and one of two commas.
-            if (not result or result[-1].isspace()) and rest[:1].isspace():
-                end += len(rest) - len(rest.lstrip())
-            elif result.endswith(" ") and (not rest or rest[0] in ",.;:)]"):
-                result = result[:-1]
-            if result.rstrip().endswith(",") and prompt[end:].startswith(","):
-                end += 1
-        result = _fit_article(result, word or prompt[end:])
-        result += word
-        position = end
+            result, rest = _close_gap(result, rest)
+        result = _fit_article(result, word or rest) + word
+        position = len(prompt) - len(rest)
     return result + prompt[position:]
 
 
 def _joined(*parts: str) -> str:
-    return ", ".join(part.strip().rstrip(",") for part in parts if part.strip())
+    return ", ".join(part.strip().rstrip(", ") for part in parts if part.strip(", \n"))
 
 
 def condition(
@@ -165,18 +188,26 @@ def condition(
         context: What to keep away from.
         strategy: One of `STRATEGIES`.
         spans: The prompt's risky stretches, for ``counterpart``; without any it falls back to
-            ``prepend`` and says so.
+            ``prepend``, with nothing else in the prompt to ``context``, and says so.
         learned: The context's embedding for the model's own text encoder, which ``direction``
             and ``projection`` need.
         strength: How far ``direction`` moves (1 = the mean distance between the pairs' halves)
             and how much ``projection`` removes (1 = all).
 
     Raises:
-        InvalidValue: An unknown strategy, or a learned embedding that is missing.
+        InvalidValue: An unknown strategy, a learned embedding that is missing, or a span that
+            lies outside the prompt.
     """
     if strategy == "counterpart":
         if spans:
-            return SafeConditioning(strategy, rewrite(prompt, spans, context))
+            text = rewrite(prompt, spans, context)
+            if any(character.isalpha() for character in text):
+                return SafeConditioning(strategy, text)
+            return SafeConditioning(
+                "context",
+                context.safe_text,
+                note="every word of the prompt is risky: the context's text takes its place",
+            )
         return SafeConditioning(
             "prepend",
             _joined(context.safe_text, prompt),

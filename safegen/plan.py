@@ -7,7 +7,7 @@ are written. The UI, the infotext, the XYZ axes, the API and the command line re
 from __future__ import annotations
 
 import dataclasses
-import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -22,6 +22,11 @@ STREAMS = ("shared", "independent")
 STRATEGIES = ("counterpart", "prepend", "append", "context", "direction", "projection")
 REGIONS = ("everywhere", "disagreement")
 DETECTORS = ("lexicon", "ngram", "probe")
+
+
+_FRAGILE = re.compile(r"""^[\s"']|\s\Z|^\d+x\d+\Z""")
+"""Texts that a host changes on the way through its infotext: it strips blanks, takes outer
+quotes for its own, and splits 512x512 in two. They travel in single quotes."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ class Setting:
             raise refusal
         assert self.minimum is not None
         assert self.maximum is not None
-        if not math.isfinite(value) or not self.minimum <= value <= self.maximum:
+        if not self.minimum <= value <= self.maximum:  # nor is NaN
             raise refusal
         if self.kind is int and value != int(value):
             raise refusal
@@ -96,7 +101,8 @@ class Setting:
             return "+".join(value)
         if self.kind is float:
             return repr(float(value)).removesuffix(".0")
-        return str(value)
+        text = str(value)
+        return f"'{text}'" if _FRAGILE.search(text) or text == self.infotext else text
 
     def parse(self, text: str) -> Any:
         """Read what `format` wrote, or what a person typed. Raises `InvalidValue`."""
@@ -109,7 +115,10 @@ class Setting:
         if self.kind is tuple:
             return self.check([part.strip() for part in stripped.split("+")])
         if self.kind is str:
-            return self.check(stripped.lower() if self.choices else text)
+            if self.choices:
+                return self.check(stripped.lower())
+            quoted = len(text) > 1 and text[0] == text[-1] == "'"
+            return self.check(text[1:-1] if quoted else text)
         try:
             return self.check(float(stripped))
         except ValueError:

@@ -13,6 +13,8 @@ one noisy latent. Everything here works per image: no statistic crosses the batc
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,9 +24,14 @@ MASK_HIGH = 0.40
 """Where, as a share of the image's greatest disagreement, the mask leaves 0 and reaches 1."""
 
 
+def _wide_dtype(x: Tensor) -> torch.dtype:
+    """float64 for float64, else float32: some devices have nothing wider."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
 def _wide(x: Tensor) -> Tensor:
     """``x`` in at least float32, so that half precision loses nothing on the way."""
-    return x if x.dtype == torch.float64 else x.float()
+    return x.to(_wide_dtype(x))
 
 
 def _check_pair(original: Tensor, safe: Tensor) -> None:
@@ -40,10 +47,25 @@ def _check_pair(original: Tensor, safe: Tensor) -> None:
         )
 
 
+def _check_mask(mask: Tensor, original: Tensor) -> None:
+    pairs = zip(reversed(mask.shape), reversed(original.shape), strict=False)
+    fits = mask.ndim <= original.ndim and all(m in (1, o) for m, o in pairs)
+    if not fits:
+        raise ValueError(
+            f"mask: shape {tuple(mask.shape)} is not allowed; "
+            f"allowed: one that broadcasts to the original's, {tuple(original.shape)}"
+        )
+
+
 def per_image(weight: float | Tensor, like: Tensor) -> Tensor:
-    """``weight`` (one number, or one per image) shaped to broadcast over ``like`` [B, ...]."""
-    wide = torch.float64 if like.dtype == torch.float64 else torch.float32
-    value = torch.as_tensor(weight, dtype=wide, device=like.device)
+    """``weight`` (one number, or one per image) shaped to broadcast over ``like`` [B, ...].
+
+    It is checked where it lives: a number or a CPU tensor never makes a GPU wait.
+    """
+    if isinstance(weight, Tensor):
+        value = weight
+    else:
+        value = torch.tensor(weight, dtype=torch.float64, device="cpu")
     if value.ndim > 1 or (value.ndim == 1 and len(value) != len(like)):
         raise ValueError(
             f"weight: shape {tuple(value.shape)} is not allowed; "
@@ -51,6 +73,7 @@ def per_image(weight: float | Tensor, like: Tensor) -> Tensor:
         )
     if not bool(((value >= 0) & (value <= 1)).all()):
         raise ValueError(f"weight: {weight} is not allowed; allowed: numbers from 0 to 1")
+    value = value.to(_wide_dtype(like)).to(like.device)
     return value.expand(len(like)).reshape(-1, *[1] * (like.ndim - 1))
 
 
@@ -64,7 +87,8 @@ def blend(
         safe: What the safe context reconstructs, same shape.
         weight: 0 to 1, one number or one per image. Where it is 0 the result is ``original``
             bit for bit (even if ``safe`` is not finite there), where it is 1 it is ``safe``.
-        mask: Optional, broadcastable to ``original``, 0 to 1: scales the weight locally.
+        mask: Optional, broadcastable to ``original``, 0 to 1: scales the weight locally. Its
+            values are not checked, since that would make a GPU wait.
 
     Returns:
         A tensor of ``original``'s shape, dtype and device, computed in float32 or wider.
@@ -75,7 +99,9 @@ def blend(
     _check_pair(original, safe)
     share = per_image(weight, original)
     if mask is not None:
-        share = share * mask.to(share.dtype)
+        _check_mask(mask, original)
+        # A weight of 0 stays 0 where the mask is NaN because a row is.
+        share = torch.where(share == 0, share, share * mask.to(share.dtype))
     a, b = _wide(original), _wide(safe)
     # Of the two equal forms, the one that is exact at the nearer end. Halving first keeps the
     # difference of two large float32 numbers finite.
@@ -86,11 +112,15 @@ def blend(
 
 
 def _smooth(x: Tensor, radius: int) -> Tensor:
-    """A binomial blur of ``[B, 1, H, W]``, edges mirrored by repetition, sums kept to 1."""
-    kernel = torch.tensor([1.0, 2.0, 1.0], dtype=x.dtype, device=x.device) / 4
+    """A binomial blur of ``[B, 1, H, W]``: ``radius`` times 1-2-1 both ways, edges repeated.
+
+    Written as sums, not as a convolution: autocast would run that in half precision, and its
+    algorithm, so its rounding, may change with the batch size.
+    """
     for _ in range(radius):
-        x = F.conv2d(F.pad(x, (1, 1, 0, 0), mode="replicate"), kernel.view(1, 1, 1, 3))
-        x = F.conv2d(F.pad(x, (0, 0, 1, 1), mode="replicate"), kernel.view(1, 1, 3, 1))
+        x = F.pad(x, (1, 1, 1, 1), mode="replicate")
+        x = (x[..., :-2] + 2 * x[..., 1:-1] + x[..., 2:]) / 4
+        x = (x[..., :-2, :] + 2 * x[..., 1:-1, :] + x[..., 2:, :]) / 4
     return x
 
 
@@ -98,8 +128,9 @@ def disagreement_mask(original: Tensor, safe: Tensor) -> Tensor:
     """A soft mask of where two reconstructions disagree, ``[B, 1, H, W]`` in [0, 1].
 
     |safe - original| averaged over channels, smoothed, divided by the image's own greatest
-    value, and passed through a smooth step from `MASK_LOW` to `MASK_HIGH`. All zeros where
-    the two are equal. Invariant to the scale of the rows, so x0 and eps rows agree.
+    value, and passed through a smooth step from `MASK_LOW` to `MASK_HIGH`. An image whose two
+    reconstructions are equal gets all zeros; any other reaches 1 somewhere, however small its
+    disagreement. Invariant to the scale of the rows, so x0 and eps rows agree.
     """
     _check_pair(original, safe)
     if original.ndim != 4:
@@ -124,15 +155,17 @@ def euler_step(
 
     x(σ') = x̂ + (σ'/σ) · (x(σ) - x̂), with x = x0 + σ·ε (Karras et al., arXiv 2206.00364,
     eq. 3 and Alg. 1, rearranged). ``latent`` and ``denoised`` are ``[B, ...]``.
+    The result is in float32 or wider. ``next_sigma`` may exceed ``sigma``: that retraces the
+    ODE upward, which multiplies the error of ``denoised`` by their ratio.
 
     Raises:
-        ValueError: ``sigma`` is not positive or ``next_sigma`` is negative.
+        ValueError: ``sigma`` is not positive, ``next_sigma`` is negative, one is not finite.
     """
     sigma, next_sigma = float(sigma), float(next_sigma)
-    if not sigma > 0:
-        raise ValueError(f"sigma: {sigma} is not allowed; allowed: numbers above 0")
-    if not next_sigma >= 0:
-        raise ValueError(f"next_sigma: {next_sigma} is not allowed; allowed: numbers from 0")
+    if not 0 < sigma < math.inf:
+        raise ValueError(f"sigma: {sigma} is not allowed; allowed: finite numbers above 0")
+    if not 0 <= next_sigma < math.inf:
+        raise ValueError(f"next_sigma: {next_sigma} is not allowed; allowed: finite numbers from 0")
     x, x0 = _wide(latent), _wide(denoised)
     return x0 + (next_sigma / sigma) * (x - x0)
 
@@ -141,8 +174,11 @@ class SafeStream:
     """The safe stream's own latent, for ``independent`` streams.
 
     It forks from the sampler's latent at the first guarded call and is carried to every later
-    call's noise level by its own Euler step. Latents are in variance-exploding form
-    (x0 + σ·ε), kept in float32 or wider.
+    call's noise level by its own Euler step, from the reconstruction seen last; a call at the
+    same level (the second half of a Heun step) finds it where it is. The steps are
+    deterministic whatever the sampler does: noise that an ancestral sampler adds to its own
+    latent is not added here. Latents are in variance-exploding form (x0 + σ·ε), kept in
+    float32 or wider.
     """
 
     def __init__(self) -> None:
@@ -151,7 +187,8 @@ class SafeStream:
         self._sigma = 0.0
 
     def latent_at(self, sigma: float | Tensor, sampler_latent: Tensor) -> Tensor:
-        """The safe latent at noise level ``sigma``; forks ``sampler_latent`` the first time."""
+        """A copy of the safe latent at noise level ``sigma``; the first time, a fork of
+        ``sampler_latent``, whose dtype it always has."""
         sigma = float(sigma)
         if self._latent is None:
             self._latent = _wide(sampler_latent).clone()
@@ -165,10 +202,10 @@ class SafeStream:
                 raise ValueError("the safe stream moved on before its reconstruction was seen")
             self._latent = euler_step(self._latent, self._denoised, self._sigma, sigma)
         self._sigma = sigma
-        return self._latent.to(sampler_latent.dtype)
+        return self._latent.to(sampler_latent.dtype, copy=True)
 
     def saw(self, denoised: Tensor) -> None:
-        """Take the safe stream's guided reconstruction at the current noise level."""
+        """Take the safe stream's guided reconstruction at the level last asked for."""
         self._denoised = _wide(denoised).clone()
 
 
@@ -191,7 +228,10 @@ class Reuse:
         return self._difference is None or self._since >= self.interval
 
     def safe_row(self, original: Tensor, evaluated: Tensor | None) -> Tensor:
-        """The safe row of this call: ``evaluated`` if given, else from the last difference."""
+        """The safe row of this call: ``evaluated`` if given, else from the last difference.
+
+        A reused row is in float32 or wider: ``original``'s dtype may not hold it.
+        """
         if evaluated is not None:
             self._since = 1
             if self.interval > 1:
@@ -199,5 +239,10 @@ class Reuse:
             return evaluated
         if self.due or self._difference is None:
             raise ValueError("the safe row was due in this call and was not evaluated")
+        if original.shape != self._difference.shape:
+            raise ValueError(
+                f"original: shape {tuple(original.shape)} is not allowed; "
+                f"allowed: that of the last difference, {tuple(self._difference.shape)}"
+            )
         self._since += 1
-        return (_wide(original) + self._difference).to(original.dtype)
+        return _wide(original) + self._difference

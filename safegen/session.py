@@ -7,13 +7,15 @@ A host's adapter opens one `Session` per sampling run and, at every denoiser cal
 3. gives the sampler what `Session.combine` returns.
 
 At the end `Session.finish` compares the calls that had to be guarded with those that were.
-Whatever goes wrong raises `GuardFailure`, once for the call and again at `finish`: a host that
-swallows the first exception meets the second before a picture is decoded.
+Whatever goes wrong, even an error of ours, raises `GuardFailure`: at once, at every later call
+and at `finish`. A host that swallows the first exception meets the last before a picture is
+decoded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -110,6 +112,16 @@ class Session:
             f"SafeGen stopped this picture because it could not guard it: {self.reason}"
         ) from cause
 
+    @contextmanager
+    def _failing_closed(self) -> Iterator[None]:
+        """Turn any exception in the block into a failed run."""
+        try:
+            yield
+        except GuardFailure:
+            raise
+        except Exception as error:
+            self.fail(str(error) or type(error).__name__, error)
+
     def _check_alive(self) -> None:
         if self.reason is not None:
             self.fail(self.reason)
@@ -117,14 +129,17 @@ class Session:
             self.fail("the model was called again after the run had ended")
 
     def begin(self, progress: float) -> Call:
-        """Open the next denoiser call, at sampling progress ``progress`` in [0, 1]."""
+        """Open the next denoiser call, at sampling progress ``progress`` in [0, 1].
+
+        Raises `GuardFailure` if the call before was not blended, the run has ended or failed,
+        or ``progress`` is not allowed.
+        """
         self._check_alive()
         if self._open is not None and self._open.active:
             self.fail(f"denoiser call {self._open.index} was never blended")
-        try:
+        with self._failing_closed():
+            progress = float(progress)
             weight = weight_at(self.plan, progress)
-        except ValueError as error:
-            self.fail(str(error), error)
         weights = tuple(weight if guarded else 0.0 for guarded in self.guarded)
         active = any(w > 0 for w in weights)
         call = Call(self._calls, progress, weights, evaluate=active and self._reuse.due)
@@ -137,20 +152,20 @@ class Session:
     def safe_latent(self, call: Call, latent: Tensor, sigma: float) -> Tensor:
         """The latent at which the safe rows of ``call`` are evaluated, like ``latent``.
 
-        ``latent`` is the sampler's, in variance-exploding form (x0 + σ·ε). With shared streams
-        it is returned as it is.
+        ``latent`` is the sampler's, in variance-exploding form (x0 + σ·ε). With shared streams,
+        or in a call that is not ``active``, it is returned as it is. Independent streams with
+        a refresh interval: ask at every active call, and the safe latent follows the reused
+        reconstructions too; ask only where ``call.evaluate``, and it leaps between those.
         """
         self._check_alive()
-        if call is not self._open:
-            self.fail(f"the safe latent of denoiser call {call.index} was asked for out of turn")
-        if not self.independent:
-            return latent
-        try:
+        with self._failing_closed():
+            if call is not self._open:
+                self.fail(f"the safe latent of denoiser call {call.index} came out of turn")
+            if not self.independent or not call.active:
+                return latent
             moved = self._stream.latent_at(sigma, latent)
-        except ValueError as error:
-            self.fail(str(error), error)
-        self._latent_given = True
-        return moved
+            self._latent_given = True
+            return moved
 
     def combine(self, call: Call, original: Tensor, safe: Tensor | None = None) -> Tensor:
         """What the sampler receives for ``call``.
@@ -165,13 +180,17 @@ class Session:
             GuardFailure: Anything is missing, misshapen or not finite.
         """
         self._check_alive()
+        with self._failing_closed():
+            return self._combine(call, original, safe)
+
+    def _combine(self, call: Call, original: Tensor, safe: Tensor | None) -> Tensor:
         if call is not self._open:
             self.fail(f"denoiser call {call.index} was blended out of turn")
+        if self.plan.active and len(original) != len(self.guarded):
+            self.fail(f"{len(original)} images in the batch where {len(self.guarded)} were planned")
         if not call.active:
             self._open = None
             return original
-        if len(original) != len(self.guarded):
-            self.fail(f"{len(original)} images in the batch where {len(self.guarded)} were planned")
         if call.evaluate != (safe is not None):
             self.fail(
                 "the safe reconstruction is missing"
@@ -185,24 +204,23 @@ class Session:
                 f"the safe reconstruction has shape {tuple(safe.shape)}, "
                 f"the original {tuple(original.shape)}"
             )
-        try:
-            row = self._reuse.safe_row(original, safe)
-            mask = disagreement_mask(original, row) if self.plan.region != "everywhere" else None
-            weights = torch.tensor(call.weights, dtype=torch.float64)
-            result = blend(original, row, weights, mask)
-        except (ValueError, RuntimeError) as error:
-            self.fail(str(error), error)
-        if self.independent:
+        row = self._reuse.safe_row(original, safe)
+        mask = disagreement_mask(original, row) if self.plan.region != "everywhere" else None
+        weights = torch.tensor(call.weights, dtype=torch.float64, device="cpu")
+        result = blend(original, row, weights, mask)
+        self._check_finite(result, row)
+        if self._latent_given:
             self._stream.saw(row)
-        guarded = torch.tensor(self.guarded, device=result.device)
-        if not bool(torch.isfinite(result[guarded]).all()) or not bool(
-            torch.isfinite(row[guarded]).all()
-        ):
-            self.fail("the reconstruction holds values that are not finite (NaN or infinity)")
         self._done += 1
         self._evaluated += call.evaluate
         self._open = None
         return result
+
+    def _check_finite(self, result: Tensor, row: Tensor) -> None:
+        """Fail if a guarded image's values are not finite; the one wait for a GPU per call."""
+        finite = (torch.isfinite(result) & torch.isfinite(row)).flatten(1).all(dim=1).tolist()
+        if not all(ok for ok, guarded in zip(finite, self.guarded, strict=True) if guarded):
+            self.fail("the reconstruction holds values that are not finite (NaN or infinity)")
 
     def finish(self, calls_made: int | None = None) -> Verdict:
         """Close the run and return its verdict, or raise `GuardFailure`.

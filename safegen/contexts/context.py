@@ -22,7 +22,8 @@ class SafetyContext:
         description: One sentence a user understands.
         safe_text: Positive description of what the picture should be like.
         unsafe_text: What it should move away from; used by learned directions and peers.
-        neutral: Risky word or phrase (lower case) to its neutral replacement, ``""`` to drop it.
+        neutral: Risky word or phrase to its neutral replacement, ``""`` to drop it. The keys
+            are kept in lower case, with single blanks.
         fallback: Replacement of a risky span that ``neutral`` does not list.
         weight: Suggested weight, or ``None`` for the plan's.
         tau: Suggested global-context threshold, or ``None`` for the plan's.
@@ -48,5 +49,5 @@ class SafetyContext:
             value = getattr(self, name)
             if value is not None and not 0.0 <= value <= 1.0:
                 raise InvalidValue(f"context {name}", value, "0 to 1, or nothing")
-        lowered = {key.lower(): text for key, text in self.neutral.items()}
+        lowered = {" ".join(key.lower().split()): text for key, text in self.neutral.items()}
         object.__setattr__(self, "neutral", MappingProxyType(lowered))

@@ -10,7 +10,7 @@ from torch import Tensor
 from safegen.errors import InvalidValue
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LearnedEmbedding:
     """What pairs of prompts say about safety in one text encoder.
 
@@ -34,12 +34,17 @@ def learn(unsafe: Tensor, safe: Tensor, *, encoder: str, rank: int = 4) -> Learn
 
     The direction is the difference of means; the subspace is spanned by the first ``rank``
     right singular vectors of the pairs' differences, which are not centred, so that the
-    direction itself lies (nearly) within.
+    direction itself lies (nearly) within. It has fewer dimensions where the differences span
+    no more: an axis that no pair speaks for would take away something else.
 
     Args:
         unsafe, safe: ``[pairs, width]``, for example token embeddings averaged over the
             prompt's own tokens.
-        rank: Dimension of the subspace, 1 to min(pairs, width).
+        rank: Greatest dimension of the subspace, 1 to min(pairs, width).
+
+    Raises:
+        InvalidValue: The tables don't match, hold values that are not finite or no pair that
+            differs, or ``rank`` is out of range.
     """
     if unsafe.ndim != 2 or unsafe.shape != safe.shape or not len(unsafe):
         raise InvalidValue(
@@ -48,8 +53,15 @@ def learn(unsafe: Tensor, safe: Tensor, *, encoder: str, rank: int = 4) -> Learn
     most = min(unsafe.shape)
     if not 1 <= rank <= most:
         raise InvalidValue("rank", rank, f"a whole number from 1 to {most}")
-    a, b = unsafe.double(), safe.double()
-    _, _, rows = torch.linalg.svd(a - b, full_matrices=False)
+    # On the CPU, since not every device has float64.
+    a, b = unsafe.detach().cpu().double(), safe.detach().cpu().double()
+    if not bool(torch.isfinite(a).all() and torch.isfinite(b).all()):
+        raise InvalidValue("pairs", "NaN or infinity", "finite numbers")
+    _, sizes, rows = torch.linalg.svd(a - b, full_matrices=False)
+    if not sizes[0] > 0:
+        raise InvalidValue("pairs", "equal halves", "pairs that differ")
+    negligible = float(sizes[0]) * max(unsafe.shape) * torch.finfo(torch.float32).eps
+    rank = min(rank, int((sizes > negligible).sum()))
     return LearnedEmbedding(
         direction=(b.mean(0) - a.mean(0)).float(),
         basis=rows[:rank].float().contiguous(),

@@ -33,8 +33,14 @@ class Detection:
 
     @property
     def unsafe(self) -> float:
-        """The highest probability over all categories; 1 if the detector failed."""
-        return 1.0 if self.error else max(self.categories.values(), default=0.0)
+        """The highest probability over all categories; 1 if the detector failed.
+
+        A value that is no probability, such as NaN, is a failure too.
+        """
+        values = self.categories.values()
+        if self.error is not None or not all(0.0 <= value <= 1.0 for value in values):
+            return 1.0
+        return max(values, default=0.0)
 
 
 @runtime_checkable
