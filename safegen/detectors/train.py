@@ -1,0 +1,335 @@
+"""Make the n-gram model's weights: ``python -m safegen.detectors.train --pairs … --benign …``.
+
+Four kinds of text are learned from:
+
+- pairs of harmful and harmless prompts for one scene, by category;
+- benign captions;
+- both again with style words after them, so that style says nothing;
+- random common words, labelled harmless, so that a word nobody has seen says nothing;
+- captions of the embedded demo's small world, with its hazards as violence.
+
+The loss is the logistic one over the pooled evidence (see `safegen.detectors.ngram`), minimised
+by L-BFGS from the solution of the convex problem with non-negative weights. Categories are
+learned afterwards, from the signs that counted. About a minute on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.sparse import csr_matrix
+
+from safegen.demo import world
+from safegen.detectors import corpus
+from safegen.detectors.corpus import Pair
+from safegen.detectors.lexicon import LexiconDetector
+from safegen.detectors.ngram import (
+    MARGIN,
+    STRONGEST,
+    WEIGHTS,
+    NgramDetector,
+    Sign,
+    Weights,
+    features,
+    signs,
+)
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+UNSAFE_BUCKETS = 1 << 17
+KIND_BUCKETS = 1 << 16
+DEMO_CAPTIONS = 3000
+DEMO_CATEGORY = "violence"
+BACKGROUND = 12_000
+BENIGN_WEIGHT = 2.0
+PENALTY = 0.5
+KIND_PENALTY = 1.0
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What is learned from: ``label`` is 1 for harmful, ``category`` ``""`` for harmless."""
+
+    text: list[str]
+    label: Floats
+    weight: Floats
+    category: list[str]
+
+
+@dataclass
+class _Collector:
+    text: list[str]
+    label: list[float]
+    weight: list[float]
+    category: list[str]
+
+    def add(self, text: str, category: str = "", weight: float = 1.0) -> None:
+        self.text.append(text)
+        self.label.append(1.0 if category else 0.0)
+        self.weight.append(weight)
+        self.category.append(category)
+
+
+def background_words(pairs: Sequence[Pair], words: Sequence[str]) -> list[str]:
+    """Those of ``words`` that neither the lexicon nor the pairs know as a sign of harm."""
+    lexicon = LexiconDetector()
+    unsafe = Counter(found.sign for pair in pairs for found in signs(pair.unsafe))
+    safe = Counter(found.sign for pair in pairs for found in signs(pair.safe))
+    return [
+        word
+        for word in words
+        if not lexicon.score(word).categories
+        and (unsafe[(word,)] < 2 or unsafe[(word,)] <= 1.2 * safe[(word,)])
+    ]
+
+
+def demo_captions(count: int, seed: int) -> list[tuple[str, bool]]:
+    """Captions of the demo's world, and whether each has a hazard."""
+    rng = random.Random(seed)
+    scenes = [world.random_scene(rng) for _ in range(count)]
+    return [
+        (world.caption(scene, rng, drop=0.3), scene.hazard != world.NO_HAZARD) for scene in scenes
+    ]
+
+
+def training_texts(
+    pairs: Sequence[Pair], benign: Sequence[str], words: Sequence[str], seed: int = corpus.SEED
+) -> Texts:
+    """Everything that is learned from."""
+    rng = random.Random(seed)
+    out = _Collector([], [], [], [])
+    for styled in (False, True):
+
+        def shown(text: str, styled: bool = styled) -> str:
+            return corpus.with_styles(text, rng) if styled else text
+
+        share = 0.6 if styled else 1.0
+        for pair in pairs:
+            out.add(shown(pair.unsafe), pair.category, share)
+            out.add(shown(pair.safe), weight=share)
+        for caption in benign:
+            out.add(shown(caption), weight=share * BENIGN_WEIGHT)
+    for caption, hazard in demo_captions(DEMO_CAPTIONS, seed):
+        out.add(caption, DEMO_CATEGORY if hazard else "", 0.5)
+    if words:
+        for text in corpus.background(background_words(pairs, words), BACKGROUND, rng):
+            out.add(text)
+    return Texts(out.text, np.asarray(out.label), np.asarray(out.weight), out.category)
+
+
+@dataclass(frozen=True)
+class Design:
+    """Texts as sparse matrices: text by sign, and sign by feature."""
+
+    contains: csr_matrix
+    features: csr_matrix
+    signs: list[Sign]
+
+    @classmethod
+    def of(cls, texts: Sequence[str], buckets: int) -> Design:
+        """Read ``texts``; features are hashed into ``buckets``."""
+        number: dict[Sign, int] = {}
+        ends, members = [0], []
+        for text in texts:
+            members += [number.setdefault(found.sign, len(number)) for found in signs(text)]
+            ends.append(len(members))
+        contains = csr_matrix(
+            (np.ones(len(members)), members, ends), shape=(len(texts), len(number))
+        )
+        return cls(contains, sign_features(list(number), buckets), list(number))
+
+    def rows(self) -> Ints:
+        """The text that each entry of ``contains`` belongs to."""
+        counts = np.diff(self.contains.indptr)
+        return np.repeat(np.arange(self.contains.shape[0], dtype=np.int64), counts)
+
+
+def sign_features(found: Sequence[Sign], buckets: int) -> csr_matrix:
+    """Sign by feature."""
+    ends, columns, values = [0], [], []
+    for sign in found:
+        hashes, parts = features(sign)
+        columns += [h & (buckets - 1) for h in hashes]
+        values += parts
+        ends.append(len(columns))
+    matrix = csr_matrix((values, columns, ends), shape=(len(found), buckets))
+    matrix.sum_duplicates()
+    return matrix
+
+
+def strongest(evidence: Floats, rows: Ints, starts: Ints, most: int) -> NDArray[np.bool_]:
+    """Which entries are among the ``most`` largest of their text, and positive."""
+    order = np.lexsort((-evidence, rows))
+    rank = np.empty(len(evidence), np.int64)
+    rank[order] = np.arange(len(evidence)) - starts[rows]
+    return (rank < most) & (evidence > 0)
+
+
+def _minimise(
+    loss: Callable[[Floats], tuple[float, Floats]], start: Floats, steps: int, lowest: float | None
+) -> Floats:
+    bounds = None if lowest is None else [(lowest, None)] * (len(start) - 1) + [(None, None)]
+    options = {"maxiter": steps, "maxfun": 2 * steps, "maxcor": 8}
+    result = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    return np.asarray(result.x, dtype=np.float64)
+
+
+def _logistic(z: Floats, label: Floats, weight: Floats) -> tuple[float, Floats]:
+    """Weighted logistic loss of log-odds ``z``, and its gradient."""
+    side = 2 * label - 1
+    loss = float((weight * np.logaddexp(0.0, -side * z)).sum())
+    return loss, -weight * side / (1.0 + np.exp(np.clip(side * z, -500, 500)))
+
+
+def fit_unsafe(design: Design, texts: Texts) -> tuple[Floats, float]:
+    """Feature weights and bias."""
+    buckets = design.features.shape[1]
+    rows, starts = design.rows(), design.contains.indptr[:-1].astype(np.int64)
+    members = design.contains.indices
+    transposed = design.features.T.tocsr()
+    everything = (design.contains @ design.features).tocsr()
+    everything_transposed = everything.T.tocsr()
+
+    def convex(p: Floats) -> tuple[float, Floats]:
+        w = p[:-1]
+        loss, slope = _logistic(everything @ w + p[-1], texts.label, texts.weight)
+        gradient = everything_transposed @ slope + w
+        return loss + 0.5 * float(w @ w), np.append(gradient, slope.sum())
+
+    def pooled(p: Floats, margin: float) -> tuple[float, Floats]:
+        w = p[:-1]
+        evidence = (design.features @ w - margin)[members]
+        counts = strongest(evidence, rows, starts, STRONGEST)
+        z = np.bincount(rows, evidence * counts, minlength=len(texts.label)) + p[-1]
+        loss, slope = _logistic(z, texts.label, texts.weight)
+        per_sign = np.bincount(members, counts * slope[rows], minlength=design.features.shape[0])
+        gradient = transposed @ per_sign + PENALTY * w
+        return loss + 0.5 * PENALTY * float(w @ w), np.append(gradient, slope.sum())
+
+    start = _minimise(convex, np.zeros(buckets + 1), 60, lowest=0.0)
+    # A sign below the margin learns nothing, so the margin is raised little by little.
+    for share in (0.0, 0.5, 1.0):
+        start = _minimise(partial(pooled, margin=share * MARGIN), start, 60, lowest=None)
+    return start[:-1], float(start[-1])
+
+
+def fit_kinds(
+    design: Design, texts: Texts, unsafe: Floats, categories: Sequence[str]
+) -> tuple[Floats, Floats]:
+    """Weights ``[buckets, categories]`` and bias of the categories, from the signs that count."""
+    rows, starts = design.rows(), design.contains.indptr[:-1].astype(np.int64)
+    evidence = (design.features @ unsafe - MARGIN)[design.contains.indices]
+    counts = strongest(evidence, rows, starts, STRONGEST)
+    chosen = csr_matrix(
+        (counts.astype(np.float64), design.contains.indices, design.contains.indptr),
+        shape=design.contains.shape,
+    )
+    harmful = np.flatnonzero(texts.label)
+    x = (chosen[harmful] @ sign_features(design.signs, KIND_BUCKETS)).tocsr()
+    x_transposed = x.T.tocsr()
+    target = np.asarray([categories.index(texts.category[i]) for i in harmful])
+    weight = texts.weight[harmful]
+    # Rare categories count as much as frequent ones: a prompt's category does not depend on how
+    # many pairs of it somebody wrote.
+    totals = np.bincount(target, weight, minlength=len(categories))
+    weight = weight * (totals.sum() / len(categories) / totals)[target]
+    shape = (KIND_BUCKETS + 1, len(categories))
+
+    def loss(p: Floats) -> tuple[float, Floats]:
+        w = p.reshape(shape)
+        logits = x @ w[:-1] + w[-1]
+        logits -= logits.max(axis=1, keepdims=True)
+        shares = np.exp(logits)
+        shares /= shares.sum(axis=1, keepdims=True)
+        each = np.arange(len(target))
+        value = -float((weight * np.log(shares[each, target])).sum())
+        shares[each, target] -= 1.0
+        slope = shares * weight[:, None]
+        gradient = np.vstack([x_transposed @ slope + KIND_PENALTY * w[:-1], slope.sum(axis=0)])
+        return value + 0.5 * KIND_PENALTY * float((w[:-1] ** 2).sum()), gradient.ravel()
+
+    best = _minimise(loss, np.zeros(shape).ravel(), 60, lowest=None).reshape(shape)
+    return best[:-1], best[-1]
+
+
+def calibrate(z: Floats, label: Floats, weight: Floats | None = None) -> tuple[float, float]:
+    """Platt's slope and offset, so that 1 / (1 + exp(-(slope · z + offset))) is a probability."""
+    weight = np.ones_like(z) if weight is None else weight
+
+    def loss(p: Floats) -> tuple[float, Floats]:
+        value, slope = _logistic(p[0] * z + p[1], label, weight)
+        return value, np.asarray([slope @ z, slope.sum()])
+
+    best = minimize(loss, np.asarray([1.0, 0.0]), jac=True, method="L-BFGS-B").x
+    return float(best[0]), float(best[1])
+
+
+def train(
+    pairs: Sequence[Pair],
+    benign: Sequence[str],
+    words: Sequence[str],
+    *,
+    seed: int = corpus.SEED,
+    unsafe_buckets: int = UNSAFE_BUCKETS,
+) -> Weights:
+    """Divide, fit, calibrate. ``pairs`` and ``benign`` are whole sets; the test part is not used."""
+    by_part = corpus.divide(pairs, corpus.scenes(pairs), seed)
+    benign_by_part = corpus.divide(benign, seed=seed)
+    categories = tuple(sorted({pair.category for pair in pairs} | {DEMO_CATEGORY}))
+
+    texts = training_texts(by_part["train"], benign_by_part["train"], words, seed)
+    design = Design.of(texts.text, unsafe_buckets)
+    unsafe, bias = fit_unsafe(design, texts)
+    kinds, kind_bias = fit_kinds(design, texts, unsafe, categories)
+
+    origin: dict[str, Any] = {
+        "seed": seed,
+        "pairs": {part: len(items) for part, items in by_part.items()},
+        "benign": {part: len(items) for part, items in benign_by_part.items()},
+        "texts": len(texts.text),
+        "signs": len(design.signs),
+    }
+    weights = Weights(
+        unsafe.astype(np.float16), kinds.astype(np.float16), kind_bias, categories, bias, 1.0, 0.0,
+        origin,
+    )  # fmt: skip
+    detector = NgramDetector(weights)
+    held = by_part["calibration"]
+    prompts = [p.unsafe for p in held] + [p.safe for p in held] + benign_by_part["calibration"]
+    z = np.asarray([detector.evidence(prompt).z for prompt in prompts])
+    label = (np.arange(len(z)) < len(held)).astype(np.float64)
+    slope, offset = calibrate(z, label)
+    return Weights(
+        weights.unsafe, weights.kinds, kind_bias, categories, bias, slope, offset, origin
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m safegen.detectors.train", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("--pairs", type=Path, required=True, help="CSV: category, unsafe, safe")
+    parser.add_argument("--benign", type=Path, required=True, help="CSV: prompt")
+    parser.add_argument("--out", type=Path, default=WEIGHTS)
+    args = parser.parse_args(argv)
+    weights = train(
+        corpus.read_pairs(args.pairs), corpus.read_prompts(args.benign), corpus.common_words()
+    )
+    weights.save(args.out)
+    print(f"{args.out.name}: {args.out.stat().st_size / 1e6:.2f} MB, {weights.origin}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
