@@ -20,6 +20,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -218,9 +219,15 @@ class Phrases:
 
 @dataclass(frozen=True)
 class Lexicon:
-    """The terms of one or more lexicon files; a later file adds to and overrides an earlier."""
+    """The terms of one or more lexicon files; a later file adds to and overrides an earlier.
 
-    phrases: Phrases
+    Args:
+        phrases: Every term, risky or harmless.
+        harmless: The harmless ones alone, for detectors that have no list of their own.
+    """
+
+    phrases: Phrases = field(default_factory=Phrases)
+    harmless: Phrases = field(default_factory=Phrases)
 
     @classmethod
     def load(cls, *files: Path) -> Lexicon:
@@ -229,7 +236,7 @@ class Lexicon:
         Raises:
             LexiconError: if a file cannot be read or has another form.
         """
-        lexicon = cls(Phrases())
+        lexicon = cls()
         for file in files:
             try:
                 data = json.loads(file.read_text(encoding="utf-8"))
@@ -251,6 +258,7 @@ class Lexicon:
             raise LexiconError(f"{source}: unknown entries: {', '.join(sorted(unknown))}")
         for term in _strings(data.get("forget", []), f"{source}, forget"):
             self.phrases.remove(term)
+            self.harmless.remove(term)
         categories = data.get("categories", {})
         if not isinstance(categories, dict):
             raise LexiconError(f"{source}: categories has to be a table of categories")
@@ -267,10 +275,18 @@ class Lexicon:
     def _add(self, term: Term) -> None:
         for phrase in _spellings(term.name):
             self.phrases.add(phrase, term)
+            if not term.category:
+                self.harmless.add(phrase, term)
 
     def hits(self, tokens: Sequence[Token]) -> list[Hit]:
         """The risky terms among ``tokens``: neither harmless nor negated."""
         return [hit for hit in self.phrases.find(tokens) if hit.term.category and not hit.negated]
+
+
+@lru_cache(maxsize=1)
+def built_in() -> Lexicon:
+    """The built-in terms; one object for all, not to be extended."""
+    return Lexicon.load(BUILT_IN)
 
 
 def _strings(value: Any, where: str) -> Iterable[str]:
@@ -289,7 +305,7 @@ class LexiconDetector:
     name = "lexicon"
 
     def __init__(self, lexicon: Lexicon | None = None) -> None:
-        self.lexicon = lexicon or Lexicon.load(BUILT_IN)
+        self.lexicon = lexicon or built_in()
 
     def score(self, prompt: str) -> Detection:
         """Score one prompt, as the model sees it."""

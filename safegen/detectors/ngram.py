@@ -5,7 +5,7 @@ a sum of weights, one for the sign itself and, for a word, one for each run of t
 letters in it, so that unknown and misspelled words still say something; the first `MARGIN` of it
 does not count::
 
-    z = bias + sum of the ``STRONGEST`` largest positive evidences
+    z = BIAS + sum of the ``STRONGEST`` largest positive evidences
     P(unsafe) = 1 / (1 + exp(-(slope · z + offset)))
 
 Only the strongest positive signs count. Harmless words therefore neither hide a harmful one nor,
@@ -28,6 +28,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from safegen.detectors.lexicon import Phrases, built_in
 from safegen.detectors.protocol import Detection, Span
 from safegen.detectors.tokens import negated, tokenize, word_set
 from safegen.errors import SafeGenError
@@ -39,13 +40,17 @@ Sign = tuple[str, ...]
 WEIGHTS = Path(__file__).with_name("ngram.safetensors")
 FORMAT = "safegen-ngram-1"
 STRONGEST = 4
-MARGIN = 1.0
+BIAS = -3.0
+"""Log-odds of a prompt without signs: one strong sign or two middling ones have to outweigh it."""
+MARGIN = 2.0
 """Evidence, in log-odds, that is taken for chance: a word has to stand out to be a sign."""
 LETTERS = (3, 4, 5)
 _LONGEST_WORD = 40
 """Letters of a word that are read; the rest of a longer one is noise."""
-SPAN_EVIDENCE = 1.0
+SPAN_EVIDENCE = 1.5
 """Evidence, in log-odds, from which a word is named as a cause."""
+SPAN_SHARE = 0.4
+"""Evidence, as a share of the strongest sign's, from which a word is named as a cause."""
 
 _GLUE = word_set(
     "a an the of in on at to and or his her their its with is are was were as by for from it that "
@@ -68,10 +73,16 @@ class Occurrence:
     end: int
 
 
-def signs(prompt: str) -> list[Occurrence]:
-    """The signs of a prompt, each once, without what it says is not there."""
+def signs(prompt: str, harmless: Phrases | None = None) -> list[Occurrence]:
+    """The signs of a prompt, each once.
+
+    Left out: what the prompt says is not there, and the words of ``harmless`` phrases (the
+    built-in ones if nothing is given), such as *bloody mary*.
+    """
     tokens = tokenize(prompt)
-    absent = negated(tokens)
+    absent = set(negated(tokens))
+    for hit in (harmless or built_in().harmless).find(tokens):
+        absent.update(i for i, t in enumerate(tokens) if hit.start <= t.start < hit.end)
     found: dict[Sign, Occurrence] = {}
     previous = None
     for index, token in enumerate(tokens):
@@ -110,7 +121,6 @@ class Weights:
         kinds: Weight of each feature for each category, ``[kind_buckets, categories]``.
         kind_bias: Log-probability of each category before any sign is seen, ``[categories]``.
         categories: Their names.
-        bias: Evidence of a prompt without signs.
         slope: Calibration, together with ``offset``.
         offset: Calibration.
         origin: Where the weights come from: split, counts, versions. For people and reports.
@@ -120,7 +130,6 @@ class Weights:
     kinds: NDArray[np.float16]
     kind_bias: Floats
     categories: tuple[str, ...]
-    bias: float
     slope: float
     offset: float
     origin: dict[str, Any]
@@ -144,7 +153,6 @@ class Weights:
                     kinds=tensors.get_tensor("kinds"),
                     kind_bias=tensors.get_tensor("kind_bias").astype(np.float64),
                     categories=tuple(header["categories"]),
-                    bias=float(header["bias"]),
                     slope=float(header["slope"]),
                     offset=float(header["offset"]),
                     origin=header["origin"],
@@ -161,7 +169,6 @@ class Weights:
         header = {
             "format": FORMAT,
             "categories": list(self.categories),
-            "bias": self.bias,
             "slope": self.slope,
             "offset": self.offset,
             "origin": self.origin,
@@ -197,14 +204,19 @@ class NgramDetector:
     A category's score is P(unsafe), scaled by how likely the category is beside the likeliest
     one: the likeliest category has the calibrated P(unsafe) itself.
 
+    Args:
+        weights: The shipped ones if nothing is given.
+        harmless: Phrases whose words are no signs; the built-in ones if nothing is given.
+
     Raises:
         WeightsError: if the shipped weights are needed and cannot be read.
     """
 
     name = "ngram"
 
-    def __init__(self, weights: Weights | None = None) -> None:
+    def __init__(self, weights: Weights | None = None, harmless: Phrases | None = None) -> None:
         self.weights = weights or Weights.load()
+        self.harmless = harmless
         self._unsafe = self.weights.unsafe.astype(np.float64)
         self._evidence_of = lru_cache(maxsize=1 << 17)(self._sign_evidence)
 
@@ -224,11 +236,11 @@ class NgramDetector:
 
     def evidence(self, prompt: str) -> Evidence:
         """What the signs of ``prompt`` say."""
-        scored = [(self._evidence_of(found.sign), found) for found in signs(prompt)]
+        scored = [(self._evidence_of(found.sign), found) for found in signs(prompt, self.harmless)]
         positive = [pair for pair in scored if pair[0] > 0]
         positive.sort(key=lambda pair: -pair[0])
         chosen = positive[:STRONGEST]
-        z = self.weights.bias + sum(value for value, _ in chosen)
+        z = BIAS + sum(value for value, _ in chosen)
         logits = self._kind_evidence(found.sign for _, found in chosen)
         shares = np.exp(logits - logits.max())
         return Evidence(
@@ -257,8 +269,8 @@ class NgramDetector:
         first = {token.word[:_LONGEST_WORD]: token for token in reversed(tokenize(prompt))}
         causes: set[Span] = set()
         for found, value in strongest:
-            if value * self.weights.slope < SPAN_EVIDENCE:
-                continue
+            if value < max(SPAN_EVIDENCE / self.weights.slope, SPAN_SHARE * strongest[0][1]):
+                break
             word = max(found.sign, key=lambda word: (word not in _GLUE, self._evidence_of((word,))))
             if word not in _GLUE:
                 token = first[word]

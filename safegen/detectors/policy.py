@@ -62,7 +62,8 @@ def default_detectors(user_lexicon: Path | None = None) -> tuple[Detector, ...]:
         SafeGenError: if the word list or the weights cannot be used.
     """
     files = [BUILT_IN] if user_lexicon is None else [BUILT_IN, user_lexicon]
-    return LexiconDetector(Lexicon.load(*files)), NgramDetector()
+    lexicon = Lexicon.load(*files)
+    return LexiconDetector(lexicon), NgramDetector(harmless=lexicon.harmless)
 
 
 def score_passages(detector: Detector, passages: Sequence[Passage]) -> Detection:

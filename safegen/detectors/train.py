@@ -9,7 +9,7 @@ Four kinds of text are learned from:
 - captions of the embedded demo's small world, with its hazards as violence.
 
 The loss is the logistic one over the pooled evidence (see `safegen.detectors.ngram`), minimised
-by L-BFGS from the solution of the convex problem with non-negative weights. Categories are
+by L-BFGS from the solution of the convex problem without pooling and with weights of 0 or more. Categories are
 learned afterwards, from the signs that counted. About a minute on one core.
 """
 
@@ -19,7 +19,7 @@ import argparse
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from safegen.detectors import corpus
 from safegen.detectors.corpus import Pair
 from safegen.detectors.lexicon import LexiconDetector
 from safegen.detectors.ngram import (
+    BIAS,
     MARGIN,
     STRONGEST,
     WEIGHTS,
@@ -52,7 +53,7 @@ KIND_BUCKETS = 1 << 16
 DEMO_CAPTIONS = 3000
 DEMO_CATEGORY = "violence"
 BACKGROUND = 12_000
-BENIGN_WEIGHT = 2.0
+BENIGN_WEIGHT = 8.0
 PENALTY = 0.5
 KIND_PENALTY = 1.0
 
@@ -177,9 +178,12 @@ def strongest(evidence: Floats, rows: Ints, starts: Ints, most: int) -> NDArray[
 
 
 def _minimise(
-    loss: Callable[[Floats], tuple[float, Floats]], start: Floats, steps: int, lowest: float | None
+    loss: Callable[[Floats], tuple[float, Floats]],
+    start: Floats,
+    steps: int,
+    lowest: float | None = None,
 ) -> Floats:
-    bounds = None if lowest is None else [(lowest, None)] * (len(start) - 1) + [(None, None)]
+    bounds = None if lowest is None else [(lowest, None)] * len(start)
     options = {"maxiter": steps, "maxfun": 2 * steps, "maxcor": 8}
     result = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     return np.asarray(result.x, dtype=np.float64)
@@ -192,36 +196,31 @@ def _logistic(z: Floats, label: Floats, weight: Floats) -> tuple[float, Floats]:
     return loss, -weight * side / (1.0 + np.exp(np.clip(side * z, -500, 500)))
 
 
-def fit_unsafe(design: Design, texts: Texts) -> tuple[Floats, float]:
-    """Feature weights and bias."""
-    buckets = design.features.shape[1]
+def fit_unsafe(design: Design, texts: Texts) -> Floats:
+    """Feature weights."""
     rows, starts = design.rows(), design.contains.indptr[:-1].astype(np.int64)
     members = design.contains.indices
     transposed = design.features.T.tocsr()
     everything = (design.contains @ design.features).tocsr()
     everything_transposed = everything.T.tocsr()
 
-    def convex(p: Floats) -> tuple[float, Floats]:
-        w = p[:-1]
-        loss, slope = _logistic(everything @ w + p[-1], texts.label, texts.weight)
-        gradient = everything_transposed @ slope + w
-        return loss + 0.5 * float(w @ w), np.append(gradient, slope.sum())
+    def convex(w: Floats) -> tuple[float, Floats]:
+        loss, slope = _logistic(everything @ w + BIAS, texts.label, texts.weight)
+        return loss + 0.5 * PENALTY * float(w @ w), everything_transposed @ slope + PENALTY * w
 
-    def pooled(p: Floats, margin: float) -> tuple[float, Floats]:
-        w = p[:-1]
+    def pooled(w: Floats, margin: float) -> tuple[float, Floats]:
         evidence = (design.features @ w - margin)[members]
         counts = strongest(evidence, rows, starts, STRONGEST)
-        z = np.bincount(rows, evidence * counts, minlength=len(texts.label)) + p[-1]
+        z = np.bincount(rows, evidence * counts, minlength=len(texts.label)) + BIAS
         loss, slope = _logistic(z, texts.label, texts.weight)
         per_sign = np.bincount(members, counts * slope[rows], minlength=design.features.shape[0])
-        gradient = transposed @ per_sign + PENALTY * w
-        return loss + 0.5 * PENALTY * float(w @ w), np.append(gradient, slope.sum())
+        return loss + 0.5 * PENALTY * float(w @ w), transposed @ per_sign + PENALTY * w
 
-    start = _minimise(convex, np.zeros(buckets + 1), 60, lowest=0.0)
+    best = _minimise(convex, np.zeros(design.features.shape[1]), 60, lowest=0.0)
     # A sign below the margin learns nothing, so the margin is raised little by little.
     for share in (0.0, 0.5, 1.0):
-        start = _minimise(partial(pooled, margin=share * MARGIN), start, 60, lowest=None)
-    return start[:-1], float(start[-1])
+        best = _minimise(partial(pooled, margin=share * MARGIN), best, 60)
+    return best
 
 
 def fit_kinds(
@@ -259,20 +258,19 @@ def fit_kinds(
         gradient = np.vstack([x_transposed @ slope + KIND_PENALTY * w[:-1], slope.sum(axis=0)])
         return value + 0.5 * KIND_PENALTY * float((w[:-1] ** 2).sum()), gradient.ravel()
 
-    best = _minimise(loss, np.zeros(shape).ravel(), 60, lowest=None).reshape(shape)
+    best = _minimise(loss, np.zeros(shape).ravel(), 60).reshape(shape)
     return best[:-1], best[-1]
 
 
-def calibrate(z: Floats, label: Floats, weight: Floats | None = None) -> tuple[float, float]:
+def calibrate(z: Floats, label: Floats) -> tuple[float, float]:
     """Platt's slope and offset, so that 1 / (1 + exp(-(slope · z + offset))) is a probability."""
-    weight = np.ones_like(z) if weight is None else weight
 
     def loss(p: Floats) -> tuple[float, Floats]:
-        value, slope = _logistic(p[0] * z + p[1], label, weight)
+        value, slope = _logistic(p[0] * z + p[1], label, np.ones_like(z))
         return value, np.asarray([slope @ z, slope.sum()])
 
-    best = minimize(loss, np.asarray([1.0, 0.0]), jac=True, method="L-BFGS-B").x
-    return float(best[0]), float(best[1])
+    slope, offset = _minimise(loss, np.asarray([1.0, 0.0]), 200)
+    return float(slope), float(offset)
 
 
 def train(
@@ -290,7 +288,7 @@ def train(
 
     texts = training_texts(by_part["train"], benign_by_part["train"], words, seed)
     design = Design.of(texts.text, unsafe_buckets)
-    unsafe, bias = fit_unsafe(design, texts)
+    unsafe = fit_unsafe(design, texts)
     kinds, kind_bias = fit_kinds(design, texts, unsafe, categories)
 
     origin: dict[str, Any] = {
@@ -301,18 +299,21 @@ def train(
         "signs": len(design.signs),
     }
     weights = Weights(
-        unsafe.astype(np.float16), kinds.astype(np.float16), kind_bias, categories, bias, 1.0, 0.0,
-        origin,
-    )  # fmt: skip
+        unsafe=unsafe.astype(np.float16),
+        kinds=kinds.astype(np.float16),
+        kind_bias=kind_bias,
+        categories=categories,
+        slope=1.0,
+        offset=0.0,
+        origin=origin,
+    )
     detector = NgramDetector(weights)
     held = by_part["calibration"]
     prompts = [p.unsafe for p in held] + [p.safe for p in held] + benign_by_part["calibration"]
     z = np.asarray([detector.evidence(prompt).z for prompt in prompts])
     label = (np.arange(len(z)) < len(held)).astype(np.float64)
     slope, offset = calibrate(z, label)
-    return Weights(
-        weights.unsafe, weights.kinds, kind_bias, categories, bias, slope, offset, origin
-    )
+    return replace(weights, slope=slope, offset=offset)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
