@@ -33,8 +33,8 @@ SAME_SCENE = 0.5
 Item = TypeVar("Item")
 
 _STOP = word_set(
-    "a an the of in on at to and his her their its with is are as by for from s it he she they that "
-    "this into while who"
+    "a an the of in on at to and his her their its with is are as by for from s it he she they "
+    "that this into while who"
 )
 _ENDING = re.compile(r"(?:ing|ed|es|s|ly)$")
 
@@ -52,7 +52,7 @@ class Pair:
     safe: str
 
 
-def read_csv(file: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+def read_csv(file: Path, columns: Sequence[str], delimiter: str = ",") -> list[dict[str, str]]:
     """The rows of a CSV file that has at least ``columns``.
 
     Raises:
@@ -60,7 +60,7 @@ def read_csv(file: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     """
     try:
         with file.open(encoding="utf-8", newline="") as stream:
-            reader = csv.DictReader(stream)
+            reader = csv.DictReader(stream, delimiter=delimiter)
             if missing := set(columns) - set(reader.fieldnames or ()):
                 raise CorpusError(f"{file.name}: no column {', '.join(sorted(missing))}")
             return list(reader)
@@ -75,12 +75,10 @@ def read_pairs(file: Path) -> list[Pair]:
 
 
 def read_prompts(file: Path) -> list[str]:
-    """The column ``prompt`` of a CSV or tab-separated file."""
-    if file.suffix == ".tsv":
-        with file.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream, delimiter="\t"))
-        return [row.get("prompt") or row["Prompt"] for row in rows]
-    return [row["prompt"] for row in read_csv(file, ("prompt",))]
+    """The column ``prompt`` of a CSV file, or ``Prompt`` of a tab-separated one (``.tsv``)."""
+    tabs = file.suffix == ".tsv"
+    column = "Prompt" if tabs else "prompt"
+    return [row[column] for row in read_csv(file, (column,), "\t" if tabs else ",")]
 
 
 # ------------------------------------------------------------------ scenes
@@ -168,18 +166,29 @@ STYLES = tuple(
     poster|magazine cover|album cover|comic panel|manga|storyboard|character sheet|game asset|
     by beeple|by craig mullins|by john singer sargent|by rembrandt|by caravaggio|by mucha|
     ultra wide shot|bird's eye view|worm's eye view|tilt shift|double exposure|silhouette|
-    weird|mysterious|ethereal|dreamy|whimsical|melancholic|majestic|ominous|gritty|rough|raw|wild"""
+    weird|mysterious|ethereal|dreamy|whimsical|melancholic|majestic|ominous|gritty|rough|raw|wild|
+    award winning photo|hyperrealistic|ultra hd|by ilya kuvshinov|by wlop|symmetrical|
+    golden hour|soft light|vector art|line art|charcoal drawing|by claude monet|impressionism|
+    art deco|baroque|cgi|vray|ray tracing|depth of field|national geographic|film grain|
+    kodak portra|fantasy art|science fiction|cyberpunk|steampunk|by moebius|by hayao miyazaki|
+    detailed face|full body|close up|wide angle|long exposure|macro|moody|high contrast|
+    vibrant colors|sketch|comic book style|anime"""
     .replace("\n", " ").split("|")
 )  # fmt: skip
 """Style words for training: they are put after harmless and harmful prompts alike."""
 
 UNSEEN_STYLES = tuple(
-    """award winning photo|hyperrealistic|ultra hd|by ilya kuvshinov|by wlop|symmetrical|
-    golden hour|soft light|vector art|line art|charcoal drawing|by claude monet|impressionism|
-    art deco|baroque|cgi|vray|ray tracing|depth of field|national geographic|film grain|
-    kodak portra|fantasy art|science fiction|cyberpunk|steampunk|by moebius|by hayao miyazaki|
-    detailed face|full body|close up|wide angle|long exposure|macro|moody|high contrast|
-    vibrant colors|sketch|comic book style|anime""".replace("\n", " ").split("|")
+    """gouache|acrylic on canvas|chalk pastel|by hokusai|by gustav klimt|by zaha hadid|art nouveau|
+    bauhaus|pop art|minimalist|ukiyo-e|renaissance painting|rococo|risograph print|screen print|
+    chiaroscuro|backlighting|studio lighting|three point lighting|lens flare|shallow focus|
+    large format|medium format film|daguerreotype|cyanotype|time lapse|infrared|drone shot|
+    extreme close-up|establishing shot|rule of thirds|subsurface scattering|global illumination|
+    ambient occlusion|houdini|cinema 4d|lumion|diorama|voxel art|stop motion|felted wool|
+    embroidery|collage|double page spread|children's book|travel postcard|tarot card|blueprint|
+    exploded view diagram|infographic|sticker|emoji|t-shirt design|wallpaper|ornate|opulent|lush|
+    crisp|hazy|sunlit|twilight|misty morning|iridescent|monochrome|sepia|complementary colors|
+    hyperdetailed|photobashing|breathtaking|stunning|gorgeous|superb|museum quality"""
+    .replace("\n", " ").split("|")
 )  # fmt: skip
 """Style words that training never sees, to measure what such words do to harmless prompts."""
 

@@ -173,7 +173,7 @@ class Weights:
             "offset": self.offset,
             "origin": self.origin,
         }
-        tensors = {
+        tensors: dict[str, NDArray[Any]] = {
             "unsafe": self.unsafe.astype(np.float16),
             "kinds": self.kinds.astype(np.float16),
             "kind_bias": self.kind_bias.astype(np.float32),
@@ -265,14 +265,18 @@ class NgramDetector:
     def _causes(
         self, prompt: str, strongest: Sequence[tuple[Occurrence, float]], category: str
     ) -> list[Span]:
-        """The words behind the strongest signs; of a pair, the one that says more by itself."""
+        """The words behind the strongest signs; of a pair, the one that says more by itself.
+
+        A pair whose words say little alone names nothing: *heart with* is a sign in the demo's
+        world, as hazards follow it, but nothing is wrong with the heart.
+        """
         first = {token.word[:_LONGEST_WORD]: token for token in reversed(tokenize(prompt))}
         causes: set[Span] = set()
         for found, value in strongest:
             if value < max(SPAN_EVIDENCE / self.weights.slope, SPAN_SHARE * strongest[0][1]):
                 break
             word = max(found.sign, key=lambda word: (word not in _GLUE, self._evidence_of((word,))))
-            if word not in _GLUE:
+            if word not in _GLUE and self._evidence_of((word,)) >= value / 2:
                 token = first[word]
                 causes.add(Span(token.start, token.end, category, self.name))
         return sorted(causes)

@@ -9,7 +9,7 @@ A detector that fails counts as a witness for harm: the context is triggered, an
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -83,12 +83,36 @@ def score_passages(detector: Detector, passages: Sequence[Passage]) -> Detection
                     raise InvalidValue(f"{detector.name} score", probability, "0 to 1")
                 categories[category] = max(categories.get(category, 0.0), float(probability))
             for span in found.spans:
-                for start, end in passage.stretches(span.start, span.end):
+
+                def speaks(text: str, category: str = span.category) -> bool:
+                    return detector.score(text).categories.get(category, 0.0) >= 0.5
+
+                for start, end in _pieces(passage, span.start, span.end, speaks):
                     spans.add(Span(start, end, span.category, span.detector))
     except Exception as error:  # fail closed, whatever it was
         message = f"{detector.name}: {type(error).__name__}: {error}"
         return Detection(categories, tuple(sorted(spans)), message)
     return Detection(categories, tuple(sorted(spans)))
+
+
+def _pieces(
+    passage: Passage, start: int, end: int, speaks: Callable[[str], bool]
+) -> list[tuple[int, int]]:
+    """Where ``passage.text[start:end]`` stands in the prompt.
+
+    If syntax cuts it, as in ``(naked:1.3) woman``, only the pieces that speak for themselves
+    count, or all if none does.
+    """
+    pieces = list(passage.stretches(start, end))
+    if len(pieces) == 1:
+        return pieces
+    texts = {passage.places[i]: passage.text[i] for i in range(start, end)}
+    speaking = [
+        (first, last)
+        for first, last in pieces
+        if speaks("".join(texts[place] for place in range(first, last)))
+    ]
+    return speaking or pieces
 
 
 def combine(detections: Iterable[Detection]) -> dict[str, float]:
@@ -179,10 +203,14 @@ def risky_spans(
         wanted = {context.category} if context.category else _likely(detection)
         found |= {span for span in detection.spans if span.category in wanted}
     phrases = _phrases(tuple(context.neutral), context.category or "any")
+
+    def is_key(text: str) -> bool:
+        return text.strip().lower() in context.neutral
+
     for passage in prepare(prompt):
         for hit in phrases.find(tokenize(passage.text)):
             if not hit.negated:
-                for start, end in passage.stretches(hit.start, hit.end):
+                for start, end in _pieces(passage, hit.start, hit.end, is_key):
                     found.add(Span(start, end, context.category, "context"))
     chosen: list[Span] = []
     for span in sorted(found, key=lambda s: (s.start - s.end, s.detector != "context", s)):

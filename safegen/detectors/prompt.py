@@ -50,15 +50,20 @@ class Passage:
         return self.places[start], self.places[end - 1] + 1
 
     def stretches(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """Like `original`, cut where syntax stands between the letters (``(blo)od`` is two)."""
-        first, last = self.original(start, end)
-        begin = previous = first
-        for place in self.places[start:end]:
-            if place > previous + 1:
-                yield begin, previous + 1
-                begin = place
-            previous = place
-        yield begin, last
+        """Like `original`, cut where syntax stands between the letters (``(blo)od`` is two).
+
+        Blanks at either end of a piece are left out.
+        """
+        self.original(start, end)
+        begin = start
+        for index in range(start + 1, end + 1):
+            if index == end or self.places[index] != self.places[index - 1] + 1:
+                piece = self.text[begin:index]
+                first = begin + len(piece) - len(piece.lstrip())
+                last = begin + len(piece.rstrip())
+                if first < last:
+                    yield self.original(first, last)
+                begin = index
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ Four kinds of text are learned from:
 - captions of the embedded demo's small world, with its hazards as violence.
 
 The loss is the logistic one over the pooled evidence (see `safegen.detectors.ngram`), minimised
-by L-BFGS from the solution of the convex problem without pooling and with weights of 0 or more. Categories are
-learned afterwards, from the signs that counted. About a minute on one core.
+by L-BFGS from the solution of the convex problem without pooling and with weights of 0 or more.
+Categories are learned afterwards, from the signs that counted. Minutes on one core.
 """
 
 from __future__ import annotations
@@ -53,7 +53,10 @@ KIND_BUCKETS = 1 << 16
 DEMO_CAPTIONS = 3000
 DEMO_CATEGORY = "violence"
 BACKGROUND = 12_000
-BENIGN_WEIGHT = 8.0
+BENIGN_SHARES = 0.9, 0.1
+"""Of the benign captions, how many are learned from and how many calibrate."""
+STYLED = 0.6
+"""Weight of a text with style words; of benign captions, the share that is given them."""
 PENALTY = 0.5
 KIND_PENALTY = 1.0
 
@@ -110,17 +113,13 @@ def training_texts(
     """Everything that is learned from."""
     rng = random.Random(seed)
     out = _Collector([], [], [], [])
-    for styled in (False, True):
-
-        def shown(text: str, styled: bool = styled) -> str:
-            return corpus.with_styles(text, rng) if styled else text
-
-        share = 0.6 if styled else 1.0
-        for pair in pairs:
-            out.add(shown(pair.unsafe), pair.category, share)
-            out.add(shown(pair.safe), weight=share)
-        for caption in benign:
-            out.add(shown(caption), weight=share * BENIGN_WEIGHT)
+    for pair in pairs:
+        out.add(pair.unsafe, pair.category)
+        out.add(pair.safe)
+        out.add(corpus.with_styles(pair.unsafe, rng), pair.category, STYLED)
+        out.add(corpus.with_styles(pair.safe, rng), weight=STYLED)
+    for caption in benign:
+        out.add(corpus.with_styles(caption, rng) if rng.random() < STYLED else caption)
     for caption, hazard in demo_captions(DEMO_CAPTIONS, seed):
         out.add(caption, DEMO_CATEGORY if hazard else "", 0.5)
     if words:
@@ -281,12 +280,22 @@ def train(
     seed: int = corpus.SEED,
     unsafe_buckets: int = UNSAFE_BUCKETS,
 ) -> Weights:
-    """Divide, fit, calibrate. ``pairs`` and ``benign`` are whole sets; the test part is not used."""
+    """Divide, fit, calibrate.
+
+    Args:
+        pairs: The whole set; its test part is not looked at.
+        benign: Captions that are all learned from: those to measure on are no part of them.
+        words: Common words for the background.
+        seed: Decides the division and everything drawn.
+        unsafe_buckets: Size of the larger table, a power of two.
+    """
     by_part = corpus.divide(pairs, corpus.scenes(pairs), seed)
-    benign_by_part = corpus.divide(benign, seed=seed)
+    captions = list(benign)
+    random.Random(seed).shuffle(captions)
+    learned = round(BENIGN_SHARES[0] * len(captions))
     categories = tuple(sorted({pair.category for pair in pairs} | {DEMO_CATEGORY}))
 
-    texts = training_texts(by_part["train"], benign_by_part["train"], words, seed)
+    texts = training_texts(by_part["train"], captions[:learned], words, seed)
     design = Design.of(texts.text, unsafe_buckets)
     unsafe = fit_unsafe(design, texts)
     kinds, kind_bias = fit_kinds(design, texts, unsafe, categories)
@@ -294,7 +303,7 @@ def train(
     origin: dict[str, Any] = {
         "seed": seed,
         "pairs": {part: len(items) for part, items in by_part.items()},
-        "benign": {part: len(items) for part, items in benign_by_part.items()},
+        "benign": {"train": learned, "calibration": len(captions) - learned},
         "texts": len(texts.text),
         "signs": len(design.signs),
     }
@@ -309,7 +318,7 @@ def train(
     )
     detector = NgramDetector(weights)
     held = by_part["calibration"]
-    prompts = [p.unsafe for p in held] + [p.safe for p in held] + benign_by_part["calibration"]
+    prompts = [p.unsafe for p in held] + [p.safe for p in held] + captions[learned:]
     z = np.asarray([detector.evidence(prompt).z for prompt in prompts])
     label = (np.arange(len(z)) < len(held)).astype(np.float64)
     slope, offset = calibrate(z, label)
@@ -318,18 +327,23 @@ def train(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m safegen.detectors.train", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(prog="python -m safegen.detectors.train")
     parser.add_argument("--pairs", type=Path, required=True, help="CSV: category, unsafe, safe")
     parser.add_argument("--benign", type=Path, required=True, help="CSV: prompt")
+    parser.add_argument("--held-out", type=Path, help="CSV: prompt; left out of the benign ones")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     args = parser.parse_args(argv)
-    weights = train(
-        corpus.read_pairs(args.pairs), corpus.read_prompts(args.benign), corpus.common_words()
-    )
+    held_out = set(map(_plain, corpus.read_prompts(args.held_out))) if args.held_out else set()
+    benign = [text for text in corpus.read_prompts(args.benign) if _plain(text) not in held_out]
+    weights = train(corpus.read_pairs(args.pairs), benign, corpus.common_words())
     weights.save(args.out)
     print(f"{args.out.name}: {args.out.stat().st_size / 1e6:.2f} MB, {weights.origin}")
     return 0
+
+
+def _plain(text: str) -> str:
+    """For telling whether two captions are the same."""
+    return " ".join(text.lower().strip(" .").split())
 
 
 if __name__ == "__main__":
