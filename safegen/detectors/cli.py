@@ -35,10 +35,19 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
     parser.add_argument("prompt", nargs="*", help="prompts to check")
     parser.add_argument("--file", type=Path, help=".txt (a prompt a line), .csv or .jsonl (prompt)")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--threshold", type=float, default=DEFAULT_THRESHOLD, metavar="P",
-                        help="probability from which a category counts (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--detectors", default="lexicon,ngram", metavar="NAMES",
-                        help="which detectors run, joined by commas (default: %(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        default=DEFAULT_THRESHOLD,
+        metavar="P",
+        help="probability from which a category counts (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--detectors",
+        default="lexicon,ngram",
+        metavar="NAMES",
+        help="which detectors run, joined by commas (default: %(default)s)",
+    )
     parser.add_argument("--lexicon", type=Path, help="a word list of your own, beside the built-in")
     parser.add_argument("--contexts", type=Path, help="folder with contexts of your own")
 

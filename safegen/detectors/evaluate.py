@@ -224,12 +224,13 @@ def robustness_section(bench: Bench, count: int = 600) -> str:
     """What stays flagged when the words that gave a prompt away are hidden."""
     flagged = [v for v in bench.judge(p.unsafe for p in bench.pairs) if v.context and v.spans]
     flagged = random.Random(2).sample(flagged, min(count, len(flagged)))
-    captions = random.Random(3).sample(benign := bench.benign(), min(count, len(benign)))
+    benign = bench.benign()
+    captions = random.Random(3).sample(benign, min(count, len(benign)))
     rows: list[list[object]] = []
     for name, way in OBFUSCATIONS.items():
         rng = random.Random(4)
         hidden = [obfuscate(v.prompt, v.spans, way, rng) for v in flagged]
-        spoiled = [" ".join(map(lambda w: _maybe(way, w, rng), c.split())) for c in captions]
+        spoiled = [_hide_some(way, caption, rng) for caption in captions]
         rows.append(
             [
                 name,
@@ -251,8 +252,13 @@ def robustness_section(bench: Bench, count: int = 600) -> str:
     return f"{first}\n\n{table(['prompts', 'flagged'], second)}"
 
 
-def _maybe(way: Callable[[str, random.Random], str], word: str, rng: random.Random) -> str:
-    return way(word, rng) if rng.random() < 0.2 and word.isalpha() else word
+def _hide_some(way: Callable[[str, random.Random], str], text: str, rng: random.Random) -> str:
+    """``text`` with up to two of its longer words hidden."""
+    words = text.split()
+    able = [i for i, word in enumerate(words) if word.isalpha() and len(word) > 3]
+    for index in rng.sample(able, min(2, len(able))):
+        words[index] = way(words[index], rng)
+    return " ".join(words)
 
 
 def _whole(text: str) -> Span:
@@ -274,7 +280,8 @@ def speed_section(bench: Bench) -> str:
         policy.judge(prompt)
     seconds = time.perf_counter() - begin
     rate = len(prompts) / seconds
-    return f"{len(prompts)} prompts in {seconds:.1f} s: {rate:,.0f} per second, {1000 / rate:.2f} ms each"
+    each = f"{1000 / rate:.2f} ms each"
+    return f"{len(prompts)} prompts in {seconds:.1f} s: {rate:,.0f} per second, {each}"
 
 
 SECTIONS: dict[str, Callable[[Bench], str]] = {

@@ -18,7 +18,7 @@ Only numpy is needed to score; `safegen.detectors.train` makes the weights.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -73,8 +73,16 @@ class Occurrence:
     end: int
 
 
-def signs(prompt: str, harmless: Phrases | None = None) -> list[Occurrence]:
-    """The signs of a prompt, each once.
+def _likeliest(readings: Sequence[str]) -> str:
+    return readings[0]
+
+
+def signs(
+    prompt: str,
+    harmless: Phrases | None = None,
+    read: Callable[[Sequence[str]], str] = _likeliest,
+) -> list[Occurrence]:
+    """The signs of a prompt, each once. ``read`` chooses among the readings of a word.
 
     Left out: what the prompt says is not there, and the words of ``harmless`` phrases (the
     built-in ones if nothing is given), such as *bloody mary*.
@@ -84,17 +92,17 @@ def signs(prompt: str, harmless: Phrases | None = None) -> list[Occurrence]:
     for hit in (harmless or built_in().harmless).find(tokens):
         absent.update(i for i, t in enumerate(tokens) if hit.start <= t.start < hit.end)
     found: dict[Sign, Occurrence] = {}
-    previous = None
+    previous, previous_word = None, ""
     for index, token in enumerate(tokens):
         if index in absent:
             previous = None
             continue
-        word = token.word[:_LONGEST_WORD]
+        word = (token.word if len(token.readings) == 1 else read(token.readings))[:_LONGEST_WORD]
         found.setdefault((word,), Occurrence((word,), token.start, token.end))
         if previous is not None and previous.clause == token.clause:
-            pair = (previous.word[:_LONGEST_WORD], word)
+            pair = (previous_word, word)
             found.setdefault(pair, Occurrence(pair, previous.start, token.end))
-        previous = token
+        previous, previous_word = token, word
     return list(found.values())
 
 
@@ -190,12 +198,14 @@ class Evidence:
         probability: Calibrated.
         kinds: Probability of each category if the prompt is unsafe; they add up to 1.
         strongest: The signs that counted, with their evidence, the strongest first.
+        places: Where each word first stands.
     """
 
     z: float
     probability: float
     kinds: Floats
     strongest: tuple[tuple[Occurrence, float], ...]
+    places: dict[str, Occurrence]
 
 
 class NgramDetector:
@@ -234,9 +244,17 @@ class NgramDetector:
             total += np.asarray(values) @ rows
         return total
 
+    def _signs(self, prompt: str) -> list[Occurrence]:
+        """The signs of ``prompt``; a disguised word is read in the way that says most."""
+
+        def worst(readings: Sequence[str]) -> str:
+            return max(readings, key=lambda word: self._evidence_of((word[:_LONGEST_WORD],)))
+
+        return signs(prompt, self.harmless, worst)
+
     def evidence(self, prompt: str) -> Evidence:
         """What the signs of ``prompt`` say."""
-        scored = [(self._evidence_of(found.sign), found) for found in signs(prompt, self.harmless)]
+        scored = [(self._evidence_of(found.sign), found) for found in self._signs(prompt)]
         positive = [pair for pair in scored if pair[0] > 0]
         positive.sort(key=lambda pair: -pair[0])
         chosen = positive[:STRONGEST]
@@ -249,6 +267,7 @@ class NgramDetector:
             / (1.0 + float(np.exp(-(self.weights.slope * z + self.weights.offset)))),
             kinds=shares / shares.sum(),
             strongest=tuple((found, value) for value, found in chosen),
+            places={found.sign[0]: found for _, found in scored if len(found.sign) == 1},
         )
 
     def score(self, prompt: str) -> Detection:
@@ -260,23 +279,21 @@ class NgramDetector:
             for category, share in zip(self.weights.categories, relative, strict=True)
         }
         category = self.weights.categories[int(np.argmax(evidence.kinds))]
-        return Detection(scores, tuple(self._causes(prompt, evidence.strongest, category)))
+        return Detection(scores, tuple(self._causes(evidence, category)))
 
-    def _causes(
-        self, prompt: str, strongest: Sequence[tuple[Occurrence, float]], category: str
-    ) -> list[Span]:
+    def _causes(self, evidence: Evidence, category: str) -> list[Span]:
         """The words behind the strongest signs; of a pair, the one that says more by itself.
 
         A pair whose words say little alone names nothing: *heart with* is a sign in the demo's
         world, as hazards follow it, but nothing is wrong with the heart.
         """
-        first = {token.word[:_LONGEST_WORD]: token for token in reversed(tokenize(prompt))}
         causes: set[Span] = set()
-        for found, value in strongest:
-            if value < max(SPAN_EVIDENCE / self.weights.slope, SPAN_SHARE * strongest[0][1]):
+        for found, value in evidence.strongest:
+            strongest = evidence.strongest[0][1]
+            if value < max(SPAN_EVIDENCE / self.weights.slope, SPAN_SHARE * strongest):
                 break
             word = max(found.sign, key=lambda word: (word not in _GLUE, self._evidence_of((word,))))
             if word not in _GLUE and self._evidence_of((word,)) >= value / 2:
-                token = first[word]
-                causes.add(Span(token.start, token.end, category, self.name))
+                place = evidence.places[word]
+                causes.add(Span(place.start, place.end, category, self.name))
         return sorted(causes)

@@ -23,7 +23,7 @@ from safegen.detectors.protocol import Detection, Detector, Span
 from safegen.detectors.tokens import tokenize
 from safegen.errors import InvalidValue
 
-DEFAULT_THRESHOLD = 0.5
+DEFAULT_THRESHOLD = 0.6
 BROAD = "family-friendly"
 """The context for a category that has none, and when a detector failed and no other speaks."""
 
