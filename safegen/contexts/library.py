@@ -12,7 +12,7 @@ import re
 import tempfile
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -112,9 +112,8 @@ def from_data(data: Any) -> SafetyContext:
 
 def to_data(context: SafetyContext) -> dict[str, Any]:
     """What a file of ``context`` holds; `from_data` gives the context back."""
-    values = asdict(replace(context, neutral={})) | {
-        "neutral": dict(sorted(context.neutral.items()))
-    }
+    values = {field.name: getattr(context, field.name) for field in fields(context)}
+    values["neutral"] = dict(sorted(context.neutral.items()))
     for key in _NUMBERS:
         if values[key] is None:
             del values[key]
@@ -233,7 +232,7 @@ class ContextLibrary:
         self._keep(context, self._file(context.name))
         return context
 
-    def edit(self, name: str, **changes: Any) -> SafetyContext:
+    def edit(self, name: str, /, **changes: Any) -> SafetyContext:
         """Change some fields of one of the user's contexts, its name among them.
 
         Raises:

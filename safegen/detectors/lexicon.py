@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from safegen.detectors.protocol import Detection, Span
-from safegen.detectors.tokens import Token, negated, tokenize, word_set
+from safegen.detectors.tokens import NEGATORS, Token, negated, tokenize, word_set
 from safegen.errors import SafeGenError
 
 SCHEMA_VERSION = 1
@@ -151,7 +151,10 @@ class Phrases:
                 continue
             term, length = found
             start, end = tokens[index].start, tokens[index + length - 1].end
-            yield Hit(term, start, end, not absent.isdisjoint(range(index, index + length)))
+            # "no clothes on" is a term of its own, not the absence of one.
+            negates = tokens[index].word in NEGATORS
+            touched = not absent.isdisjoint(range(index, index + length))
+            yield Hit(term, start, end, touched and not negates)
             index += length
 
     def _phrase(self, tokens: Sequence[Token], index: int) -> tuple[Term, int] | None:

@@ -27,6 +27,7 @@ class Token:
         readings: Every reading worth a look-up, the most likely first.
         spelled: Whether it was spelled out letter by letter, such as ``b l o o d``; several
             words may then have run together.
+        hyphenated: Whether a hyphen joins it to the word before.
     """
 
     word: str
@@ -35,6 +36,7 @@ class Token:
     clause: int
     readings: tuple[str, ...]
     spelled: bool = False
+    hyphenated: bool = False
 
 
 # Letters that look like a Latin one and that Unicode's own decomposition leaves alone.
@@ -84,11 +86,12 @@ _INNER = r"[@$!+*€£]+(?=[^\W_])"
 _WORD = re.compile(
     rf"""(?P<spelled>(?<![^\W_])[^\W\d_](?P<gap>[ ._*/~\-]|\ [._*/~\-]\ )[^\W_@$]
             (?:(?P=gap)[^\W_@$])+(?![^\W_]))
-       | (?P<word>[@$€£]?[^\W_](?:[^\W_]|{_INNER}|['’](?=[^\W_]))*)
+       | (?P<word>[@$€£]?[^\W_](?:[^\W_]|{_INNER}|(?<=[^\W\d_])[$]+|['’](?=[^\W_]))*)
        | (?P<stop>[,.;:!?\n\r|()\[\]{{}}"“”]+)
        | (?P<symbol>[^\s\w])""",
     re.VERBOSE,
 )
+_HYPHEN = re.compile(r"\w[-‐‑]\w")
 _SYMBOL_CATEGORIES = frozenset({"So", "Sk", "Cn", "Co"})
 
 
@@ -183,7 +186,10 @@ def tokenize(text: str) -> list[Token]:
             # Up to the next visible letter: accents and invisible characters belong to the word.
             stop = max(places[end], places[end - 1] + 1)
             spelled = kind == "spelled"
-            tokens.append(Token(readings[0], places[start], stop, clause, readings, spelled))
+            hyphenated = bool(_HYPHEN.match(folded, max(start - 2, 0)))
+            tokens.append(
+                Token(readings[0], places[start], stop, clause, readings, spelled, hyphenated)
+            )
     return tokens
 
 
@@ -192,10 +198,11 @@ def word_set(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-_NEGATORS = word_set(
+NEGATORS = word_set(
     "no not without never none zero nor non neither lacking avoid avoiding isnt arent wasnt dont "
     "doesnt cannot"
 )
+"""Words that say the next one is not there."""
 _CARRIERS = word_set(
     "a an the any more visible real actual such kind sort of form sign signs trace traces hint "
     "hints single drop drops bit depiction depictions at all very too even"
@@ -216,18 +223,16 @@ def negated(tokens: Sequence[Token]) -> frozenset[int]:
     while index < count:
         word, clause = tokens[index].word, tokens[index].clause
         free_of = word == "free" and index + 1 < count and tokens[index + 1].word in {"of", "from"}
-        if word == "free" and not free_of and index and tokens[index - 1].clause == clause:
-            hyphenated = tokens[index].start == tokens[index - 1].end + 1
-            if hyphenated:
-                found.add(index - 1)
-        if word not in _NEGATORS and not free_of:
+        if word == "free" and index and tokens[index].hyphenated:
+            found.add(index - 1)
+        if word not in NEGATORS and not free_of:
             index += 1
             continue
         negations = 1
         index += 2 if free_of else 1
         while index < count and tokens[index].clause == clause:
             word = tokens[index].word
-            if word in _NEGATORS:
+            if word in NEGATORS:
                 negations += 1
             elif word not in _CARRIERS:
                 break

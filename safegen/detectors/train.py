@@ -27,12 +27,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, vstack
 
 from safegen.demo import world
 from safegen.detectors import corpus
 from safegen.detectors.corpus import Pair
-from safegen.detectors.lexicon import LexiconDetector
+from safegen.detectors.lexicon import LexiconDetector, built_in
 from safegen.detectors.ngram import (
     BIAS,
     MARGIN,
@@ -59,6 +59,8 @@ STYLED = 0.6
 """Weight of a text with style words; of benign captions, the share that is given them."""
 PENALTY = 0.5
 KIND_PENALTY = 1.0
+KNOWN = 0.5
+"""Lexicon probability from which the lexicon decides what a text shows."""
 
 
 @dataclass(frozen=True)
@@ -222,6 +224,31 @@ def fit_unsafe(design: Design, texts: Texts) -> Floats:
     return best
 
 
+def shown_categories(texts: Sequence[str], labels: Sequence[str]) -> list[str]:
+    """What each text shows, where the lexicon can tell, or else its label.
+
+    The pairs' labels name the subject that a group of prompts was written around, whatever the
+    single prompt shows: more prompts with blood in them are labelled hate than violence.
+    """
+    lexicon = LexiconDetector()
+    shown = []
+    for text, label in zip(texts, labels, strict=True):
+        scores = lexicon.score(text).categories
+        best = max(scores, key=lambda name: scores[name], default=label)
+        shown.append(best if scores.get(best, 0.0) >= KNOWN else label)
+    return shown
+
+
+def lexicon_terms(categories: Sequence[str]) -> list[tuple[str, str]]:
+    """Every term of the built-in lexicon that says much by itself, and its category."""
+    found = {
+        (term.name.replace("+", ""), term.category)
+        for term in built_in().phrases.terms.values()
+        if term.category in categories and term.probability >= KNOWN
+    }
+    return sorted(found)
+
+
 def fit_kinds(
     design: Design, texts: Texts, unsafe: Floats, categories: Sequence[str]
 ) -> tuple[Floats, Floats]:
@@ -234,10 +261,19 @@ def fit_kinds(
         shape=design.contains.shape,
     )
     harmful = np.flatnonzero(texts.label)
-    x = (chosen[harmful] @ sign_features(design.signs, KIND_BUCKETS)).tocsr()
+    terms = lexicon_terms(categories)
+    anchors = Design.of([text for text, _ in terms], KIND_BUCKETS)
+    x = vstack(
+        [
+            chosen[harmful] @ sign_features(design.signs, KIND_BUCKETS),
+            anchors.contains @ anchors.features,
+        ]
+    ).tocsr()
     x_transposed = x.T.tocsr()
-    target = np.asarray([categories.index(texts.category[i]) for i in harmful])
-    weight = texts.weight[harmful]
+    names = shown_categories([texts.text[i] for i in harmful], [texts.category[i] for i in harmful])
+    names += [category for _, category in terms]
+    target = np.asarray([categories.index(name) for name in names])
+    weight = np.append(texts.weight[harmful], np.ones(len(terms)))
     # Rare categories count as much as frequent ones: a prompt's category does not depend on how
     # many pairs of it somebody wrote.
     totals = np.bincount(target, weight, minlength=len(categories))
