@@ -97,7 +97,7 @@ def _conjugated(verb: str) -> Iterator[str]:
 
 
 def _spellings(term: str) -> Iterator[tuple[str, ...]]:
-    """Every form of ``term`` as a sequence of words."""
+    """Every form of ``term`` as a sequence of words, the form that is written out first."""
     words = [(token.word, term[token.end : token.end + 1] == "+") for token in tokenize(term)]
     if not words:
         return
@@ -265,18 +265,29 @@ class Lexicon:
         categories = data.get("categories", {})
         if not isinstance(categories, dict):
             raise LexiconError(f"{source}: categories has to be a table of categories")
+        terms: list[Term] = []
         for category, lists in categories.items():
             if not isinstance(lists, dict) or not set(lists) <= set(PROBABILITY):
                 allowed = ", ".join(PROBABILITY)
                 raise LexiconError(f"{source}: {category} has to have lists among {allowed}")
-            for strength, terms in lists.items():
-                for term in _strings(terms, f"{source}, {category}, {strength}"):
-                    self._add(Term(term, category, PROBABILITY[strength]))
-        for term in _strings(data.get("harmless", []), f"{source}, harmless"):
-            self._add(Term(term, "", 0.0))
+            for strength, names in lists.items():
+                for name in _strings(names, f"{source}, {category}, {strength}"):
+                    terms.append(Term(name, category, PROBABILITY[strength]))
+        # What is written out counts more than a plural or an ending of another term, and after
+        # that the stronger term.
+        terms.sort(key=lambda term: term.probability)
+        terms += [
+            Term(name, "", 0.0)
+            for name in _strings(data.get("harmless", []), f"{source}, harmless")
+        ]
+        spellings = [(term, list(_spellings(term.name))) for term in terms]
+        for term, phrases in spellings:
+            self._add(term, phrases)
+        for term, phrases in spellings:
+            self._add(term, phrases[:1])
 
-    def _add(self, term: Term) -> None:
-        for phrase in _spellings(term.name):
+    def _add(self, term: Term, phrases: Iterable[tuple[str, ...]]) -> None:
+        for phrase in phrases:
             self.phrases.add(phrase, term)
             if not term.category:
                 self.harmless.add(phrase, term)

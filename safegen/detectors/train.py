@@ -59,8 +59,8 @@ STYLED = 0.6
 """Weight of a text with style words; of benign captions, the share that is given them."""
 PENALTY = 0.5
 KIND_PENALTY = 1.0
-KNOWN = 0.5
-"""Lexicon probability from which the lexicon decides what a text shows."""
+TERM_WEIGHT = 12.0
+"""How many prompts a lexicon term counts for when categories are learned."""
 
 
 @dataclass(frozen=True)
@@ -185,8 +185,14 @@ def _minimise(
     lowest: float | None = None,
 ) -> Floats:
     bounds = None if lowest is None else [(lowest, None)] * len(start)
-    options = {"maxiter": steps, "maxfun": 2 * steps, "maxcor": 8}
-    result = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    result = minimize(
+        loss,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=bounds,
+        options={"maxiter": steps, "maxfun": 2 * steps, "maxcor": 8},
+    )
     return np.asarray(result.x, dtype=np.float64)
 
 
@@ -212,7 +218,10 @@ def fit_unsafe(design: Design, texts: Texts) -> Floats:
     def pooled(w: Floats, margin: float) -> tuple[float, Floats]:
         evidence = (design.features @ w - margin)[members]
         counts = strongest(evidence, rows, starts, STRONGEST)
-        z = np.bincount(rows, evidence * counts, minlength=len(texts.label)) + BIAS
+        pooled_evidence: Floats = np.bincount(
+            rows, evidence * counts, minlength=len(texts.label)
+        ).astype(np.float64)
+        z = pooled_evidence + BIAS
         loss, slope = _logistic(z, texts.label, texts.weight)
         per_sign = np.bincount(members, counts * slope[rows], minlength=design.features.shape[0])
         return loss + 0.5 * PENALTY * float(w @ w), transposed @ per_sign + PENALTY * w
@@ -224,27 +233,17 @@ def fit_unsafe(design: Design, texts: Texts) -> Floats:
     return best
 
 
-def shown_categories(texts: Sequence[str], labels: Sequence[str]) -> list[str]:
-    """What each text shows, where the lexicon can tell, or else its label.
+def lexicon_terms(categories: Sequence[str]) -> list[tuple[str, str]]:
+    """Every term of the built-in lexicon that says much by itself, and its category.
 
     The pairs' labels name the subject that a group of prompts was written around, whatever the
-    single prompt shows: more prompts with blood in them are labelled hate than violence.
+    single prompt shows: more prompts with blood in them are labelled hate than violence. The
+    terms say which category a word stands for.
     """
-    lexicon = LexiconDetector()
-    shown = []
-    for text, label in zip(texts, labels, strict=True):
-        scores = lexicon.score(text).categories
-        best = max(scores, key=lambda name: scores[name], default=label)
-        shown.append(best if scores.get(best, 0.0) >= KNOWN else label)
-    return shown
-
-
-def lexicon_terms(categories: Sequence[str]) -> list[tuple[str, str]]:
-    """Every term of the built-in lexicon that says much by itself, and its category."""
     found = {
         (term.name.replace("+", ""), term.category)
         for term in built_in().phrases.terms.values()
-        if term.category in categories and term.probability >= KNOWN
+        if term.category in categories and term.probability >= 0.5
     }
     return sorted(found)
 
@@ -270,10 +269,9 @@ def fit_kinds(
         ]
     ).tocsr()
     x_transposed = x.T.tocsr()
-    names = shown_categories([texts.text[i] for i in harmful], [texts.category[i] for i in harmful])
-    names += [category for _, category in terms]
+    names = [texts.category[i] for i in harmful] + [category for _, category in terms]
     target = np.asarray([categories.index(name) for name in names])
-    weight = np.append(texts.weight[harmful], np.ones(len(terms)))
+    weight = np.append(texts.weight[harmful], np.full(len(terms), TERM_WEIGHT))
     # Rare categories count as much as frequent ones: a prompt's category does not depend on how
     # many pairs of it somebody wrote.
     totals = np.bincount(target, weight, minlength=len(categories))

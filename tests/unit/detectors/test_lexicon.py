@@ -88,6 +88,14 @@ def test_several_terms_count_as_independent_signs(detector: LexiconDetector) -> 
     assert repeated == pytest.approx(hint)
 
 
+def test_a_written_out_term_counts_more_than_the_plural_of_another() -> None:
+    lexicon = Lexicon()
+    lexicon.extend({"schema": 1, "categories": {"x": {"likely": ["bones"], "hint": ["bone"]}}})
+    detector = LexiconDetector(lexicon)
+    assert detector.score("bones").categories["x"] == pytest.approx(PROBABILITY["likely"])
+    assert detector.score("bone").categories["x"] == pytest.approx(PROBABILITY["hint"])
+
+
 def test_a_file_of_the_user_adds_and_takes_away(tmp_path: Path) -> None:
     own = tmp_path / "own.json"
     own.write_text(
