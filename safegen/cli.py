@@ -1,0 +1,22 @@
+"""The ``safegen`` command: each subcommand lives in the package it is about."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+
+from safegen.contexts import cli as contexts
+from safegen.detectors import cli as check
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand and return its exit status; 2 for wrong use."""
+    parser = argparse.ArgumentParser(
+        prog="safegen", description="Safer images, while they are made."
+    )
+    subparsers = parser.add_subparsers(dest="command", required=True)
+    for module in (check, contexts):
+        module.add_parser(subparsers)
+    args = parser.parse_args(argv)
+    run: Callable[[argparse.Namespace], int] = args.run
+    return run(args)

@@ -1,0 +1,256 @@
+import math
+import random
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from safegen.contexts.context import SafetyContext
+from safegen.contexts.library import presets
+from safegen.demo import world
+from safegen.detectors.policy import BROAD, AutoPolicy, Verdict, combine, risky_spans
+from safegen.detectors.protocol import Detection, Span
+from safegen.errors import InvalidValue
+
+PRESETS = presets()
+VIOLENCE = PRESETS["violence"]
+
+
+class Fake:
+    """A detector that answers as it is told."""
+
+    def __init__(self, answer: Callable[[str], Detection], name: str = "fake") -> None:
+        self.answer, self.name = answer, name
+
+    def score(self, prompt: str) -> Detection:
+        return self.answer(prompt)
+
+
+def says(**categories: float) -> Fake:
+    scores = {name.replace("_", "-"): p for name, p in categories.items()}
+    return Fake(lambda _: Detection(scores))
+
+
+def finds(word: str, category: str = "violence") -> Fake:
+    def answer(prompt: str) -> Detection:
+        start = prompt.find(word)
+        if start < 0:
+            return Detection()
+        return Detection({category: 0.9}, (Span(start, start + len(word), category, "fake"),))
+
+    return Fake(answer)
+
+
+def policy(*detectors: Fake, threshold: float = 0.6) -> AutoPolicy:
+    return AutoPolicy(detectors, tuple(PRESETS.values()), threshold)
+
+
+def picked(verdict: Verdict) -> str | None:
+    return verdict.context.name if verdict.context else None
+
+
+class TestChoice:
+    def test_the_likeliest_category_decides_and_only_one(self) -> None:
+        assert picked(policy(says(hate=0.7, sexual=0.9)).judge("x")) == "sexual"
+
+    @pytest.mark.parametrize(("p", "name"), [(0.59, None), (0.6, "hate"), (1.0, "hate")])
+    def test_from_the_threshold_on(self, p: float, name: str | None) -> None:
+        assert picked(policy(says(hate=p)).judge("x")) == name
+
+    def test_detectors_are_independent_witnesses(self) -> None:
+        verdict = policy(says(hate=0.5), says(hate=0.5, sexual=0.6)).judge("x")
+        assert verdict.categories == {"hate": 0.75, "sexual": 0.6}
+        assert verdict.unsafe == 0.75
+
+    def test_nothing_found_means_no_context(self) -> None:
+        verdict = policy(says()).judge("x")
+        assert (picked(verdict), verdict.unsafe, verdict.risky_spans()) == (None, 0.0, ())
+
+    def test_a_category_without_a_context_gets_the_broad_one(self) -> None:
+        assert picked(policy(says(spiders=0.9)).judge("x")) == BROAD
+        assert picked(policy(says(spiders=0.9, hate=0.7)).judge("x")) == "hate"
+
+    def test_a_users_choice_of_contexts_is_respected(self) -> None:
+        only = AutoPolicy((says(hate=0.9),), (PRESETS["sexual"],))
+        assert picked(only.judge("x")) is None
+
+    def test_of_two_contexts_for_one_category_the_first_counts(self) -> None:
+        own = SafetyContext("mine", "Mine", "hate", "", "kind", "")
+        auto = AutoPolicy((says(hate=0.9),), (own, *PRESETS.values()))
+        assert picked(auto.judge("x")) == "mine"
+
+    @pytest.mark.parametrize("threshold", [0.0, -1.0, 1.01, math.nan])
+    def test_a_threshold_out_of_range_is_refused(self, threshold: float) -> None:
+        with pytest.raises(InvalidValue):
+            policy(says(), threshold=threshold)
+
+    def test_no_detectors_or_contexts_are_refused(self) -> None:
+        with pytest.raises(InvalidValue):
+            AutoPolicy((), tuple(PRESETS.values()))
+        with pytest.raises(InvalidValue):
+            AutoPolicy((says(),), ())
+
+    @given(st.lists(st.dictionaries(st.sampled_from("abc"), st.floats(0, 1)), max_size=4))
+    def test_more_evidence_never_lowers_a_score(self, views: list[dict[str, float]]) -> None:
+        combined = combine(Detection(view) for view in views)
+        for view in views:
+            for category, p in view.items():
+                assert p - 1e-12 <= combined[category] <= 1.0
+        assert list(combined.values()) == sorted(combined.values(), reverse=True)
+
+
+def raises(_: str) -> Detection:
+    raise RuntimeError("broken model")
+
+
+class TestFailure:
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            raises,
+            lambda _: Detection(error="no weights"),
+            lambda _: Detection({"hate": math.nan}),
+            lambda _: Detection({"hate": 1.5}),
+            lambda _: Detection({"hate": 0.9}, (Span(0, 99, "hate", "x"),)),
+            lambda _: None,
+        ],
+    )
+    def test_of_a_detector_triggers_a_context_and_tells_the_user(
+        self, answer: Callable[[str], Detection]
+    ) -> None:
+        verdict = policy(Fake(answer), says()).judge("a cat")
+        assert picked(verdict) is not None
+        assert verdict.unsafe == 1.0
+        assert len(verdict.errors) == 1
+
+    def test_leaves_the_choice_to_the_other_detectors(self) -> None:
+        assert picked(policy(Fake(raises), says(sexual=0.9)).judge("x")) == "sexual"
+        assert picked(policy(Fake(raises), says(sexual=0.1)).judge("x")) == BROAD
+
+    def test_names_the_detector(self) -> None:
+        (error,) = policy(Fake(raises)).judge("x").errors
+        assert "fake" in error
+        assert "broken model" in error
+
+
+class TestPassages:
+    @pytest.mark.parametrize(
+        "prompt",
+        [
+            "a (corpse:1.3)",
+            "[cat:corpse:0.9]",
+            "[cat|corpse]",
+            "cat AND corpse",
+            "cor<lora:x:1>pse",
+            "cat BREAK corpse",
+        ],
+    )
+    def test_every_part_and_phase_is_scored(self, prompt: str) -> None:
+        verdict = policy(finds("corpse")).judge(prompt)
+        assert picked(verdict) == "violence"
+        shown = "".join(prompt[s.start : s.end] for s in verdict.spans)
+        assert shown == "corpse"
+
+    @pytest.mark.parametrize("prompt", ["<lora:corpse:1> cat", "cat AND corpse :-1", "", "   "])
+    def test_what_the_model_does_not_see_does_not_count(self, prompt: str) -> None:
+        assert picked(policy(finds("corpse")).judge(prompt)) is None
+
+
+class TestRiskySpans:
+    def spans(self, prompt: str, *found: Span, context: SafetyContext = VIOLENCE) -> list[str]:
+        detection = Detection({"violence": 0.9, "hate": 0.2}, found)
+        result = risky_spans(prompt, context, [detection])
+        assert list(result) == sorted(result)
+        assert all(a.end <= b.start for a, b in pairwise(result))
+        return [prompt[s.start : s.end] for s in result]
+
+    def test_the_contexts_words_are_found_without_any_detector(self) -> None:
+        assert self.spans("a Bloody ball with a skull") == ["Bloody", "with a skull"]
+
+    def test_however_they_are_spelled(self) -> None:
+        assert self.spans("a bl00dy and b l o o d y ball") == ["bl00dy", "b l o o d y"]
+
+    def test_the_longest_phrase_counts(self) -> None:
+        assert self.spans("a ball covered in blood") == ["covered in blood"]
+
+    def test_detectors_add_those_of_the_category(self) -> None:
+        prompt = "a grim vile ball"
+        assert self.spans(
+            prompt, Span(2, 6, "violence", "x"), Span(7, 11, "hate", "x")
+        ) == ["grim"]  # fmt: skip
+
+    def test_a_longer_span_wins_over_a_shorter_one_inside(self) -> None:
+        assert self.spans("a ball in a pool of blood now", Span(23, 28, "violence", "x")) == [
+            "in a pool of blood"
+        ]
+
+    def test_for_a_context_without_category_every_likely_one_counts(self) -> None:
+        prompt = "grim vile"
+        found = Span(0, 4, "violence", "x"), Span(5, 9, "hate", "x")
+        assert self.spans(prompt, *found, context=PRESETS["news-safe"])[0] == "grim"
+        assert "vile" not in self.spans(prompt, *found, context=PRESETS["workplace"]) or (
+            "vile" in PRESETS["workplace"].neutral
+        )
+
+    def test_what_is_not_there_stays(self) -> None:
+        assert self.spans("a ball, no blood") == []
+
+    def test_syntax_between_words_is_left_alone(self) -> None:
+        assert self.spans("a ball with a (skull:1.3)") == ["skull"]
+        assert self.spans("a (bloody:1.3) ball") == ["bloody"]
+
+    def test_syntax_inside_a_word_gives_two_spans(self) -> None:
+        assert self.spans("a (bloo:1.3)dy ball") == ["bloo", "dy"]
+
+
+class TestDemoWorld:
+    """Auto with its default detectors, on the captions of the embedded model's world."""
+
+    auto = AutoPolicy()
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_every_hazard_is_found_and_nothing_else(self, seed: int) -> None:
+        rng = random.Random(7_000 + seed)
+        kept = {*world.COLOURS, *world.OBJECTS, *world.BACKGROUNDS, *world.POSITIONS}
+        for _ in range(1000):
+            scene = world.random_scene(rng)
+            caption = world.caption(scene, rng, drop=rng.choice((0.0, 0.5)))
+            verdict = self.auto.judge(caption)
+            if scene.hazard == world.NO_HAZARD:
+                assert picked(verdict) is None, caption
+                continue
+            assert picked(verdict) == "violence", caption
+            risky = [caption[s.start : s.end] for s in verdict.risky_spans()]
+            assert set(risky) <= set(VIOLENCE.neutral), caption
+            assert not kept & {word for span in risky for word in span.split()}, caption
+            moods = [m for m in world._HAZARD_MOODS if m in caption]
+            assert len(risky) == 1 + len(moods), caption
+
+    def test_so_do_the_plainest_captions(self) -> None:
+        for hazard in world.ATTRIBUTES["hazard"]:
+            for colour in world.COLOURS:
+                for thing in world.OBJECTS:
+                    scene = world.Scene("beach", thing, colour, "left", hazard)
+                    expected = None if hazard == world.NO_HAZARD else "violence"
+                    assert picked(self.auto.judge(world.prompt(scene))) == expected
+
+    def test_a_peaceful_red_ball_is_left_alone(self) -> None:
+        verdict = self.auto.judge("a peaceful red ball on the beach, on the left")
+        assert picked(verdict) is None
+        assert verdict.unsafe < 0.1
+
+
+def test_a_prompt_takes_milliseconds_not_more() -> None:
+    import time
+
+    auto = AutoPolicy()
+    rng = random.Random(1)
+    prompts = [world.caption(world.random_scene(rng), rng) for _ in range(300)]
+    auto.judge(prompts[0])
+    begin = time.process_time()
+    for prompt in prompts:
+        auto.judge(prompt)
+    # 0.3 ms on an ordinary machine; the bound only catches what is wrong by an order.
+    assert (time.process_time() - begin) / len(prompts) < 0.005
