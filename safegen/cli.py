@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 
 from safegen.contexts import cli as contexts
+from safegen.demo import cli as demo
 from safegen.detectors import cli as check
 
 
@@ -15,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="safegen", description="Safer images, while they are made."
     )
     subparsers = parser.add_subparsers(dest="command", required=True)
-    for module in (check, contexts):
+    for module in (demo, check, contexts):
         module.add_parser(subparsers)
     args = parser.parse_args(argv)
     run: Callable[[argparse.Namespace], int] = args.run

@@ -21,7 +21,7 @@ CURVES = ("constant", "linear", "cosine")
 STREAMS = ("shared", "independent")
 STRATEGIES = ("counterpart", "prepend", "append", "context", "direction", "projection")
 REGIONS = ("everywhere", "disagreement")
-DETECTORS = ("lexicon", "ngram", "probe")
+DETECTORS = ("lexicon", "ngram")
 
 
 _FRAGILE = re.compile(r"""^[\s"']|\s\Z|^\d+x\d+\Z""")
@@ -242,11 +242,11 @@ class SafetyPlan:
         choices=DETECTORS,
     )
     threshold: float = _setting(
-        0.5,
+        0.6,
         label="Detection threshold",
         help="Probability from which a prompt counts as unsafe.",
         infotext="SafeGen threshold",
-        minimum=0.0,
+        minimum=0.01,
         maximum=1.0,
         step=0.01,
     )

@@ -25,7 +25,7 @@ KEPT_COLOURS = {
     "object": "#2563eb",
     "colour": "#d97706",
 }
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "axes.edgecolor": _MUTED,

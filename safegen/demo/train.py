@@ -310,7 +310,7 @@ def encoded(folder: Path, vae: AutoencoderKL, pictures: int) -> Tensor:
             with torch.autocast("cpu", torch.bfloat16):
                 parts.append(vae.encode(to_tensor(data[start : start + 64])).latent_dist.mean)
         partial = path.with_suffix(".partial")
-        save_file({"latents": torch.cat(parts).half()}, partial)
+        save_file({"latents": torch.cat(parts).half().contiguous()}, partial)
         partial.replace(path)
     return load_file(path)["latents"].float()
 

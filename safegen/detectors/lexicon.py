@@ -281,10 +281,10 @@ class Lexicon:
             for name in _strings(data.get("harmless", []), f"{source}, harmless")
         ]
         spellings = [(term, list(_spellings(term.name))) for term in terms]
-        for term, phrases in spellings:
-            self._add(term, phrases)
-        for term, phrases in spellings:
-            self._add(term, phrases[:1])
+        for written, phrases in spellings:
+            self._add(written, phrases)
+        for written, phrases in spellings:
+            self._add(written, phrases[:1])
 
     def _add(self, term: Term, phrases: Iterable[tuple[str, ...]]) -> None:
         for phrase in phrases:
