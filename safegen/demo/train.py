@@ -19,6 +19,7 @@ import math
 import os
 import random
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from multiprocessing import Pool
@@ -27,6 +28,8 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
@@ -100,11 +103,21 @@ def to_tensor(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
 # --------------------------------------------------------------------------- a resumable loop
 
 
+def _rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def _processes() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
 class Run:
     """Progress, learning rate and checkpoints of one stage.
 
     Iterating yields step numbers from the last checkpoint to ``steps``; the state saved is
-    every module's, the optimizer's and the generators'.
+    every module's and the optimizer's. Random numbers depend on the seed, the step and the
+    process only. With several processes each takes its share of the batch, and ``descend``
+    averages the gradients, so all of them hold the same weights.
     """
 
     def __init__(
@@ -116,7 +129,8 @@ class Run:
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=rate, betas=(0.9, 0.99), weight_decay=0.01
         )
-        self.generator = torch.Generator().manual_seed(SEED)
+        self.generator = torch.Generator()
+        self.captions = random.Random()
         self.step = 0
         self.log: dict[str, float] = {}
         self._restore()
@@ -130,11 +144,12 @@ class Run:
         for i, parameter in enumerate(self.parameters):
             for key, value in self.optimizer.state[parameter].items():
                 state[f"optimizer.{i}.{key}"] = value.detach().contiguous()
-        state["generator"] = self.generator.get_state()
         state["step"] = torch.tensor(self.step)
         return state
 
     def save(self) -> None:
+        if _rank() != 0:
+            return
         partial = self.path.with_suffix(".partial")
         save_file(self._state(), partial)
         partial.replace(self.path)
@@ -149,7 +164,6 @@ class Run:
                 {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
             )
         self.step = int(state["step"])
-        self.generator.set_state(state["generator"])
         for i, parameter in enumerate(self.parameters):
             prefix = f"optimizer.{i}."
             found = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
@@ -171,14 +185,31 @@ class Run:
             group["lr"] = self.rate_at(self.step)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        if _processes() > 1:
+            gradients = [p.grad for p in self.parameters if p.grad is not None]
+            flat = torch.cat([g.flatten() for g in gradients])
+            dist.all_reduce(flat)
+            parts = flat.div_(_processes()).split([g.numel() for g in gradients])
+            for gradient, part in zip(gradients, parts, strict=True):
+                gradient.copy_(part.view_as(gradient))
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
 
     def __iter__(self) -> Iterator[int]:
         saved = time.monotonic()
-        bar = tqdm(total=self.steps, initial=self.step, desc=self.name, unit="it")
+        bar = tqdm(
+            total=self.steps,
+            initial=self.step,
+            desc=self.name,
+            unit="it",
+            disable=_rank() != 0,
+            mininterval=1,
+        )
         with bar:
             while self.step < self.steps:
+                seed = (SEED + self.step) * 1024 + _rank()
+                self.generator.manual_seed(seed)
+                self.captions.seed(seed)
                 yield self.step
                 self.step += 1
                 bar.update()
@@ -230,17 +261,16 @@ def train_autoencoder(folder: Path, *, steps: int, pictures: int, batch: int = 8
     data = rendered(folder, 0, pictures) if run.step < steps else None
     for step in run:
         assert data is not None
-        chosen = run.random_indices(len(data), batch).numpy()
+        chosen = run.random_indices(len(data), batch // _processes()).numpy()
         pixels = to_tensor(data[chosen]).contiguous()
         if step < 0.85 * steps:
             pixels = _random_crop(pixels, 64, run.generator)
-        with torch.autocast("cpu", torch.bfloat16):
-            posterior = vae.encode(pixels).latent_dist
-            mean, logvar = posterior.mean.float(), posterior.logvar.float()
-            noise = torch.randn(mean.shape, generator=run.generator)
-            # At least 0.05 of noise: the decoder learns to forgive the denoiser's small errors.
-            latent = mean + (0.5 * logvar).exp().clamp_min(0.05) * noise
-            decoded = vae.decode(latent).sample.float()
+        posterior = vae.encode(pixels).latent_dist
+        mean, logvar = posterior.mean, posterior.logvar
+        noise = torch.randn(mean.shape, generator=run.generator)
+        # At least 0.05 of noise: the decoder learns to forgive the denoiser's small errors.
+        latent = mean + (0.5 * logvar).exp().clamp_min(0.05) * noise
+        decoded = vae.decode(latent).sample
         kl = 0.5 * (mean**2 + logvar.exp() - 1.0 - logvar).mean()
         loss = reconstruction_loss(decoded, pixels)
         run.descend(loss + 1e-4 * kl)
@@ -274,7 +304,7 @@ def train_classifier(folder: Path, *, steps: int, pictures: int, batch: int = 64
     run = Run(folder, "classifier", {"classifier": classifier}, steps=steps, rate=3e-3)
     data, labels = rendered(folder, 0, pictures), labels_of(0, pictures)
     for _ in run:
-        chosen = run.random_indices(len(data), batch)
+        chosen = run.random_indices(len(data), batch // _processes())
         pixels = _roughen(to_tensor(data[chosen.numpy()]), run.generator)
         loss = torch.zeros(())
         for logits, truth in zip(classifier(pixels), labels[chosen].T, strict=True):
@@ -307,8 +337,7 @@ def encoded(folder: Path, vae: AutoencoderKL, pictures: int) -> Tensor:
         data = rendered(folder, 0, pictures)
         parts = []
         for start in tqdm(range(0, pictures, 64), desc="encode", unit="batch"):
-            with torch.autocast("cpu", torch.bfloat16):
-                parts.append(vae.encode(to_tensor(data[start : start + 64])).latent_dist.mean)
+            parts.append(vae.encode(to_tensor(data[start : start + 64])).latent_dist.mean)
         partial = path.with_suffix(".partial")
         save_file({"latents": torch.cat(parts).half().contiguous()}, partial)
         partial.replace(path)
@@ -383,10 +412,9 @@ def train_denoiser(
     al., arXiv 2303.09556), since a small model had better learn what is where than fine grain.
     """
     torch.manual_seed(SEED)
-    size = write_tokenizer(vocabulary(), folder / "tokenizer")
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
     unet = UNet2DConditionModel(**UNET_CONFIG)
-    text = make_text_encoder(size)
+    text = make_text_encoder(len(tokenizer))
     averages = {"unet_ema": copy.deepcopy(unet), "text_ema": copy.deepcopy(text)}
     for module in averages.values():
         module.requires_grad_(False)
@@ -397,19 +425,16 @@ def train_denoiser(
     alphas = schedule.alphas_cumprod
     snr_weight = (5.0 * (1 - alphas) / alphas).clamp(max=1.0)
     for step in run:
-        rng = random.Random(SEED + step)
-        chosen = run.random_indices(len(latents), batch)
-        captions = [training_caption(scenes[i], rng) for i in chosen.tolist()]
+        chosen = run.random_indices(len(latents), batch // _processes())
+        captions = [training_caption(scenes[i], run.captions) for i in chosen.tolist()]
         tokens = tokenizer(
             captions, padding="max_length", max_length=TOKENS, truncation=True, return_tensors="pt"
         ).input_ids
         x0 = latents[chosen] * scale
         eps = torch.randn(x0.shape, generator=run.generator)
-        t = run.random_indices(len(alphas), batch)
+        t = run.random_indices(len(alphas), len(x0))
         noisy = schedule.add_noise(x0, eps, t)
-        with torch.autocast("cpu", torch.bfloat16):
-            context = text(tokens).last_hidden_state
-            predicted = unet(noisy, t, context).sample.float()
+        predicted = unet(noisy, t, text(tokens).last_hidden_state).sample
         error = (predicted - eps).square().mean((1, 2, 3))
         run.descend((snr_weight[t] * error).mean())
         run.note(loss=error.detach().mean())
@@ -450,6 +475,47 @@ def export(
     )
 
 
+def _alone_first() -> Iterator[None]:
+    """Two rounds, the first process's before the others': what it writes, they find."""
+    for rank in range(2):
+        if min(_rank(), 1) == rank:
+            yield
+        if dist.is_initialized():
+            dist.barrier()
+
+
+def _stages(args: argparse.Namespace) -> None:
+    for _ in _alone_first():
+        rendered(args.work, 0, args.pictures)
+    classifier = vae = None
+    if args.only != "autoencoder":
+        classifier = train_classifier(
+            args.work, steps=args.classifier_steps, pictures=args.pictures
+        )
+    if args.only != "classifier":
+        vae = train_autoencoder(args.work, steps=args.autoencoder_steps, pictures=args.pictures)
+    if classifier is None or vae is None:
+        return
+    for _ in _alone_first():
+        encoded(args.work, vae, args.pictures)
+        write_tokenizer(vocabulary(), args.work / "tokenizer")
+    latents, scale = flatten_latents(vae, encoded(args.work, vae, args.pictures))
+    unet, text = train_denoiser(args.work, latents, scale, steps=args.denoiser_steps)
+    if _rank() == 0:
+        export(args.work, args.export, vae, unet, text, scale, classifier)
+
+
+def _process(rank: int, processes: int, meeting: str, args: argparse.Namespace) -> None:
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
+    dist.init_process_group(
+        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=processes
+    )
+    try:
+        _stages(args)
+    finally:
+        dist.destroy_process_group()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -460,21 +526,22 @@ def main() -> None:
     parser.add_argument("--classifier-steps", type=int, default=1500)
     parser.add_argument("--autoencoder-steps", type=int, default=5600)
     parser.add_argument("--denoiser-steps", type=int, default=14_000)
-    parser.add_argument("--only", choices=("classifier", "autoencoder"), help="stop after it")
+    parser.add_argument("--only", choices=("classifier", "autoencoder"), help="that stage alone")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=2 if (os.cpu_count() or 1) > 1 else 1,
+        help="share each batch among so many (a divisor of 8)",
+    )
     args = parser.parse_args()
+    if args.processes < 1 or 8 % args.processes:
+        parser.error(f"--processes: {args.processes} is not allowed; allowed: 1, 2, 4, 8")
     args.work.mkdir(parents=True, exist_ok=True)
-    if args.only != "autoencoder":
-        classifier = train_classifier(
-            args.work, steps=args.classifier_steps, pictures=args.pictures
-        )
-    if args.only == "classifier":
+    if args.processes == 1:
+        _stages(args)
         return
-    vae = train_autoencoder(args.work, steps=args.autoencoder_steps, pictures=args.pictures)
-    if args.only == "autoencoder":
-        return
-    latents, scale = flatten_latents(vae, encoded(args.work, vae, args.pictures))
-    unet, text = train_denoiser(args.work, latents, scale, steps=args.denoiser_steps)
-    export(args.work, args.export, vae, unet, text, scale, classifier)
+    with tempfile.TemporaryDirectory() as folder:
+        mp.spawn(_process, (args.processes, f"{folder}/meeting", args), nprocs=args.processes)
 
 
 if __name__ == "__main__":
