@@ -22,7 +22,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from multiprocessing import Pool
+from multiprocessing import Pool, parent_process
 from pathlib import Path
 from typing import Any, cast
 
@@ -207,6 +207,9 @@ class Run:
         )
         with bar:
             while self.step < self.steps:
+                parent = parent_process()
+                if parent is not None and not parent.is_alive():
+                    raise SystemExit("the training command was killed")
                 seed = (SEED + self.step) * 1024 + _rank()
                 self.generator.manual_seed(seed)
                 self.captions.seed(seed)
