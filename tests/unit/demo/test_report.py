@@ -110,9 +110,7 @@ def test_both_pictures_are_drawn(built: tuple[Path, dict[str, Any]]) -> None:
         assert pixels.std() > 10
 
 
-def test_a_second_build_reads_the_cache(
-    built: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_build_reads_the_cache(built: tuple[Path, dict[str, Any]]) -> None:
     out, first = built
     before = {p.name: p.stat().st_mtime_ns for p in (out / "cache").iterdir()}
     assert report.build(out, prompts=4, cell_prompts=2) == first
