@@ -148,7 +148,18 @@ def test_a_counterpart_without_risky_words_says_that_the_context_goes_first() ->
     assert "no risky words found" in found.note
 
 
-@pytest.mark.parametrize("prompt", ["gore", " gore, gore", "(gore:1.3)", "[gore|gore]", "gore!"])
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "gore",
+        " gore, gore",
+        "(gore:1.3)",
+        "[gore|gore]",
+        "gore!",
+        "gore <lora:x:1>",
+        "gore BREAK gore",
+    ],
+)
 def test_a_counterpart_of_nothing_but_dropped_words_says_that_the_context_speaks(
     prompt: str,
 ) -> None:
