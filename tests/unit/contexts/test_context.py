@@ -42,8 +42,8 @@ def test_what_may_be_left_out_is_left_out(field: str) -> None:
 
 
 @pytest.mark.parametrize("field", ["weight", "tau"])
-@pytest.mark.parametrize("value", [-0.01, 1.01, math.nan, math.inf])
-def test_a_suggestion_out_of_range_is_refused(field: str, value: float) -> None:
+@pytest.mark.parametrize("value", [-0.01, 1.01, math.nan, math.inf, "0.5", True, [0.5]])
+def test_a_suggestion_out_of_range_is_refused(field: str, value: Any) -> None:
     with pytest.raises(InvalidValue, match="0 to 1, or nothing") as caught:
         SafetyContext(**TEXTS, **{field: value})
     assert caught.value.field == f"context {field}"
