@@ -123,9 +123,9 @@ def test_any_spans_give_some_text_to_encode(prompt: str, data: st.DataObject) ->
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
 def test_prepend_and_append_keep_the_whole_prompt(prompt: str) -> None:
-    assume("AND" not in prompt)
+    assume("AND" not in prompt and not re.search(r":\s*[-+]?[\d.]+\s*\Z", prompt))
     core = prompt.strip().rstrip(", ")
-    assert condition(prompt, CONTEXT, "append").text.startswith(core)
-    assert condition(prompt, CONTEXT, "prepend").text.endswith(core)
+    assert condition(prompt, CONTEXT, "append").text.strip().startswith(core)
+    assert condition(prompt, CONTEXT, "prepend").text.strip().endswith(core)
     for strategy in ("append", "prepend", "context"):
         assert CONTEXT.safe_text in condition(prompt, CONTEXT, strategy).text

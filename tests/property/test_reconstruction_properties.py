@@ -312,11 +312,13 @@ def test_a_mask_is_soft_around_the_disagreement_and_0_far_away(
 
 
 def test_a_masks_limits_are_shares_of_the_greatest_disagreement() -> None:
-    """Four wide bands of 0, low, halfway and full disagreement, read in the bands' middles."""
-    levels = torch.tensor([0.0, MASK_LOW, (MASK_LOW + MASK_HIGH) / 2, MASK_HIGH, 1.0])
-    safe = levels.double().repeat_interleave(9).expand(1, 4, 9, 45)
+    """Wide bands of disagreement from none to all, read in the bands' middles: smoothly up."""
+    shares = torch.tensor([-1 / 3, 0.0, 0.25, 0.5, 0.75, 1.0, 3.0], dtype=torch.float64)
+    levels = MASK_LOW + shares * (MASK_HIGH - MASK_LOW)
+    levels[0], levels[-1] = 0.0, 1.0
+    safe = levels.repeat_interleave(9).expand(1, 4, 9, 63)
     middles = disagreement_mask(torch.zeros_like(safe), safe)[0, 0, 4, 4::9]
-    wanted = torch.tensor([0.0, 0.0, 0.5, 1.0, 1.0], dtype=torch.float64)
+    wanted = torch.tensor([0.0, 0.0, 0.15625, 0.5, 0.84375, 1.0, 1.0], dtype=torch.float64)
     torch.testing.assert_close(middles, wanted, rtol=0, atol=1e-6)
 
 

@@ -138,8 +138,8 @@ def test_without_an_edit_an_embedding_is_the_very_same() -> None:
     ],
 )
 def test_texts_are_joined_by_one_comma(prompt: str, prepended: str, appended: str) -> None:
-    assert condition(prompt, context(), "prepend").text == prepended
-    assert condition(prompt, context(), "append").text == appended
+    assert condition(prompt, context(), "prepend").text.strip() == prepended
+    assert condition(prompt, context(), "append").text.strip() == appended
 
 
 def test_a_counterpart_without_risky_words_says_that_the_context_goes_first() -> None:
@@ -164,7 +164,7 @@ def test_a_counterpart_of_nothing_but_dropped_words_says_that_the_context_speaks
     prompt: str,
 ) -> None:
     found = counterpart(prompt)
-    assert (found.strategy, found.text) == ("context", "a calm scene")
+    assert (found.strategy, found.text.strip()) == ("context", "a calm scene")
     assert "every word of the prompt is risky" in found.note
 
 

@@ -166,6 +166,23 @@ def test_each_image_is_measured_by_its_own_greatest_disagreement() -> None:
     assert mask.amax(dim=(1, 2, 3)).tolist() == [1.0, 1.0]
 
 
+def test_channels_count_by_their_mean() -> None:
+    """Four channels that differ by 1 each are one channel that differs by 4."""
+    one, each = torch.zeros(2, 1, 4, 9, 9).unbind()
+    one[:, :, :, 4:] = each[:, :, :, 4:] = 1
+    one[:, 0, 2, 2], each[:, :, 2, 2] = 4 * 0.3, 0.3
+    zero = torch.zeros_like(one)
+    torch.testing.assert_close(disagreement_mask(zero, one), disagreement_mask(zero, each))
+
+
+def test_the_frame_of_a_picture_is_no_different() -> None:
+    """What is the same in every row is masked the same in every row, the outer ones too."""
+    safe = torch.linspace(0.05, 1, 40).expand(1, 4, 40, 40)
+    mask = disagreement_mask(torch.zeros_like(safe), safe)
+    assert ((mask > 0) & (mask < 1)).any()
+    torch.testing.assert_close(mask, mask[:, :, 20:21].expand_as(mask), rtol=0, atol=1e-5)
+
+
 def test_a_half_precision_mask_does_not_overflow() -> None:
     top = torch.full((1, 16, 4, 4), 65504.0).half()
     top[..., 0, 0] = 0

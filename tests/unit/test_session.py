@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from safegen.errors import GuardFailure
+from safegen.errors import GuardFailure, SafeGenError
 from safegen.plan import SafetyPlan
 from safegen.session import Call, Session
 
@@ -388,7 +388,7 @@ def test_a_blend_after_the_end_fails() -> None:
 @pytest.mark.parametrize("guarded", [(True, True), (False, False)], ids=["guarded", "benign"])
 def test_progress_that_is_none_fails(progress: Any, guarded: tuple[bool, ...]) -> None:
     session = opened(guarded=guarded)
-    with pytest.raises(GuardFailure):
+    with pytest.raises(SafeGenError):
         session.begin(progress)
     assert session.reason
     with pytest.raises(GuardFailure):
@@ -607,3 +607,17 @@ def test_a_failed_session_leaves_others_alone() -> None:
         failed.combine(failed.begin(0.0), ROWS, NAN)
     call_once(good, 0.5)
     assert good.finish().guarded == 2
+
+
+# ------------------------------------------------------------------ no state left behind
+
+
+def test_each_call_starts_afresh_after_one_that_needed_nothing() -> None:
+    """What an earlier call was given does not stand in for what this one must be."""
+    session = opened(OWN.replace(end=0.5, curve="constant"))
+    call_once(session, 0.0)
+    idle = session.begin(0.5)
+    assert session.safe_latent(idle, ROWS, 1.0) is ROWS
+    session.combine(idle, ROWS)
+    with pytest.raises(GuardFailure, match="own latent was not asked for"):
+        session.combine(session.begin(0.4), ROWS, SAFE)
