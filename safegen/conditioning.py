@@ -168,6 +168,10 @@ def rewrite(prompt: str, spans: Sequence[Span], context: SafetyContext) -> str:
     return result + prompt[position:]
 
 
+_INSTRUCTION = re.compile(r"<[^>]*>|\b(?:AND|BREAK)\b")
+"""What has letters in a host's prompt but says nothing to the model."""
+
+
 def _joined(*parts: str) -> str:
     return ", ".join(part.strip().rstrip(", ") for part in parts if part.strip(", \n"))
 
@@ -201,7 +205,7 @@ def condition(
     if strategy == "counterpart":
         if spans:
             text = rewrite(prompt, spans, context)
-            if any(character.isalpha() for character in text):
+            if any(character.isalpha() for character in _INSTRUCTION.sub("", text)):
                 return SafeConditioning(strategy, text)
             return SafeConditioning(
                 "context",
