@@ -427,7 +427,7 @@ class LayoutHead(nn.Module):
         self._seen: Tensor | None = None
         unet.mid_block.register_forward_hook(self._see)
 
-    def _see(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
+    def _see(self, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
         self._seen = output
 
     def loss(self, sides: Tensor) -> Tensor:
