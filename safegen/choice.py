@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from safegen.conditioning import SafeConditioning, condition
+from safegen.conditioning import SafeConditioning, condition, condition_parts
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.embedding import LearnedEmbedding
 from safegen.contexts.library import ContextLibrary
@@ -15,6 +16,11 @@ from safegen.detectors.protocol import Detector
 from safegen.errors import InvalidValue
 from safegen.plan import AUTO, CUSTOM, SafetyPlan
 
+PROBE = "probe"
+Learned = Callable[[SafetyContext], LearnedEmbedding]
+"""Finds a context's embedding for the host's own encoder; raises an error for the user if there
+is none. Auto's context is only known once the prompt has been read."""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -22,7 +28,9 @@ class Choice:
 
     Args:
         context: The context that applies, or ``None`` for a prompt judged harmless.
-        conditioning: What the safe stream sees, or ``None`` with the context.
+        conditioning: What the safe stream sees, or ``None`` with the context. For a prompt of
+            several ``AND`` parts its text has them all.
+        parts: The same for each ``AND`` part, for hosts that encode parts by themselves.
         why: One line for the user.
         verdict: What the detectors found.
     """
@@ -31,6 +39,7 @@ class Choice:
     conditioning: SafeConditioning | None
     why: str
     verdict: Verdict
+    parts: tuple[SafeConditioning, ...] = ()
 
 
 class Chooser:
@@ -53,6 +62,13 @@ class Chooser:
 
     def _policy(self, plan: SafetyPlan) -> AutoPolicy:
         missing = [name for name in plan.detectors if name not in self.detectors]
+        if PROBE in missing:
+            raise InvalidValue(
+                "detectors",
+                PROBE,
+                f"{', '.join(self.detectors)}; the probe reads prompts in this model's own text "
+                "encoder and has to be fitted there first: safegen probe fit --pairs FILE.csv",
+            )
         if missing:
             raise InvalidValue("detectors", missing[0], ", ".join(self.detectors))
         detectors = [self.detectors[name] for name in plan.detectors]
@@ -74,9 +90,19 @@ class Chooser:
         )
 
     def choose(
-        self, prompt: str, plan: SafetyPlan, *, learned: LearnedEmbedding | None = None
+        self,
+        prompt: str,
+        plan: SafetyPlan,
+        *,
+        learned: LearnedEmbedding | Learned | None = None,
     ) -> Choice:
         """Decide for ``prompt``.
+
+        Args:
+            prompt: The user's prompt, styles and wildcards already in it.
+            plan: The settings.
+            learned: For ``direction`` and ``projection``: an embedding, or a function from the
+                context that applies to its embedding, asked only if it is needed.
 
         Raises:
             InvalidValue: The plan names a detector, or a strategy, that is not to be had.
@@ -96,9 +122,13 @@ class Chooser:
         spans = Verdict(
             verdict.prompt, verdict.unsafe, verdict.categories, context, verdict.spans
         ).risky_spans()
-        conditioning = condition(
-            prompt, context, plan.strategy, spans=spans, learned=learned, strength=plan.strength
-        )
+        if plan.strategy not in ("direction", "projection"):
+            learned = None
+        elif callable(learned):
+            learned = learned(context)
+        how: dict[str, Any] = {"spans": spans, "learned": learned, "strength": plan.strength}
+        conditioning = condition(prompt, context, plan.strategy, **how)
+        parts = condition_parts(prompt, context, plan.strategy, **how)
         if conditioning.note:
             why += f"; {conditioning.note}"
-        return Choice(context, conditioning, why, verdict)
+        return Choice(context, conditioning, why, verdict, parts)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from safegen.contexts.library import ContextLibrary
+from safegen.contexts.library import ContextLibrary, default_folder
 from safegen.detectors.policy import DEFAULT_THRESHOLD, AutoPolicy, Verdict, default_detectors
 from safegen.errors import InvalidValue, SafeGenError
 
@@ -49,7 +49,11 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         help="which detectors run, joined by commas (default: %(default)s)",
     )
     parser.add_argument("--lexicon", type=Path, help="a word list of your own, beside the built-in")
-    parser.add_argument("--contexts", type=Path, help="folder with contexts of your own")
+    parser.add_argument(
+        "--contexts",
+        type=Path,
+        help="folder with contexts of your own (default: that of safegen contexts)",
+    )
 
 
 def read_prompts(file: Path) -> Iterator[str]:
@@ -127,7 +131,7 @@ def _policy(args: argparse.Namespace) -> AutoPolicy:
     for name in names:
         if name not in available:
             raise InvalidValue("detectors", name, ", ".join(available))
-    library = ContextLibrary(args.contexts)
+    library = ContextLibrary(args.contexts or default_folder())
     for problem in library.problems:
         print(f"skipped: {problem.message}", file=sys.stderr)
     return AutoPolicy([available[name] for name in names], tuple(library), args.threshold)
@@ -156,6 +160,8 @@ def run(args: argparse.Namespace) -> int:
                 print(json.dumps(to_data(verdict, spent), ensure_ascii=False))
             else:
                 print(to_text(verdict, spent))
+    except BrokenPipeError:
+        raise
     except (SafeGenError, OSError, UnicodeDecodeError, csv.Error) as error:
         print(f"safegen check: {error}", file=sys.stderr)
         return WRONG_USE
