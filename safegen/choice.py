@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,9 +55,18 @@ class Chooser:
         self.detectors = dict(detectors)
 
     @classmethod
-    def default(cls, contexts: Path | None = None, lexicon: Path | None = None) -> Chooser:
-        """The built-in contexts and detectors, with the user's own folder and word list."""
-        found = {detector.name: detector for detector in default_detectors(lexicon)}
+    def default(
+        cls,
+        contexts: Path | None = None,
+        lexicon: Path | None = None,
+        *,
+        more: Iterable[Detector] = (),
+    ) -> Chooser:
+        """The built-in contexts and detectors, with the user's own folder and word list.
+
+        ``more`` are detectors beside them, such as the encoder probe of the host's own model.
+        """
+        found = {detector.name: detector for detector in (*default_detectors(lexicon), *more)}
         return cls(ContextLibrary(contexts), found)
 
     def _policy(self, plan: SafetyPlan) -> AutoPolicy:
@@ -67,7 +76,7 @@ class Chooser:
                 "detectors",
                 PROBE,
                 f"{', '.join(self.detectors)}; the probe reads prompts in this model's own text "
-                "encoder and has to be fitted there first: safegen probe fit --pairs FILE.csv",
+                "encoder and has to be fitted there first: safegen probe fit --model MODEL",
             )
         if missing:
             raise InvalidValue("detectors", missing[0], ", ".join(self.detectors))
