@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from safegen.contexts.context import SafetyContext
 from safegen.contexts.embedding import LearnedEmbedding
 from safegen.contexts.library import ContextLibrary
 from safegen.detectors.policy import AutoPolicy, Verdict, default_detectors
+from safegen.detectors.prompt import parts
 from safegen.detectors.protocol import Detector
 from safegen.errors import InvalidValue
 from safegen.plan import AUTO, CUSTOM, SafetyPlan
@@ -30,7 +31,8 @@ class Choice:
         context: The context that applies, or ``None`` for a prompt judged harmless.
         conditioning: What the safe stream sees, or ``None`` with the context. For a prompt of
             several ``AND`` parts its text has them all.
-        parts: The same for each ``AND`` part, for hosts that encode parts by themselves.
+        parts: The same for each ``AND`` part, for hosts that encode parts by themselves;
+            ``None`` for a part that stays as it is.
         why: One line for the user.
         verdict: What the detectors found.
     """
@@ -39,7 +41,7 @@ class Choice:
     conditioning: SafeConditioning | None
     why: str
     verdict: Verdict
-    parts: tuple[SafeConditioning, ...] = ()
+    parts: tuple[SafeConditioning | None, ...] = ()
 
 
 class Chooser:
@@ -121,7 +123,13 @@ class Chooser:
         if plan.context == AUTO:
             context = verdict.context
             if context is None:
-                return Choice(None, None, "Auto judged the prompt harmless", verdict)
+                return Choice(
+                    None,
+                    None,
+                    "Auto judged the prompt harmless",
+                    verdict,
+                    (None,) * len(parts(prompt)),
+                )
             why = f"Auto chose {context.label} (score {verdict.unsafe:.2f})"
         else:
             context = self.context_named(plan)
@@ -137,7 +145,29 @@ class Chooser:
             learned = learned(context)
         how: dict[str, Any] = {"spans": spans, "learned": learned, "strength": plan.strength}
         conditioning = condition(prompt, context, plan.strategy, **how)
-        parts = condition_parts(prompt, context, plan.strategy, **how)
+        each = zip(
+            parts(prompt), condition_parts(prompt, context, plan.strategy, **how), strict=True
+        )
         if conditioning.note:
             why += f"; {conditioning.note}"
-        return Choice(context, conditioning, why, verdict, parts)
+        changed = tuple(
+            None if one.edit is None and one.text == part.text else one for part, one in each
+        )
+        return Choice(context, conditioning, why, verdict, changed)
+
+    def choose_parts(
+        self,
+        prompt: str,
+        plan: SafetyPlan,
+        *,
+        learned: LearnedEmbedding | Learned | None = None,
+    ) -> Choice:
+        """Like `choose`, for a host that evaluates each ``AND`` part in a row of its own.
+
+        If no part is to be conditioned (all that speak have a weight of 0 or less, so the model
+        moves away from what they say) there is nothing to guard, and no context.
+        """
+        choice = self.choose(prompt, plan, learned=learned)
+        if choice.context is None or any(choice.parts):
+            return choice
+        return replace(choice, context=None, conditioning=None)

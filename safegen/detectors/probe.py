@@ -128,7 +128,7 @@ def _minimise(parameters: list[Tensor], loss: Any, steps: int = 200) -> None:
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
-    optimizer.step(closure)  # type: ignore[arg-type]
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
 
 
 def _auc(positive: Tensor, negative: Tensor) -> float:
@@ -185,7 +185,8 @@ def fit(
     standard = (x_fit - mean) / scale
     # Safe and unsafe count the same, and so does each category among the unsafe.
     counts = torch.bincount(y_fit, minlength=1 + len(categories)).double()
-    share = torch.where(torch.arange(len(counts)) == 0, 0.5, 0.5 / max((counts[1:] > 0).sum(), 1))
+    present = max(int((counts[1:] > 0).sum()), 1)
+    share = torch.where(torch.arange(len(counts)) == 0, 0.5, 0.5 / present)
     each = (share / counts.clamp_min(1))[y_fit]
 
     def loss() -> Tensor:
