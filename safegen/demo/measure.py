@@ -60,20 +60,21 @@ def probe_section(pipe: Any, count: int = 300) -> str:
         ("wordings it was fitted to", [p for p in fresh if not UNSEEN.search(p.unsafe)]),
         ("wordings it never saw", [p for p in fresh if UNSEEN.search(p.unsafe)]),
     ):
-        bad = [detector.score(pair.unsafe) for pair in pairs]
-        good = [detector.score(pair.safe) for pair in pairs]
+        scores = detector.categories([pair.unsafe for pair in pairs])
         right = [
-            max(found.categories, key=lambda c: found.categories[c]) == pair.category
-            for found, pair in zip(bad, pairs, strict=True)
+            max(found, key=lambda name: found[name]) == pair.category
+            for found, pair in zip(scores, pairs, strict=True)
         ]
+        bad = [max(found.values()) for found in scores]
+        good = [max(found.values()) for found in detector.categories([pair.safe for pair in pairs])]
         threshold = SafetyPlan().threshold
         rows.append(
             [
                 name,
                 len(pairs),
-                f"{auc([d.unsafe for d in bad], [d.unsafe for d in good]):.3f}",
-                share(d.unsafe >= threshold for d in bad),
-                share(d.unsafe >= threshold for d in good),
+                f"{auc(bad, good):.3f}",
+                share(p >= threshold for p in bad),
+                share(p >= threshold for p in good),
                 share(right),
             ]
         )
