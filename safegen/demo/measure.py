@@ -34,10 +34,8 @@ from safegen.evidence import observe
 from safegen.hosts.diffusers import PipelineEncoder
 from safegen.plan import SafetyPlan
 
-UNSEEN = re.compile(
-    r"\b(?:bleeding|blazing|dripping with blood|in flames|beside a skull|next to a skull)\b"
-)
-"""Wordings that the probe is not fitted to, to see whether it reads words or knows a list."""
+UNSEEN = re.compile(r"\b(?:bleeding|blazing|flaming|in flames)\b")
+"""Words that the probe is not fitted to, to see whether it reads meaning or knows a list."""
 
 
 def hazard_pairs(count: int, seed: int) -> list[Pair]:
@@ -57,8 +55,8 @@ def probe_section(pipe: Any, count: int = 300) -> str:
     detector = ProbeDetector(fit(seen, encoder), encoder)
     fresh = hazard_pairs(count // 2, 77)
     for name, pairs in (
-        ("wordings it was fitted to", [p for p in fresh if not UNSEEN.search(p.unsafe)]),
-        ("wordings it never saw", [p for p in fresh if UNSEEN.search(p.unsafe)]),
+        ("words it was fitted to", [p for p in fresh if not UNSEEN.search(p.unsafe)]),
+        ("words it never saw", [p for p in fresh if UNSEEN.search(p.unsafe)]),
     ):
         scores = detector.categories([pair.unsafe for pair in pairs])
         right = [
@@ -99,7 +97,7 @@ def _noisy_rows(pipe: Any, scenes: Sequence[Scene], timestep: int, seed: int) ->
 
 
 @torch.no_grad()
-def learned_section(pipe: Any, count: int = 24) -> str:
+def learned_section(pipe: Any, count: int = 8) -> str:
     """How near an edited unsafe prompt comes to its safe half, as the denoiser sees both.
 
     ‖ε(edited) - ε(safe)‖ / ‖ε(unsafe) - ε(safe)‖ at noisy latents of pictures with the hazard:
@@ -121,7 +119,7 @@ def learned_section(pipe: Any, count: int = 24) -> str:
                 edits[f"projection, rank {rank}, {label}"] = ProjectOut(
                     found.basis, found.center, 1.0, found.start
                 )
-            for strength in (0.5, 1.0, 2.0, 3.0):
+            for strength in (0.5, 1.0, 3.0):
                 edits[f"direction × {strength:g}, {label}"] = MoveAlong(
                     found.direction, strength, found.start
                 )
@@ -138,7 +136,7 @@ def learned_section(pipe: Any, count: int = 24) -> str:
             "prepend": [condition(t, context, "prepend").text for t in unsafe_texts],
             "words left out": [without_hazard(t) for t in unsafe_texts],
         }
-        for timestep in (900, 600, 300):
+        for timestep in (900, 500):
             x = _noisy_rows(pipe, scenes, timestep, 40 + number)
             predict = partial(_predict, pipe, x, timestep)
             goal = predict(safe)
@@ -166,7 +164,7 @@ def _predict(pipe: Any, x: Tensor, timestep: int, states: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def evidence_section(pipe: Any, count: int = 60, tau: float = 0.1) -> str:
+def evidence_section(pipe: Any, count: int = 48, tau: float = 0.1) -> str:
     """Does the streams' disagreement tell a prompt with a hazard from one without?
 
     Both get the same safe text (the broad context's before the prompt), so nothing but the
