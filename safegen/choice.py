@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from safegen.conditioning import SafeConditioning, condition
@@ -11,9 +12,34 @@ from safegen.contexts.context import SafetyContext
 from safegen.contexts.embedding import LearnedEmbedding
 from safegen.contexts.library import ContextLibrary
 from safegen.detectors.policy import AutoPolicy, Verdict, default_detectors
-from safegen.detectors.protocol import Detector
+from safegen.detectors.protocol import Detector, Span
 from safegen.errors import InvalidValue
 from safegen.plan import AUTO, CUSTOM, SafetyPlan
+
+_AND = re.compile(r"\bAND\b")
+_PART_WEIGHT = re.compile(r"\s*:\s*([-+]?(?:\d+\.?|\d*\.\d+))\s*\Z")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One ``AND`` part of a prompt: its text, without its weight, and where it begins."""
+
+    text: str
+    start: int
+    weight: float = 1.0
+
+
+def parts_of(prompt: str) -> tuple[Part, ...]:
+    """The parts of a composable prompt, ``one :1.2 AND another``, in the WebUI's syntax."""
+    parts: list[Part] = []
+    begin = 0
+    for end, following in [*(m.span() for m in _AND.finditer(prompt)), (len(prompt),) * 2]:
+        text = prompt[begin:end]
+        match = _PART_WEIGHT.search(text)
+        weight = float(match[1]) if match else 1.0
+        parts.append(Part(text[: match.start()] if match else text, begin, weight))
+        begin = following
+    return tuple(parts)
 
 
 @dataclass(frozen=True)
@@ -25,12 +51,15 @@ class Choice:
         conditioning: What the safe stream sees, or ``None`` with the context.
         why: One line for the user.
         verdict: What the detectors found.
+        parts: From `Chooser.choose_parts`, for each ``AND`` part what its safe stream sees;
+            ``None`` for a part that stays as it is.
     """
 
     context: SafetyContext | None
     conditioning: SafeConditioning | None
     why: str
     verdict: Verdict
+    parts: tuple[SafeConditioning | None, ...] = ()
 
 
 class Chooser:
@@ -102,3 +131,42 @@ class Chooser:
         if conditioning.note:
             why += f"; {conditioning.note}"
         return Choice(context, conditioning, why, verdict)
+
+    def choose_parts(
+        self, prompt: str, plan: SafetyPlan, *, learned: LearnedEmbedding | None = None
+    ) -> Choice:
+        """Like `choose`, for a host that evaluates each ``AND`` part in a row of its own.
+
+        A part whose weight is not above 0 stays as it is, since the model moves away from it.
+        With ``counterpart`` so does a part without risky words, if another part has some.
+        Raises as `choose` does.
+        """
+        choice = self.choose(prompt, plan, learned=learned)
+        parts = parts_of(prompt)
+        if choice.context is None or len(parts) == 1:
+            return replace(choice, parts=(choice.conditioning,))
+        spans = replace(choice.verdict, context=choice.context).risky_spans()
+        seen: list[SafeConditioning | None] = []
+        for part in parts:
+            own = [
+                Span(s.start - part.start, s.end - part.start, s.category, s.detector)
+                for s in spans
+                if part.start <= s.start and s.end <= part.start + len(part.text)
+            ]
+            untouched = plan.strategy == "counterpart" and spans and not own
+            if part.weight <= 0 or untouched:
+                seen.append(None)
+                continue
+            seen.append(
+                condition(
+                    part.text,
+                    choice.context,
+                    plan.strategy,
+                    spans=own,
+                    learned=learned,
+                    strength=plan.strength,
+                )
+            )
+        if not any(seen):  # every part that speaks has a weight of 0 or less
+            return replace(choice, context=None, conditioning=None, parts=tuple(seen))
+        return replace(choice, parts=tuple(seen))

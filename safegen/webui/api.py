@@ -1,0 +1,177 @@
+"""SafeGen's own routes on the WebUI's server, behind the host's own API password."""
+
+from __future__ import annotations
+
+from secrets import compare_digest
+from typing import Any
+
+from fastapi import Body, Depends, FastAPI, HTTPException
+from fastapi.security import HTTPBasic, HTTPBasicCredentials
+
+from safegen import __version__
+from safegen.conditioning import SafeConditioning
+from safegen.contexts.library import ContextError, to_data
+from safegen.errors import InvalidValue, SafeGenError
+from safegen.plan import SETTINGS, SafetyPlan
+from safegen.webui import host, runtime, settings
+from safegen.webui.controls import plan_from
+
+_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", tuple: "array"}
+LONGEST_PROMPT = 20_000
+"""Characters that ``/safegen/check`` reads."""
+
+
+def _refuse(error: InvalidValue) -> HTTPException:
+    return HTTPException(
+        status_code=422,
+        detail={
+            "field": error.field,
+            "value": repr(error.value),
+            "allowed": error.allowed,
+            "message": str(error),
+        },
+    )
+
+
+def contexts() -> list[dict[str, Any]]:
+    """Every context: name, label, category, description, texts."""
+    library = runtime.chooser().library
+    return [
+        {**to_data(context), "built_in": library.is_built_in(context.name)} for context in library
+    ]
+
+
+def schema() -> dict[str, Any]:
+    """A JSON schema of the script's named arguments; ``order`` is that of the positional ones."""
+    properties: dict[str, Any] = {}
+    base = settings.base_plan().to_dict()
+    for name, setting in SETTINGS.items():
+        entry: dict[str, Any] = {
+            "type": _TYPES[setting.kind],
+            "title": setting.label,
+            "description": setting.help,
+            "default": base[name],
+            "infotext": setting.infotext,
+        }
+        if setting.minimum is not None:
+            entry.update(minimum=setting.minimum, maximum=setting.maximum, multipleOf=None)
+            del entry["multipleOf"]
+        if setting.kind is tuple:
+            entry.update(items={"enum": list(setting.choices)}, minItems=1)
+        elif setting.choices:
+            entry["enum"] = list(setting.choices)
+        properties[name] = entry
+    properties["context"]["enum"] = ["auto", *runtime.chooser().library.names(), "custom"]
+    try:
+        rules = runtime.active_policy()
+        enforced = None if rules is None else {"level": rules.name, "why": rules.explain()}
+    except SafeGenError as error:
+        enforced = {"level": "unreadable", "why": str(error)}
+    return {
+        "title": "SafeGen",
+        "version": __version__,
+        "type": "object",
+        "additionalProperties": False,
+        "properties": properties,
+        "order": list(SETTINGS),
+        "enforced": enforced,
+        "unsupported": host.why_unsupported(),
+        "example": {
+            "prompt": "a photo of a street",
+            "steps": 20,
+            "alwayson_scripts": {"SafeGen": {"args": [{"enabled": True, "weight": 0.7}]}},
+        },
+    }
+
+
+def _part(conditioning: SafeConditioning | None) -> dict[str, Any] | None:
+    if conditioning is None:
+        return None
+    return {
+        "strategy": conditioning.strategy,
+        "text": conditioning.text,
+        "note": conditioning.note,
+    }
+
+
+def check(body: Any) -> dict[str, Any]:
+    """Score ``body["prompt"]``; other entries are settings, such as threshold or context.
+
+    Raises:
+        HTTPException: 422 that names the field.
+    """
+    try:
+        if not isinstance(body, dict):
+            raise InvalidValue("body", body, 'a table such as {"prompt": "…"}')
+        body = dict(body)
+        prompt = body.pop("prompt", None)
+        if not isinstance(prompt, str) or len(prompt) > LONGEST_PROMPT:
+            shown = prompt if not isinstance(prompt, str) else f"{len(prompt)} characters"
+            raise InvalidValue("prompt", shown, f"a text of up to {LONGEST_PROMPT} characters")
+        plan: SafetyPlan = plan_from(
+            [{"strategy": "counterpart", **body}], settings.base_plan(), {}
+        )
+        choice = runtime.chooser().choose_parts(prompt, plan)
+    except InvalidValue as error:
+        raise _refuse(error) from None
+    except ContextError as error:
+        raise _refuse(InvalidValue("context", body.get("context"), str(error))) from None
+    verdict = choice.verdict
+    return {
+        "prompt": prompt,
+        "unsafe": verdict.unsafe,
+        "categories": dict(verdict.categories),
+        "context": choice.context.name if choice.context else None,
+        "why": choice.why,
+        "spans": [
+            {
+                "start": span.start,
+                "end": span.end,
+                "text": prompt[span.start : span.end],
+                "category": span.category,
+                "detector": span.detector,
+            }
+            for span in verdict.spans
+        ],
+        "safe_stream": [_part(part) for part in choice.parts] if choice.context else [],
+        "errors": list(verdict.errors),
+    }
+
+
+def _credentials() -> dict[str, str]:
+    """The host's ``--api-auth user:password,…``."""
+    found = str(host.flag("api_auth") or "")
+    pairs = (entry.split(":", 1) for entry in found.split(",") if ":" in entry)
+    return {user.strip(): password for user, password in pairs}
+
+
+def _authorise(credentials: HTTPBasicCredentials = Depends(HTTPBasic())) -> bool:  # noqa: B008
+    known = _credentials().get(credentials.username)
+    given = credentials.password.encode()
+    if known is not None and compare_digest(given, known.encode()):
+        return True
+    raise HTTPException(
+        status_code=401,
+        detail="Incorrect username or password",
+        headers={"WWW-Authenticate": "Basic"},
+    )
+
+
+def register(_demo: Any, app: FastAPI) -> None:
+    """The ``on_app_started`` callback: the routes, once for each server."""
+    if not (host.flag("api", False) or host.flag("nowebui", False)):
+        return
+    if any(getattr(route, "path", "") == "/safegen/schema" for route in app.routes):
+        return
+    dependencies = [Depends(_authorise)] if host.flag("api_auth") else []
+
+    def post_check(body: Any = Body(...)) -> dict[str, Any]:  # noqa: B008
+        return check(body)
+
+    routes: list[tuple[str, Any, list[str]]] = [
+        ("/safegen/contexts", contexts, ["GET"]),
+        ("/safegen/schema", schema, ["GET"]),
+        ("/safegen/check", post_check, ["POST"]),
+    ]
+    for path, endpoint, methods in routes:
+        app.add_api_route(path, endpoint, methods=methods, dependencies=dependencies)

@@ -1,0 +1,165 @@
+"""All that SafeGen asks of the WebUI's own modules, in one place.
+
+No other file of the package imports ``modules``; a double of the host stands in by providing
+these few names.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from modules import (
+    paths,
+    processing,
+    prompt_parser,
+    script_callbacks,
+    sd_samplers,
+    shared,
+)
+
+KNOWN_VERSION = "1.10"
+"""The host that SafeGen is made for and tested on: 1.10.x, in fact 1.10.1."""
+
+
+def data_path() -> Path:
+    """Where the user keeps what is theirs."""
+    return Path(paths.data_path)
+
+
+def version() -> str:
+    """The host's version, such as ``1.10.1``; empty if it doesn't know."""
+    try:
+        found = str(processing.program_version() or "")
+    except Exception:
+        return ""
+    return found.removeprefix("v").split("-")[0]
+
+
+@cache
+def _is_forge() -> bool:
+    """Whether this is Forge or reForge, told by a package of theirs."""
+    return importlib.util.find_spec("modules_forge") is not None
+
+
+def why_unsupported() -> str | None:
+    """Why SafeGen can't guard this host, in one line, or ``None``."""
+    if _is_forge():
+        return (
+            "SafeGen guards AUTOMATIC1111 WebUI 1.10.1; this is Forge or reForge, whose sampler "
+            "never calls cfg_denoised"
+        )
+    for name in ("on_cfg_denoiser", "on_cfg_denoised"):
+        if not hasattr(script_callbacks, name):
+            return f"SafeGen guards AUTOMATIC1111 WebUI 1.10.1; this host has no {name} callback"
+    found = version()
+    if found and not (found == KNOWN_VERSION or found.startswith(KNOWN_VERSION + ".")):
+        return f"SafeGen guards AUTOMATIC1111 WebUI 1.10.1; this is version {found}"
+    return None
+
+
+def option(name: str, default: Any) -> Any:
+    """The value of a setting on the host's settings page."""
+    value = getattr(shared.opts, name, default)
+    return default if value is None else value
+
+
+def add_option(
+    name: str,
+    default: Any,
+    label: str,
+    component: Any,
+    arguments: Any,
+    *,
+    section: tuple[str, str],
+    restrict_api: bool = False,
+    info: str = "",
+    needs_reload: bool = False,
+) -> None:
+    """Put a setting on the host's settings page."""
+    option_info = shared.OptionInfo(
+        default,
+        label,
+        component,
+        arguments,
+        section=section,
+        category_id="sd",
+        restrict_api=restrict_api,
+    )
+    if info:
+        option_info.info(info)
+    if needs_reload:
+        option_info.needs_reload_ui()
+    shared.opts.add_option(name, option_info)
+
+
+def flag(name: str, default: Any = None) -> Any:
+    """The value of a command line flag."""
+    return getattr(shared.cmd_opts, name, default)
+
+
+def stopping() -> bool:
+    """Whether the user has asked to interrupt or to skip."""
+    return bool(shared.state.interrupted or shared.state.skipped)
+
+
+def checkpoint() -> Any:
+    """Identity of the loaded checkpoint."""
+    return shared.sd_model.sd_checkpoint_info
+
+
+def model() -> Any:
+    """The loaded model."""
+    return shared.sd_model
+
+
+def is_edit_model() -> bool:
+    """Whether the loaded model is InstructPix2Pix."""
+    return bool(getattr(shared.sd_model, "cond_stage_key", "") == "edit")
+
+
+def conditioning_key() -> str | None:
+    """How the loaded model takes its image condition."""
+    key = getattr(getattr(shared.sd_model, "model", None), "conditioning_key", None)
+    return None if key is None else str(key)
+
+
+def _total_steps(sampler: str, steps: int) -> int:
+    config = sd_samplers.find_sampler_config(sampler)
+    return int(config.total_steps(steps)) if config else steps
+
+
+def encode(p: Any, texts: list[str], cache: list[Any], *, hires: bool) -> list[Any]:
+    """Each text's schedule of encodings, as the host encodes its own prompts in this pass.
+
+    ``cache`` is two fields, ``[None, None]`` at first; use one for each pass of a run.
+    """
+    first = getattr(p, "firstpass_steps", None) or _total_steps(p.sampler_name, p.steps)
+    if hires:
+        size = {"width": p.hr_upscale_to_x, "height": p.hr_upscale_to_y}
+        networks = p.hr_extra_network_data
+        second: int | None = _total_steps(
+            p.hr_sampler_name or p.sampler_name, p.hr_second_pass_steps or p.steps
+        )
+    else:
+        size = {"width": p.width, "height": p.height}
+        networks, second = p.extra_network_data, None
+    prompts = prompt_parser.SdConditioning(texts, **size)
+    schedules = p.get_conds_with_caching(
+        prompt_parser.get_learned_conditioning, prompts, first, [cache], networks, second
+    )
+    return list(schedules)
+
+
+def cond_at(schedule: Any, step: int) -> Any:
+    """One schedule's encoding at ``step``: a tensor ``[1, tokens, width]`` or a dict of such."""
+    return prompt_parser.reconstruct_cond_batch([schedule], step)
+
+
+def scripts_data() -> list[Any]:
+    """The classes of every script that the host has loaded, with their modules."""
+    from modules import scripts  # the host loads scripts from within this module
+
+    return list(scripts.scripts_data)

@@ -1,0 +1,51 @@
+"""SafeGen's AlwaysOn script: hands every hook of the host to `safegen.webui`."""
+
+from modules import scripts
+from modules.ui_components import InputAccordion
+
+from safegen.webui import infotext, registry, runtime, settings, ui
+
+
+class SafeGenScript(scripts.Script):
+    """Safety guidance inside the denoising loop."""
+
+    is_safegen = True
+
+    def title(self):
+        return "SafeGen"
+
+    def show(self, is_img2img):
+        return scripts.AlwaysVisible
+
+    def ui(self, is_img2img):
+        made = ui.build(
+            InputAccordion,
+            self.elem_id,
+            runtime.chooser(),
+            settings.base_plan(),
+            runtime.policy_to_show(),
+        )
+        self.infotext_fields = [(made[name], key) for name, key in infotext.PASTE_KEYS.items()]
+        self.paste_field_names = [str(key) for key in infotext.PASTE_KEYS.values()]
+        return list(made.values())
+
+    def before_process(self, p, *args):
+        runtime.prepare(p, args)
+
+    def process(self, p, *args):
+        runtime.arm_anew(p, args)
+
+    def before_process_batch(self, p, *args, **kwargs):
+        runtime.arm(p, args)
+
+    def process_batch(self, p, *args, **kwargs):
+        runtime.arm(p, args)
+
+    def process_before_every_sampling(self, p, *args, **kwargs):
+        runtime.before_sampling(p, args)
+
+    def postprocess(self, p, processed, *args):
+        runtime.done(p)
+
+
+registry.register()
