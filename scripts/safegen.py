@@ -42,7 +42,7 @@ class SafeGenScript(scripts.Script):
         runtime.arm(p, args)
 
     def process_before_every_sampling(self, p, *args, **kwargs):
-        runtime.before_sampling(p, args)
+        runtime.before_sampling(p)
 
     def postprocess(self, p, processed, *args):
         runtime.done(p)

@@ -68,7 +68,8 @@ def _like(cond: Any, values: dict[str, Any]) -> Any:
 
 def tokens(cond: Any) -> Tensor:
     """The token embeddings ``[rows, tokens, width]`` of a cond."""
-    return cond["crossattn"] if isinstance(cond, dict) else cond
+    found: Tensor = cond["crossattn"] if isinstance(cond, dict) else cond
+    return found
 
 
 def with_tokens(cond: Any, value: Tensor) -> Any:
@@ -324,12 +325,8 @@ class PassGuard:
         image_cond = inserted(params.image_cond)
         text_cond = join([params.text_cond, *self._safe_conds])
         # All are built before the first is assigned: an error on the way must change nothing.
-        params.x, params.sigma, params.image_cond, params.text_cond = (
-            x,
-            sigma,
-            image_cond,
-            text_cond,
-        )
+        params.x, params.sigma = x, sigma
+        params.image_cond, params.text_cond = image_cond, text_cond
         self._inserted = len(self._chosen)
 
     # ------------------------------------------------------------------ after the UNet

@@ -15,22 +15,11 @@ from safegen.errors import InvalidValue, SafeGenError
 from safegen.plan import SETTINGS, SafetyPlan
 from safegen.webui import host, runtime, settings
 from safegen.webui.controls import plan_from
+from safegen.webui.errors import as_http
 
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", tuple: "array"}
 LONGEST_PROMPT = 20_000
 """Characters that ``/safegen/check`` reads."""
-
-
-def _refuse(error: InvalidValue) -> HTTPException:
-    return HTTPException(
-        status_code=422,
-        detail={
-            "field": error.field,
-            "value": repr(error.value),
-            "allowed": error.allowed,
-            "message": str(error),
-        },
-    )
 
 
 def contexts() -> list[dict[str, Any]]:
@@ -108,14 +97,13 @@ def check(body: Any) -> dict[str, Any]:
         if not isinstance(prompt, str) or len(prompt) > LONGEST_PROMPT:
             shown = prompt if not isinstance(prompt, str) else f"{len(prompt)} characters"
             raise InvalidValue("prompt", shown, f"a text of up to {LONGEST_PROMPT} characters")
-        plan: SafetyPlan = plan_from(
-            [{"strategy": "counterpart", **body}], settings.base_plan(), {}
-        )
+        base: SafetyPlan = settings.base_plan()
+        plan = plan_from([{"strategy": "counterpart", **body}], base, {})
         choice = runtime.chooser().choose_parts(prompt, plan)
     except InvalidValue as error:
-        raise _refuse(error) from None
+        raise as_http(error) from None
     except ContextError as error:
-        raise _refuse(InvalidValue("context", body.get("context"), str(error))) from None
+        raise as_http(InvalidValue("context", body.get("context"), str(error))) from None
     verdict = choice.verdict
     return {
         "prompt": prompt,

@@ -11,14 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from modules import (
-    paths,
-    processing,
-    prompt_parser,
-    script_callbacks,
-    sd_samplers,
-    shared,
-)
+from modules import paths, prompt_parser, sd_samplers, shared
+from modules import processing as processing
+from modules import script_callbacks as script_callbacks
 
 KNOWN_VERSION = "1.10"
 """The host that SafeGen is made for and tested on: 1.10.x, in fact 1.10.1."""

@@ -28,6 +28,7 @@ from safegen.hosts.a1111 import PassGuard, check_pass
 from safegen.plan import AUTO, CUSTOM, SafetyPlan
 from safegen.session import Verdict
 from safegen.webui import controls, host, infotext, policy, settings
+from safegen.webui.errors import as_http
 
 RUN = "_safegen_run"
 AXIS = "_safegen_axis"
@@ -68,25 +69,9 @@ def enforcing() -> bool:
         return True
 
 
-def readable(error: BaseException) -> BaseException:
-    """``error`` so that the host's API answers with its text: 422 for what the client can mend.
-
-    The host's error handler reads the attributes ``status_code`` and ``detail``.
-    """
-    if isinstance(error, InvalidValue):
-        error.status_code = 422  # type: ignore[attr-defined]
-        error.detail = {  # type: ignore[attr-defined]
-            "field": error.field,
-            "value": repr(error.value),
-            "allowed": error.allowed,
-            "message": str(error),
-        }
-    elif isinstance(error, Unsupported):
-        error.status_code = 422  # type: ignore[attr-defined]
-        error.detail = str(error)  # type: ignore[attr-defined]
-    elif isinstance(error, SafeGenError):
-        error.detail = str(error)  # type: ignore[attr-defined]
-    return error
+def readable(error: SafeGenError, p: Any) -> Exception:
+    """``error`` as whoever asked for the picture can read it."""
+    return as_http(error) if getattr(p, "is_api", False) else error
 
 
 class Run:
@@ -201,15 +186,19 @@ class Run:
             self._say(p)
             return samples
         except SafeGenError as error:
-            raise readable(error) from error.__cause__
+            raise readable(error, p) from error
         finally:
             for guard in self._guards:
                 guard.detach()
             self._parts = {}
 
     def _check(self, p: Any) -> None:
-        if self.failure is not None:
+        if isinstance(self.failure, SafeGenError):
             raise self.failure
+        if self.failure is not None:
+            raise GuardFailure(
+                f"SafeGen stopped this picture because of an error of its own: {self.failure!r}"
+            ) from self.failure
         reason = host.why_unsupported()
         if reason is not None:
             way_out = (
@@ -278,7 +267,7 @@ class Run:
             try:
                 self._verify(p)
             except SafeGenError as error:
-                raise readable(error) from error.__cause__
+                raise readable(error, p) from error
             return original(*args, **kwargs)
 
         sampler.add_infotext = add_infotext
@@ -336,7 +325,7 @@ class Run:
 
         def hires_chosen(p: Any = None, index: int = 0, prompt_text: Any = None, **_: Any) -> Any:
             prompts = getattr(p, "all_hr_prompts", None) or []
-            text = prompts[index] if index < len(prompts) else None
+            text = prompts[index] if index < len(prompts) else prompt_text
             choice = self.hires_choices.get(text) if text != prompt_text else None
             return None if choice is None else choice.context.name if choice.context else "none"
 
@@ -472,7 +461,7 @@ def _sampling(p: Any) -> bool:
     return run is not None and bool(run._parts)
 
 
-def before_sampling(p: Any, args: Sequence[Any]) -> None:
+def before_sampling(p: Any) -> None:
     """The ``process_before_every_sampling`` hook: encode and attach. Never raises.
 
     If it is missed, the first callback does it.
@@ -559,11 +548,15 @@ def _stop(denoiser: Any, run: Run | None, error: Exception) -> None:
     """Let the next thing that the host calls directly raise ``error``."""
     if run is not None:
         run.fail(error)
-    shown = readable(error)
+    shown = (
+        error
+        if isinstance(error, SafeGenError)
+        else GuardFailure(f"SafeGen stopped this picture because of an error of its own: {error!r}")
+    )
 
     def combine_denoised(*_args: Any, **_kwargs: Any) -> Any:
         vars(denoiser).pop("combine_denoised", None)
-        raise shown
+        raise shown from error
 
     denoiser.combine_denoised = combine_denoised
 
