@@ -22,7 +22,7 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
-from safegen.errors import GuardFailure
+from safegen.errors import GuardFailure, SafeGenError
 from safegen.plan import SafetyPlan
 from safegen.reconstruction import Reuse, SafeStream, blend, disagreement_mask
 from safegen.schedule import weight_at
@@ -128,6 +128,9 @@ class Session:
         try:
             yield
         except GuardFailure:
+            raise
+        except SafeGenError as error:
+            self.reason = self.reason or str(error)
             raise
         except Exception as error:
             self.fail(str(error) or type(error).__name__, error)
