@@ -561,6 +561,11 @@ class PassGuard:
         untouched = self.denoiser.step == 0 and self.session.calls == 0
         if untouched and verified_input and self.host.stopping() and self.session.reason is None:
             return None
+        if self.session.reason is None and not self.session.begun and self.host.stopping():
+            self.session.fail(
+                "it was stopped before the guard had begun (at the global-context threshold), "
+                "when only the unguarded picture was there"
+            )
         if self.combined != self.denoiser.step and self.session.reason is None:
             self.session.fail(
                 f"the model was called {self.denoiser.step} times, the guard saw {self.combined}"
