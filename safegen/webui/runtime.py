@@ -351,12 +351,12 @@ class Run:
             params[infotext.ENFORCED] = self.enforced.name
 
     def _say(self, p: Any) -> None:
-        if self.plan is not None and self.plan.streams == "independent":
-            if host.adds_noise(p):
-                p.comment(
-                    "SafeGen: this sampler adds noise of its own at every step, which independent "
-                    "streams leave out of the safe stream: expect a softer picture, or use shared"
-                )
+        independent = self.plan is not None and self.plan.streams == "independent"
+        if independent and host.adds_noise(p):
+            p.comment(
+                "SafeGen: this sampler adds noise of its own at every step, which independent "
+                "streams leave out of the safe stream: expect a softer picture, or use shared"
+            )
         if not host.option(settings.COMMENT, True):
             return
         for choices in (self.choices, self.hires_choices):
