@@ -28,7 +28,7 @@ class HostEncoder:
 
     def __init__(self) -> None:
         skip = host.clip_skip()
-        key = (str(host.checkpoint()), skip)
+        key = (host.loaded(), skip)
         if key not in _known:
             states, _ = self.encode([""])
             width = int(states.shape[-1])
