@@ -8,6 +8,7 @@ try:
     from safegen.webui import infotext, registry, runtime, settings, ui
 except Exception as problem:
     # Nothing of SafeGen may be there to ask, and the host goes on without a script that fails.
+    from fastapi import HTTPException
     from modules import processing, shared
 
     LEVEL = getattr(shared.cmd_opts, "safegen_enforce", None) or shared.opts.data.get(
@@ -20,7 +21,7 @@ except Exception as problem:
         )
 
         def process_images_inner(p):
-            raise RuntimeError(REASON)
+            raise HTTPException(500, REASON) if p.is_api else RuntimeError(REASON)
 
         processing.process_images_inner = process_images_inner
         print(REASON)
