@@ -95,12 +95,12 @@ class TestLearning:
         torch.testing.assert_close(moved[mask].mean(0), safe[same_mask].mean(0))
 
     def test_axes_that_explain_little_are_left_out(self) -> None:
-        """Two kinds of unsafe words make two axes; a rare third one, a slip, makes none."""
-        kinds = [("blood", "water")] * 50 + [("blood", "cat")] * 40 + [("dog", "water")]
+        """Two kinds of unsafe words make two axes; a single slip makes none."""
+        kinds = [("blood", "water")] * 50 + [("blood", "cat")] * 40
         pairs = [(f"{a} {i}", f"{b} {i}") for i, (a, b) in enumerate(kinds)]
         assert learn_from_pairs(pairs, FakeEncoder()).rank == 2
         assert learn_from_pairs(pairs, FakeEncoder(), rank=1).rank == 1
-        assert learn_from_pairs(PAIRS + [("a dog", "a water")], FakeEncoder()).rank == 1
+        assert learn_from_pairs([*PAIRS, ("a dog", "a water")], FakeEncoder()).rank == 1
 
     def test_goes_in_batches_and_tells_how_far_it_is(self) -> None:
         encoder, told = FakeEncoder(), []
