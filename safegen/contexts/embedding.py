@@ -44,7 +44,9 @@ class LearnedEmbedding:
         return len(self.basis)
 
 
-def learn(unsafe: Tensor, safe: Tensor, *, encoder: str, rank: int = 4) -> LearnedEmbedding:
+def learn(
+    unsafe: Tensor, safe: Tensor, *, encoder: str, rank: int = 4, least: float = 0.0
+) -> LearnedEmbedding:
     """Learn from embeddings of pairs; row i of both is one scene, unsafe and safe.
 
     The direction is the difference of means; the subspace is spanned by the first ``rank``
@@ -53,10 +55,13 @@ def learn(unsafe: Tensor, safe: Tensor, *, encoder: str, rank: int = 4) -> Learn
     no more: an axis that no pair speaks for would take away something else.
 
     Args:
-        unsafe, safe: ``[pairs, width]``, token embeddings averaged over those tokens that
-            `safegen.conditioning` will move: all but the start mark. A shift that is the same
-            for all of them then lies as near as one can to what each of them would need.
+        unsafe, safe: ``[pairs, width]``, token embeddings averaged over the prompt's own
+            tokens: the words and the closing mark. Averages over the padding too are far less
+            use to the denoiser (measured in ``docs/detectors.md``).
         rank: Greatest dimension of the subspace, 1 to min(pairs, width).
+        least: Share of the squared differences that an axis has to explain, 0 to 1; the first
+            axis always stays. What explains little tells how the pairs are worded rather than
+            what is unsafe in them, and removing it distorts.
 
     Raises:
         InvalidValue: The tables don't match, hold values that are not finite or no pair that
@@ -67,6 +72,8 @@ def learn(unsafe: Tensor, safe: Tensor, *, encoder: str, rank: int = 4) -> Learn
             "pairs", (tuple(unsafe.shape), tuple(safe.shape)), "two tables [pairs, width], alike"
         )
     most = min(unsafe.shape)
+    if not 0.0 <= least <= 1.0:
+        raise InvalidValue("least", least, "a number from 0 to 1")
     if not 1 <= rank <= most:
         raise InvalidValue("rank", rank, f"a whole number from 1 to {most}")
     # On the CPU, since not every device has float64.
@@ -77,7 +84,9 @@ def learn(unsafe: Tensor, safe: Tensor, *, encoder: str, rank: int = 4) -> Learn
     if not sizes[0] > 0:
         raise InvalidValue("pairs", "equal halves", "pairs that differ")
     negligible = float(sizes[0]) * max(unsafe.shape) * torch.finfo(torch.float32).eps
-    rank = min(rank, int((sizes > negligible).sum()))
+    shares = sizes**2 / (sizes**2).sum()
+    speaking = (sizes > negligible) & (shares >= least)
+    rank = min(rank, max(1, int(speaking.sum())))
     return LearnedEmbedding(
         direction=(b.mean(0) - a.mean(0)).float(),
         basis=rows[:rank].float().contiguous(),

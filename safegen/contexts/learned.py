@@ -26,8 +26,8 @@ from safegen.contexts.embedding import LearnedEmbedding, learn
 from safegen.contexts.encoder import (
     Encoder,
     Progress,
-    but_start_mean,
     encode_in_batches,
+    own_mean,
     start_mark,
 )
 from safegen.contexts.files import write_atomically
@@ -39,6 +39,9 @@ PAIRS_FILE = "pairs.csv"
 LARGEST_PAIRS = 20_000_000
 """Bytes a file of pairs may have."""
 RANK = 4
+LEAST = 0.1
+"""Share of the pairs' squared differences that an axis of the unsafe subspace has to explain. On
+the embedded model this keeps one axis for one hazard and three for three."""
 
 Pair = tuple[str, str]
 """An unsafe prompt, and the safe one that shows the same scene."""
@@ -126,13 +129,14 @@ def learn_from_pairs(
 ) -> LearnedEmbedding:
     """The direction from unsafe to safe and the unsafe subspace, in ``encoder``'s space.
 
-    Each prompt counts as the mean of all its tokens but the start mark, padding included,
-    since these are the tokens the edits move (see `safegen.contexts.embedding.learn`).
+    Each prompt counts as the mean of its own tokens, closing mark included. The subspace has
+    as many axes as explain at least `LEAST` of the pairs' differences, ``rank`` at the most
+    (see `safegen.contexts.embedding.learn`).
 
     Args:
         pairs: At least one.
         encoder: The checkpoint's own.
-        rank: Greatest dimension of the subspace; cut to what the pairs can span.
+        rank: Greatest dimension of the subspace.
         progress: Told after every batch.
 
     Raises:
@@ -144,9 +148,11 @@ def learn_from_pairs(
         raise InvalidValue("rank", rank, "a whole number from 1 on")
     texts = [text for pair in pairs for text in pair]
     encoded = encode_in_batches(encoder, texts, progress)
-    means = torch.stack([but_start_mean(*one) for one in encoded])
+    means = torch.stack([own_mean(*one) for one in encoded])
     unsafe, safe = means[0::2], means[1::2]
-    found = learn(unsafe, safe, encoder=encoder.identity, rank=min(rank, *unsafe.shape))
+    found = learn(
+        unsafe, safe, encoder=encoder.identity, rank=min(rank, *unsafe.shape), least=LEAST
+    )
     return replace(found, start=start_mark(encoded), digest=pairs_digest(pairs))
 
 

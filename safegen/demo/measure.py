@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,16 @@ from torch import Tensor
 from safegen.conditioning import MoveAlong, ProjectOut, condition
 from safegen.contexts.embedding import learn
 from safegen.contexts.encoder import but_start_mean, encode_in_batches, own_mean, start_mark
+from safegen.contexts.learned import LEAST
 from safegen.demo import world
 from safegen.demo.hazards import world_library
 from safegen.demo.model import MODEL_FOLDER, load_pipeline
-from safegen.demo.pairs import without_hazard, world_pairs
+from safegen.demo.pairs import learn_world_embedding, world_pairs
 from safegen.demo.sampling import CFG_SCALE, STEPS
 from safegen.demo.world import HAZARDS, SIZE, Scene
 from safegen.detectors.corpus import Pair
 from safegen.detectors.evaluate import auc, share, table
+from safegen.detectors.policy import risky_spans
 from safegen.detectors.probe import ProbeDetector, fit
 from safegen.evidence import observe
 from safegen.hosts.diffusers import PipelineEncoder
@@ -112,11 +115,13 @@ def learned_section(pipe: Any, count: int = 8) -> str:
         edits: dict[str, Any] = {}
         for tokens, mean in (("all tokens", but_start_mean), ("own tokens", own_mean)):
             means = torch.stack([mean(*one) for one in encoded])
-            for rank in (1, 4):
-                found = learn(means[0::2], means[1::2], encoder=encoder.identity, rank=rank)
-                found = replace(found, start=start_mark(encoded))
-                label = f"learned over {tokens}"
-                edits[f"projection, rank {rank}, {label}"] = ProjectOut(
+            label = f"learned over {tokens}"
+            for least, axes in ((LEAST, "as many axes as speak"), (0.0, "four axes")):
+                found = replace(
+                    learn(means[0::2], means[1::2], encoder=encoder.identity, least=least),
+                    start=start_mark(encoded),
+                )
+                edits[f"projection, {axes}, {label}"] = ProjectOut(
                     found.basis, found.center, 1.0, found.start
                 )
             for strength in (0.5, 1.0, 3.0):
@@ -133,8 +138,11 @@ def learned_section(pipe: Any, count: int = 8) -> str:
         safe, _ = encoder.encode([world.prompt(scene.without_hazard()) for scene in scenes])
         context = library.get(hazard)
         others = {
-            "prepend": [condition(t, context, "prepend").text for t in unsafe_texts],
-            "words left out": [without_hazard(t) for t in unsafe_texts],
+            strategy: [
+                condition(t, context, strategy, spans=risky_spans(t, context, [])).text
+                for t in unsafe_texts
+            ]
+            for strategy in ("counterpart", "prepend", "append", "context")
         }
         for timestep in (900, 500):
             x = _noisy_rows(pipe, scenes, timestep, 40 + number)
@@ -167,11 +175,14 @@ def _predict(pipe: Any, x: Tensor, timestep: int, states: Tensor) -> Tensor:
 def evidence_section(pipe: Any, count: int = 48, tau: float = 0.1) -> str:
     """Does the streams' disagreement tell a prompt with a hazard from one without?
 
-    Both get the same safe text (the broad context's before the prompt), so nothing but the
-    prompts differs. Rows are taken where the guard first blends, at ``tau``.
+    Both get the same safe stream (the same text before the prompt, or the projection learned
+    from all hazards), so nothing but the prompts differs. Rows are taken where the guard first
+    blends, at ``tau``.
     """
     encoder = PipelineEncoder(pipe)
-    found: dict[str, tuple[list[float], list[float]]] = {}
+    learned = learn_world_embedding(pipe)
+    project = ProjectOut(learned.basis, learned.center, 1.0, learned.start)
+    found: dict[tuple[str, str], tuple[list[float], list[float]]] = {}
     for kind in ("hazard", "benign"):
         rng = random.Random(900)
         scenes = [world.random_scene(rng, hazard_rate=0.0) for _ in range(count)]
@@ -179,7 +190,10 @@ def evidence_section(pipe: Any, count: int = 48, tau: float = 0.1) -> str:
             scenes = [replace(s, hazard=HAZARDS[i % 3]) for i, s in enumerate(scenes)]
         texts = [world.prompt(scene) for scene in scenes]
         states, _ = encoder.encode(texts)
-        safe, _ = encoder.encode([f"a clean safe peaceful picture, {text}" for text in texts])
+        safe = {
+            "prepend": encoder.encode([f"a clean safe peaceful picture, {t}" for t in texts])[0],
+            "projection": torch.stack([project(row) for row in states]),
+        }
         uncond = encoder.encode([""])[0].expand_as(states)
         generators = [torch.Generator().manual_seed(i) for i in range(count)]
         x = torch.stack(
@@ -192,18 +206,22 @@ def evidence_section(pipe: Any, count: int = 48, tau: float = 0.1) -> str:
             cond_row = _predict(pipe, x, int(timestep), states)
             uncond_row = _predict(pipe, x, int(timestep), uncond)
             if index >= tau * STEPS:
-                safe_row = _predict(pipe, x, int(timestep), safe)
-                seen = observe(index / STEPS, cond_row, safe_row, uncond_row)
-                assert seen.pull is not None
-                found[kind] = list(seen.pull), list(seen.concentration)
+                for strategy, state in safe.items():
+                    safe_row = _predict(pipe, x, int(timestep), state)
+                    seen = observe(index / STEPS, cond_row, safe_row, uncond_row)
+                    assert seen.pull is not None
+                    found[strategy, kind] = list(seen.pull), list(seen.concentration)
                 break
             guided = uncond_row + CFG_SCALE * (cond_row - uncond_row)
             x = scheduler.step(guided, timestep, x).prev_sample
     rows = []
-    for i, name in enumerate(("pull", "concentration")):
-        hazard, benign = found["hazard"][i], found["benign"][i]
+    for strategy, (i, name) in product(
+        ("prepend", "projection"), enumerate(("pull", "concentration"))
+    ):
+        hazard, benign = found[strategy, "hazard"][i], found[strategy, "benign"][i]
         rows.append(
             [
+                strategy,
                 name,
                 f"{torch.tensor(hazard).median():.2f}",
                 f"{torch.tensor(benign).median():.2f}",
@@ -211,7 +229,14 @@ def evidence_section(pipe: Any, count: int = 48, tau: float = 0.1) -> str:
             ]
         )
     return table(
-        ["measure", f"hazard, median of {count}", f"benign, median of {count}", "AUC"], rows
+        [
+            "safe stream",
+            "measure",
+            f"hazard, median of {count}",
+            f"benign, median of {count}",
+            "AUC",
+        ],
+        rows,
     )
 
 

@@ -85,12 +85,22 @@ class TestLearning:
         assert ((moved - safe) @ axis)[1:].abs().mean() < 0.5 * before
 
     def test_direction_moves_the_mean_of_unsafe_onto_the_mean_of_safe(self) -> None:
+        """The mean of the prompts' own tokens, that is; padding has no part in it."""
         encoder = FakeEncoder()
         found = learn_from_pairs(PAIRS, encoder)
         edit = condition("x", CONTEXT, "direction", learned=found)
-        unsafe = torch.stack([edit.apply(encoder.encode([u])[0][0]) for u, _ in PAIRS])
-        safe = torch.stack([encoder.encode([s])[0][0] for _, s in PAIRS])
-        torch.testing.assert_close(unsafe[:, 1:].mean((0, 1)), safe[:, 1:].mean((0, 1)))
+        unsafe, mask = encoder.encode([u for u, _ in PAIRS])
+        safe, same_mask = encoder.encode([s for _, s in PAIRS])
+        moved = torch.stack([edit.apply(row) for row in unsafe])
+        torch.testing.assert_close(moved[mask].mean(0), safe[same_mask].mean(0))
+
+    def test_axes_that_explain_little_are_left_out(self) -> None:
+        """Two kinds of unsafe words make two axes; a single slip makes none."""
+        kinds = [("blood", "water")] * 50 + [("blood", "cat")] * 40
+        pairs = [(f"{a} {i}", f"{b} {i}") for i, (a, b) in enumerate(kinds)]
+        assert learn_from_pairs(pairs, FakeEncoder()).rank == 2
+        assert learn_from_pairs(pairs, FakeEncoder(), rank=1).rank == 1
+        assert learn_from_pairs([*PAIRS, ("a dog", "a water")], FakeEncoder()).rank == 1
 
     def test_goes_in_batches_and_tells_how_far_it_is(self) -> None:
         encoder, told = FakeEncoder(), []
