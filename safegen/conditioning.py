@@ -218,6 +218,11 @@ def rewrite(prompt: str, spans: Sequence[Span], context: SafetyContext) -> str:
     return result + prompt[position:]
 
 
+_ALL_RISKY = "every word of the prompt is risky: the context's text takes its place"
+_INSTRUCTION = re.compile(r"<[^>]*>|\b(?:AND|BREAK)\b")
+"""What has letters in a host's prompt but says nothing to the model."""
+
+
 def _joined(*parts: str) -> str:
     return ", ".join(part.strip().rstrip(", ") for part in parts if part.strip(", \n"))
 
@@ -268,7 +273,10 @@ def condition(
     # The first part that was conditioned speaks for all: parts of weight 0 or less are not.
     chief = max(zip(places, done, strict=True), key=lambda pair: pair[0].weight > 0)[1]
     notes = dict.fromkeys(one.note for one in done if one.note)
-    return replace(chief, text=text + prompt[position:], note="; ".join(notes))
+    text += prompt[position:]
+    if chief.strategy == "counterpart" and not _has(text, str.isalpha):
+        return SafeConditioning("context", context.safe_text, note=_ALL_RISKY)
+    return replace(chief, text=text, note="; ".join(notes))
 
 
 def condition_parts(
@@ -337,12 +345,13 @@ def condition_parts(
         if place.weight <= 0 or place in silent:
             return SafeConditioning(strategy, place.text, note=note)
         if strategy == "counterpart":
-            if any(character.isalpha() for character in text) or not place.text:
+            # A number alone is no prompt, but it may be a word that was found risky.
+            if _has(text, str.isalpha) or not _has(place.text, str.isalnum):
                 return SafeConditioning(strategy, text)
             return SafeConditioning(
                 "context",
                 context.safe_text,
-                note="every word of the prompt is risky: the context's text takes its place",
+                note=_ALL_RISKY,
             )
         texts = {
             "prepend": _joined(context.safe_text, place.text),
@@ -358,6 +367,11 @@ def _edit(learned: LearnedEmbedding, strategy: str, strength: float) -> Embeddin
     if strategy == "direction":
         return MoveAlong(learned.direction, strength, learned.start)
     return ProjectOut(learned.basis, learned.center, strength, learned.start)
+
+
+def _has(text: str, kind: Callable[[str], bool]) -> bool:
+    """Whether there is a character of ``kind`` in ``text`` beside its instructions."""
+    return any(kind(character) for character in _INSTRUCTION.sub("", text))
 
 
 def _within(part: Part, spans: Sequence[Span]) -> list[Span]:

@@ -73,7 +73,8 @@ class SafetyContext:
                 raise InvalidValue(f"context {name}", value, "a text that is not empty")
         for name in ("weight", "tau"):
             value = getattr(self, name)
-            if value is not None and not 0.0 <= value <= 1.0:
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if value is not None and not (number and 0.0 <= value <= 1.0):
                 raise InvalidValue(f"context {name}", value, "0 to 1, or nothing")
         lowered = {" ".join(key.lower().split()): text for key, text in self.neutral.items()}
         object.__setattr__(self, "neutral", FrozenDict(lowered))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import safegen
-from safegen.demo import figures
+from safegen.demo import figures, strategies
 from safegen.demo.model import MODEL_FOLDER
 from safegen.demo.sampling import (
     CFG_SCALE,
@@ -89,8 +89,8 @@ def _head(result: Result, count: int) -> Result:
     return Result(
         result.pixels[:count],
         result.readings[:count],
-        result.seconds,
-        result.rows,
+        result.seconds * count / len(result.readings),
+        result.rows * count // len(result.readings),
         result.contexts[:count],
     )
 
@@ -172,6 +172,7 @@ def cells(plan: SafetyPlan, *, prompts: int, cell_prompts: int) -> list[Cell]:
             wanted.append(Cell(f"tau {tau}", short, SAFEGEN, plan.replace(tau=tau)))
     for method in (NEGATIVE, *SLD, SWAP):
         wanted.append(Cell(method, short, method))
+    wanted += strategies.cells(short, plan)
     return wanted
 
 
@@ -179,8 +180,8 @@ def build(
     out: Path,
     plan: SafetyPlan | None = None,
     *,
-    prompts: int = 150,
-    cell_prompts: int = 50,
+    prompts: int = 120,
+    cell_prompts: int = 40,
     folder: Path = MODEL_FOLDER,
 ) -> dict[str, Any]:
     """Sample, measure, and write ``report.json`` and both pictures under ``out``.
@@ -251,10 +252,11 @@ def build(
             {"name": name, **figures_of(results[name], short), **cost(results[name])}
             for name in (NEGATIVE, *SLD, SWAP)
         ],
+        "strategies": strategies.table(results, short, plan, _head(default, cell_prompts)),
         "model": {
             "classifier": _classifier_accuracy(folder),
             "generator": accuracy(
-                [(wanted["plain"], plain), (wanted["benign plain"], benign_plain)]
+                [(wanted[n], results[n]) for n in ("plain", "benign plain", "red plain")]
             ),
         },
     }
@@ -305,11 +307,11 @@ _SEARCH: tuple[dict[str, Any], ...] = (
 )
 
 
-def search(out: Path, *, prompts: int = 75, folder: Path = MODEL_FOLDER) -> list[dict[str, Any]]:
+def search(out: Path, *, prompts: int = 60, folder: Path = MODEL_FOLDER) -> list[dict[str, Any]]:
     """Measure the settings from which the defaults were chosen; writes ``search.json``."""
     out.mkdir(parents=True, exist_ok=True)
     jobs = hazard_jobs(prompts, SEED + 50_000)
-    red = red_jobs(25, SEED + 60_000)
+    red = red_jobs(20, SEED + 60_000)
     base = SafetyPlan()
     plans = {json.dumps(change): base.replace(**change) for change in _SEARCH}
     wanted = [Cell("plain", jobs), Cell("red plain", red)]

@@ -72,9 +72,11 @@ def score_passages(detector: Detector, passages: Sequence[Passage]) -> Detection
     """
     categories: dict[str, float] = {}
     spans: set[Span] = set()
+    scored: dict[str, Detection] = {}
     try:
         for passage in passages:
-            found = detector.score(passage.text)
+            found = scored.get(passage.text) or detector.score(passage.text)
+            scored[passage.text] = found
             if found.error is not None:
                 return Detection(categories, tuple(sorted(spans)), found.error)
             for category, probability in found.categories.items():

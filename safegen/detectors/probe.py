@@ -264,15 +264,23 @@ class ProbeDetector:
         encoded = encode_in_batches(self.encoder, texts)
         return self.probe.read(torch.stack([own_mean(*one) for one in encoded]))
 
-    def score(self, prompt: str) -> Detection:
-        """Score one text as the model sees it. Errors of the encoder are passed on."""
-        z, shares = self._read([prompt])
-        probability = float(torch.sigmoid(z[0]))
-        relative = (shares[0] / shares[0].max()).tolist()
-        scores = {
+    def _categories(self, z: Tensor, shares: Tensor) -> dict[str, float]:
+        probability = float(torch.sigmoid(z))
+        relative = (shares / shares.max()).tolist()
+        return {
             category: probability * share
             for category, share in zip(self.probe.categories, relative, strict=True)
         }
+
+    def categories(self, prompts: Sequence[str]) -> list[dict[str, float]]:
+        """The scores of many texts, without the words that caused them: one batch after another."""
+        return [self._categories(*one) for one in zip(*self._read(prompts), strict=True)]
+
+    def score(self, prompt: str) -> Detection:
+        """Score one text as the model sees it. Errors of the encoder are passed on."""
+        z, shares = self._read([prompt])
+        scores = self._categories(z[0], shares[0])
+        probability = max(scores.values())
         spans: tuple[Span, ...] = ()
         if probability >= 0.5:
             category = self.probe.categories[int(shares[0].argmax())]

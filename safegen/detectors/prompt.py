@@ -69,10 +69,10 @@ class Passage:
 
 @dataclass(frozen=True)
 class _Text:
-    """Plain characters ``text``, from index ``start`` of the prompt on."""
+    """Plain characters, and the place of each in the prompt (a tag may have stood between)."""
 
     text: str
-    start: int
+    places: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class _Parser:
         return tuple(nodes)
 
     def _text(self, text: str, start: int) -> _Text:
-        return _Text(text, self.places[start])
+        return _Text(text, tuple(self.places[start : start + len(text)]))
 
     def _sequence(self, until: frozenset[str]) -> list[_Node]:
         nodes: list[_Node] = []
@@ -135,7 +135,8 @@ class _Parser:
         nodes = self._sequence(frozenset())
         if self.index < len(self.pieces) and self.pieces[self.index][0] == ")":
             self.index += 1
-            weighted = len(nodes) >= 2 and nodes[-2] == _Text(":", getattr(nodes[-2], "start", -1))
+            colon = nodes[-2] if len(nodes) >= 2 else None
+            weighted = isinstance(colon, _Text) and colon.text == ":"
             last = nodes[-1] if nodes else None
             if weighted and isinstance(last, _Text) and _NUMBER.fullmatch(last.text):
                 del nodes[-2:]
@@ -232,7 +233,7 @@ def _part_passages(text: str, places: Sequence[int]) -> Iterator[Passage]:
         _render(nodes, step, pieces)
         yield Passage(
             "".join(piece.text for piece in pieces),
-            tuple(piece.start + i for piece in pieces for i in range(len(piece.text))),
+            tuple(place for piece in pieces for place in piece.places),
         )
 
 
@@ -292,13 +293,16 @@ def parts(prompt: str) -> tuple[Part, ...]:
 
 
 def prepare(prompt: str) -> tuple[Passage, ...]:
-    """Every text the model sees of ``prompt``, without repetitions and without empty ones.
+    """Every text the model sees of ``prompt``, without empty ones.
+
+    A text that stands in several places, as in ``[cat|cat]`` or ``cat AND cat``, comes once for
+    each of them: what is found in it has to be found everywhere.
 
     An ``AND`` part whose weight is not above 0 is left out: the model moves away from it.
     """
     clean, places = _without_tags(prompt)
     clean = _BREAK.sub("\n" * len("BREAK"), clean)
-    passages: dict[str, Passage] = {}
+    passages: dict[tuple[str, tuple[int, ...]], Passage] = {}
     begin = 0
     for end, following in [*(m.span() for m in _AND.finditer(clean)), (len(clean),) * 2]:
         part = clean[begin:end]
@@ -308,6 +312,6 @@ def prepare(prompt: str) -> tuple[Passage, ...]:
         if not weight or float(weight[1]) > 0:
             for passage in _part_passages(part, places[begin : begin + len(part)]):
                 if passage.text.strip():
-                    passages.setdefault(passage.text, passage)
+                    passages.setdefault((passage.text, passage.places), passage)
         begin = following
     return tuple(passages.values())

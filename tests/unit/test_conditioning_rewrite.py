@@ -48,6 +48,7 @@ class TestSpelling:
             ("the (b l) o o d y ball", "the (clean) ball"),
             ("a b<lora:x:1>l<lora:y:0.5>oody ball", "a clean<lora:x:1><lora:y:0.5> ball"),
             ("(bl)oody (bl)oody ball", "(clean) (clean) ball"),
+            ("[blood|blood] AND blood AND blood", "[water|water] AND water AND water"),
         ],
     )
     def test_a_word_cut_by_syntax_has_one_replacement(self, prompt: str, expected: str) -> None:
