@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from safegen.contexts import cli as contexts
 from safegen.demo import cli as demo
 from safegen.detectors import cli as check
+from safegen.evaluation import cli as evaluation
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -16,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="safegen", description="Safer images, while they are made."
     )
     subparsers = parser.add_subparsers(dest="command", required=True)
-    for module in (demo, check, contexts):
+    for module in (demo, check, contexts, evaluation):
         module.add_parser(subparsers)
     args = parser.parse_args(argv)
     run: Callable[[argparse.Namespace], int] = args.run
