@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 from PIL import Image
 
+import safegen
 from safegen.errors import InvalidValue
 from safegen.evaluation.backends import BackendInfo, Refused, Temporary, TooSlow, Unusable
 from safegen.evaluation.cells import SAFEGEN, Cell, Unit
@@ -22,7 +23,9 @@ from safegen.evaluation.manifest import Picture
 from safegen.evaluation.texts import texts_for
 from safegen.plan import SETTINGS
 
-SCRIPT = "safegen"
+SCRIPT = "SafeGen"
+CHOSEN = "SafeGen chose"
+"""Infotext key with the name of the context that guarded a picture, or none."""
 _BUSY = {408, 425, 429, 500, 502, 503, 504}
 
 
@@ -82,15 +85,20 @@ class WebUI:
         if "sd_model_checkpoint" not in options:
             raise Unusable(f"{self.url} is no WebUI: its options name no checkpoint")
         versions = {"webui": self._webui_version()}
-        details: dict[str, Any] = {}
         if self.guarded:
             schema = self._schema()
             versions["safegen on the server"] = str(schema.get("version", "unknown"))
+            if schema.get("unsupported"):
+                raise Unusable(f"{self.url}: SafeGen can't run there: {schema['unsupported']}")
+            if schema.get("enforced"):
+                raise Unusable(
+                    f"{self.url}: its operator enforces SafeGen ({schema['enforced']}), so no "
+                    "plain twins can be made there"
+                )
         return BackendInfo(
             model=str(options.get("sd_model_checkpoint") or "unknown"),
             model_hash=str(options.get("sd_checkpoint_hash") or ""),
             versions=versions,
-            details=details,
         )
 
     def _webui_version(self) -> str:
@@ -109,14 +117,14 @@ class WebUI:
                 f"{self.url} has no SafeGen extension (no /safegen/schema); install it there, or "
                 "leave out SafeGen with --no-safegen to measure peers alone"
             ) from None
-        known = _setting_names(schema)
-        if known is not None:
-            missing = [name for name in SETTINGS if name not in known]
-            if missing:
-                raise Unusable(
-                    f"{self.url} runs another version of SafeGen, which does not know "
-                    f"{', '.join(missing)}; install the same version on both sides"
-                )
+        known = schema.get("properties")
+        missing = [name for name in SETTINGS if not isinstance(known, dict) or name not in known]
+        if missing or schema.get("version") != safegen.__version__:
+            lacks = f", which does not know {', '.join(missing)}" if missing else ""
+            raise Unusable(
+                f"{self.url} runs another version of SafeGen, {schema.get('version')}{lacks}; "
+                f"install {safegen.__version__} there, or the same version here"
+            )
         return schema
 
     # ----------------------------------------------------------------- what it makes
@@ -214,7 +222,11 @@ class WebUI:
                 f"{self.url} guards every picture, even those asked for without: its operator "
                 "enforces SafeGen. No plain twins can be made there"
             )
-        if cell.arm.plan is not None and weight is not None:
+        if cell.arm.plan is not None:
+            if weight is None:
+                raise Unusable(
+                    f"{self.url} did not apply SafeGen: its infotext says nothing of it"
+                )
             asked = cell.arm.plan.weight
             if abs(weight - asked) > 1e-6:
                 raise Unusable(
@@ -294,45 +306,32 @@ def _reason(response: httpx.Response) -> str:
     return "no reason given"
 
 
-def _setting_names(schema: Mapping[str, Any]) -> set[str] | None:
-    """Names of the plan's fields in a server's schema, or ``None`` if it lists none."""
-    for key in ("settings", "properties", "fields"):
-        found = schema.get(key)
-        if isinstance(found, dict):
-            return set(found)
-        if isinstance(found, list):
-            return {str(s.get("name")) for s in found if isinstance(s, dict)}
-    return None
-
-
 def _same_hash(one: str, other: str) -> bool:
     """A WebUI says its checkpoint's sha256 in full, or its first ten digits."""
     length = min(len(one), len(other))
     return one[:length].lower() == other[:length].lower()
 
 
-def _value(infotext: str, name: str) -> str | None:
-    """A setting's value in an infotext's last line, quotes taken off."""
-    key = re.escape(SETTINGS[name].infotext)
-    found = re.search(rf'(?:^|, ){key}: ("(?:[^"\\]|\\.)*"|[^,]*)', infotext.split("\n")[-1])
+def _parameter(infotext: str, key: str) -> str | None:
+    """A value in an infotext's last line, quotes taken off."""
+    found = re.search(
+        rf'(?:^|, ){re.escape(key)}: ("(?:[^"\\]|\\.)*"|[^,]*)', infotext.split("\n")[-1]
+    )
     return found.group(1).strip().strip('"') if found else None
 
 
 def _weight(infotext: str) -> float | None:
-    """The weight that guarded a picture; ``None`` if nothing did."""
-    text = _value(infotext, "weight")
-    if text is None or (_value(infotext, "enabled") or "").lower() == "false":
-        return None
+    """The weight of the plan that a picture was made with; ``None`` without a plan."""
+    text = _parameter(infotext, SETTINGS["weight"].infotext)
     try:
-        return float(text)
+        return None if text is None else float(text)
     except ValueError:
         return None
 
 
 def _context(cell: Cell, infotext: str) -> str | None:
-    """Which context guarded a picture, as far as its infotext tells."""
+    """Which context guarded a picture: ``""`` for none, ``None`` if its infotext does not say."""
     if cell.arm.method != SAFEGEN:
         return None
-    if _weight(infotext) is None:
-        return ""
-    return _value(infotext, "context")
+    chosen = _parameter(infotext, CHOSEN)
+    return "" if chosen == "none" else chosen
