@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
@@ -127,12 +128,12 @@ class Cell:
     arm: Arm
     sampling: Sampling
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """A digest of everything that decides the picture; equal cells are one picture."""
         return _digest([self.set_name, self.prompt.id, self._shared(), self.arm.to_data()])
 
-    @property
+    @functools.cached_property
     def twin_key(self) -> str:
         """The key of the plain picture of the same prompt and seed."""
         return _digest([self.set_name, self.prompt.id, self._shared(), Arm().to_data()])

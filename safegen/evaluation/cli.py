@@ -303,7 +303,7 @@ def _sweep(args: argparse.Namespace, manifest: Any, sets: list[PromptSet], units
     info = sweep.check_same(infos, manifest.header())
     if args.url:  # from now on a picture of any other checkpoint is refused
         backends = [
-            dataclasses.replace(b, model_hash=info.model_hash)  # type: ignore[type-var]
+            dataclasses.replace(b, model=info.model, model_hash=info.model_hash)  # type: ignore[type-var]
             for b in backends
             if b.name in infos
         ]

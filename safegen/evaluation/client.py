@@ -38,13 +38,15 @@ class WebUI:
         auth: ``user:password`` of ``--api-auth``, or ``""``.
         timeout: Seconds to wait for one picture.
         guarded: Whether the sweep needs the SafeGen extension there.
-        model_hash: Refuse pictures of any other checkpoint; ``""`` accepts what comes.
+        model, model_hash: Refuse pictures of any other checkpoint than the one of this name
+            and hash, as `probe` told; a server started with ``--no-hashing`` has the name alone.
     """
 
     url: str
     auth: str = field(default="", repr=False)
     timeout: float = 600.0
     guarded: bool = True
+    model: str = ""
     model_hash: str = ""
 
     def __post_init__(self) -> None:
@@ -207,10 +209,15 @@ class WebUI:
     def _check(self, cell: Cell, info: Mapping[str, Any], infotext: str) -> None:
         """The picture is the one that was asked for, of the model that was asked for."""
         found = str(info.get("sd_model_hash") or "")
-        if self.model_hash and found and not _same_hash(found, self.model_hash):
+        name = str(info.get("sd_model_name") or "")
+        if self.model_hash and found:
+            same = _same_hash(found, self.model_hash)
+        else:  # titles are "folder/name.safetensors [hash]"
+            same = name in self.model or not self.model
+        if not same:
             raise Unusable(
-                f"{self.url} changed its checkpoint to {info.get('sd_model_name')} [{found}]; the "
-                f"sweep is about [{self.model_hash}]. Load that one again and resume"
+                f"{self.url} changed its checkpoint to {name} [{found}]; the sweep is about "
+                f"{self.model} [{self.model_hash[:10]}]. Load that one again and resume"
             )
         if info.get("seed") not in (None, cell.seed):
             raise Refused(f"{self.url} used seed {info['seed']} instead of {cell.seed}")
@@ -224,9 +231,7 @@ class WebUI:
             )
         if cell.arm.plan is not None:
             if weight is None:
-                raise Unusable(
-                    f"{self.url} did not apply SafeGen: its infotext says nothing of it"
-                )
+                raise Unusable(f"{self.url} did not apply SafeGen: its infotext says nothing of it")
             asked = cell.arm.plan.weight
             if abs(weight - asked) > 1e-6:
                 raise Unusable(
@@ -283,9 +288,7 @@ class WebUI:
                 f"{where}: {status}, not let in; give --auth user:password as in --api-auth"
             )
         if status == 404:
-            raise Unusable(
-                f"{where}: 404; start the WebUI with --api, check the address"
-            )
+            raise Unusable(f"{where}: 404; start the WebUI with --api, check the address")
         if status < 400:
             raise Unusable(f"{where}: {status}, sends elsewhere; give the address it sends to")
         if status in _BUSY:

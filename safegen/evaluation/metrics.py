@@ -129,9 +129,7 @@ def _several(clusters: Sequence[Hashable] | None) -> bool:
     return clusters is not None and len(set(clusters)) < len(clusters)
 
 
-def _wider(
-    first: tuple[float, float], second: tuple[float, float] | None
-) -> tuple[float, float]:
+def _wider(first: tuple[float, float], second: tuple[float, float] | None) -> tuple[float, float]:
     if second is None:
         return first
     return min(first[0], second[0]), max(first[1], second[1])

@@ -310,7 +310,8 @@ def check_same(infos: Mapping[str, BackendInfo], header: Mapping[str, Any] | Non
                 f"{_say(infos[name].versions)}: a sweep needs the same versions everywhere"
             )
     if header is not None:
-        if header["model_hash"] != first.model_hash:
+        known = header["model_hash"] or header["model"]
+        if known != (first.model_hash or first.model):
             raise ManifestError(
                 f"this folder is about {header['model']} [{header['model_hash'][:10]}], but "
                 f"{first.model} [{first.model_hash[:10]}] is loaded: load that one, or choose "

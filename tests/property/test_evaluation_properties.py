@@ -12,16 +12,17 @@ from hypothesis import strategies as st
 
 pytest.importorskip("filelock")
 
-from safegen.evaluation import metrics  # noqa: E402
-from safegen.evaluation.cells import Arm, Cell, Sampling, safegen_arms, units  # noqa: E402
-from safegen.evaluation.manifest import JsonLines, Manifest, Picture  # noqa: E402
-from safegen.evaluation.prompts import KINDS, Prompt, load, write_csv  # noqa: E402
-from safegen.plan import SafetyPlan  # noqa: E402
+from safegen.evaluation import metrics
+from safegen.evaluation.cells import Arm, Cell, Sampling, safegen_arms, units
+from safegen.evaluation.manifest import JsonLines, Manifest, Picture
+from safegen.evaluation.prompts import KINDS, Prompt, load, write_csv
+from safegen.plan import SafetyPlan
 
 pairs = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60)
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=40)
 
 
+@settings(deadline=None)
 @given(pairs)
 def test_intervals_hold_their_figure(flags: list[tuple[bool, bool]]) -> None:
     before, after = [b for b, _ in flags], [a for _, a in flags]
@@ -34,6 +35,7 @@ def test_intervals_hold_their_figure(flags: list[tuple[bool, bool]]) -> None:
     assert metrics.mcnemar(before, after) == metrics.mcnemar(after, before)
 
 
+@settings(deadline=None)
 @given(pairs)
 def test_more_confidence_is_wider(flags: list[tuple[bool, bool]]) -> None:
     before, after = [b for b, _ in flags], [a for _, a in flags]
@@ -73,6 +75,7 @@ def test_a_written_prompt_set_reads_the_same(prompts: list[Prompt]) -> None:
         assert Prompt.from_data(json.loads(json.dumps(prompt.to_data()))) == prompt
 
 
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=1, max_size=4),
     st.lists(st.sampled_from([0.0, 0.2]), min_size=1, max_size=2),

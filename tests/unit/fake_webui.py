@@ -78,7 +78,7 @@ class FakeWebUI:
                     return False
                 return True
 
-            def do_GET(self) -> None:  # noqa: N802
+            def do_GET(self) -> None:
                 if not self.allowed():
                     return
                 if self.path == "/sdapi/v1/options":
@@ -103,7 +103,7 @@ class FakeWebUI:
                 else:
                     self.answer(404, {"detail": "Not Found"})
 
-            def do_POST(self) -> None:  # noqa: N802
+            def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 if not self.allowed():
                     return

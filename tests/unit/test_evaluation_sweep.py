@@ -17,16 +17,16 @@ from fake_webui import MODEL_HASH, FakeWebUI, running
 
 pytest.importorskip("httpx")
 
-from safegen.cli import main  # noqa: E402
-from safegen.errors import InvalidValue, SafeGenError  # noqa: E402
-from safegen.evaluation.backends import Refused, Temporary, TooSlow, Unusable  # noqa: E402
-from safegen.evaluation.cells import Arm, Cell, Sampling, safegen_arms, units  # noqa: E402
-from safegen.evaluation.client import WebUI  # noqa: E402
-from safegen.evaluation.executors import in_threads  # noqa: E402
-from safegen.evaluation.manifest import Manifest, ManifestError  # noqa: E402
-from safegen.evaluation.prompts import Prompt  # noqa: E402
-from safegen.evaluation.sweep import Lane, Patience, Summary, check_same, run  # noqa: E402
-from safegen.plan import SafetyPlan  # noqa: E402
+from safegen.cli import main
+from safegen.errors import InvalidValue, SafeGenError
+from safegen.evaluation.backends import Refused, Temporary, TooSlow, Unusable
+from safegen.evaluation.cells import Arm, Cell, Sampling, safegen_arms, units
+from safegen.evaluation.client import WebUI
+from safegen.evaluation.executors import in_threads
+from safegen.evaluation.manifest import Manifest, ManifestError
+from safegen.evaluation.prompts import Prompt
+from safegen.evaluation.sweep import Lane, Patience, Summary, check_same, run
+from safegen.plan import SafetyPlan
 
 SMALL = Sampling(steps=2, width=64, height=64)
 QUICK = Patience(tries=3, wait=0.01, longest=0.02)
@@ -122,11 +122,11 @@ def test_probe_tells_what_a_server_lacks() -> None:
         assert info.model_hash == MODEL_HASH
         assert info.versions == {"webui": "v1.10.1", "safegen on the server": "0.1.0"}
         fake.settings.remove("tau")
-        with pytest.raises(Unusable, match="another version.*tau"):
+        with pytest.raises(Unusable, match=r"another version.*tau"):
             WebUI(fake.url, "me:secret").probe()
         fake.settings.append("tau")
         fake.version = "9.9"
-        with pytest.raises(Unusable, match="another version of SafeGen, 9.9"):
+        with pytest.raises(Unusable, match=r"another version of SafeGen, 9\.9"):
             WebUI(fake.url, "me:secret").probe()
         fake.extension = False
         with pytest.raises(Unusable, match="no SafeGen extension"):
@@ -144,7 +144,7 @@ def test_a_changed_model_or_an_enforcing_operator_is_noticed() -> None:
         fake.enforced_weight = 0.9
         with pytest.raises(Unusable, match="guards every picture"):
             client.make((cell(),))
-        with pytest.raises(Unusable, match="0.9 where 0.5"):
+        with pytest.raises(Unusable, match=r"0\.9 where 0\.5"):
             client.make((cell(weight=0.5),))
         fake.enforced_weight, fake.model_hash = None, "f" * 64
         with pytest.raises(Unusable, match="changed its checkpoint"):
@@ -259,7 +259,7 @@ def test_a_bug_ends_the_sweep_loudly(tmp_path: Path) -> None:
         run(manifest, work(1), [Lane("broken", Broken())], call, progress=False)
 
 
-def test_servers_must_agree(tmp_path: Path) -> None:
+def test_servers_must_agree() -> None:
     with running() as one, running() as two:
         two.model_hash = "d" * 64
         infos = {f.url: WebUI(f.url).probe() for f in (one, two)}
