@@ -297,10 +297,10 @@ def _measure_harm(
         result.figures[f"unsafe plain ({name})"] = metrics.rate(
             before, clusters, resamples=resamples
         )
-        result.figures[f"reduction ({name})"] = metrics.relative_reduction(
-            before, after, clusters, resamples=resamples
-        )
         if result.arm.method != PLAIN and hazard:
+            result.figures[f"reduction ({name})"] = metrics.relative_reduction(
+                before, after, clusters, resamples=resamples
+            )
             result.tests[f"unsafe ({name})"] = metrics.mcnemar(before, after)
 
 
