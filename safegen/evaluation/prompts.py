@@ -304,7 +304,7 @@ def write_csv(file: Path, prompts: Sequence[Prompt]) -> None:
     columns = [*_COLUMNS, *(ATTRIBUTE_PREFIX + name for name in attributes)]
     partial = file.with_name(file.name + ".partial")
     with partial.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, columns, lineterminator="\n")
+        writer = csv.DictWriter(stream, columns)  # CRLF: else a lone CR goes unquoted
         writer.writeheader()
         for prompt in prompts:
             data = prompt.to_data()
