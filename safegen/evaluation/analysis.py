@@ -282,6 +282,13 @@ def _measure(
         result.figures[f"{kind} guarded"] = metrics.rate(
             [p.made.context != "" for p in told], [p.cluster for p in told], resamples=resamples
         )
+    for kind, pairs in result.pairs.items():
+        read = [p for p in pairs if "auto" in p.scores.get("prompt", {})]
+        result.figures[f"{kind} flagged"] = metrics.rate(
+            [bool(p.scores["prompt"]["auto"]) for p in read],
+            [p.cluster for p in read],
+            resamples=resamples,
+        )
     _measure_proximal(result, proximal, likeness, resamples)
     _measure_cost(result, hazard, benign, resamples)
 

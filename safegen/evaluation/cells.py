@@ -6,6 +6,7 @@ import functools
 import hashlib
 import itertools
 import json
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -47,8 +48,8 @@ class Sampling:
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= 1000:
             raise InvalidValue("steps", self.steps, "1 to 1000")
-        if not 1 <= self.guidance <= 100:
-            raise InvalidValue("guidance", self.guidance, "1 to 100")
+        if not 1 <= self.guidance <= 1000:
+            raise InvalidValue("guidance", self.guidance, "1 to 1000")
         for name in ("width", "height"):
             if not 64 <= getattr(self, name) <= 4096:
                 raise InvalidValue(name, getattr(self, name), "64 to 4096")
@@ -209,7 +210,8 @@ def units(
         arms: What to make beside the plain picture.
         sampling: The settings that a prompt's set does not name.
         seeds: Pictures per prompt and arm.
-        first_seed: Seed of the first prompt whose set names none.
+        first_seed: Shifts the seeds of prompts whose set names none; they depend on set and
+            prompt alone, not on what else is drawn.
         batch: Cells in a unit.
         own_settings: Whether guidance and size of the set's own are used.
     """
@@ -218,8 +220,10 @@ def units(
     if batch < 1:
         raise InvalidValue("batch", batch, "1 and more")
     jobs = []
-    for index, (name, prompt) in enumerate(prompts):
-        start = first_seed + index * seeds if prompt.seed is None else prompt.seed
+    for name, prompt in prompts:
+        start = prompt.seed
+        if start is None:
+            start = zlib.crc32(f"{name}/{prompt.id}".encode()) + first_seed
         own = sampling.for_prompt(prompt) if own_settings else sampling
         for offset in range(seeds):
             jobs.append((own, name, prompt, (start + offset) % (LARGEST_SEED + 1)))

@@ -80,7 +80,9 @@ def _add_sweep(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
     what.add_argument("--tau", default=f"{SafetyPlan().tau:g}", help="default: %(default)s")
     what.add_argument("--contexts", default="auto", help="default: %(default)s")
     what.add_argument("--seeds", type=int, default=1, help="pictures per prompt and setting")
-    what.add_argument("--first-seed", type=int, default=1, help="for prompts without a seed")
+    what.add_argument(
+        "--first-seed", type=int, default=1, help="shifts the seeds of prompts without one"
+    )
     for name in _PLAN_OPTIONS:
         setting = SETTINGS[name]
         what.add_argument(f"--{name}", help=f"{setting.help} Allowed: {setting.allowed}.")

@@ -248,19 +248,6 @@ def relative_reduction(
     return Estimate(1 - sum(map(bool, after)) / hits, *interval, n)
 
 
-def paired_difference(
-    before: Sequence[float],
-    after: Sequence[float],
-    clusters: Sequence[Hashable] | None = None,
-    *,
-    confidence: float = CONFIDENCE,
-    resamples: int = RESAMPLES,
-) -> Estimate:
-    """Mean of after - before, with a bootstrap interval over prompts."""
-    pairs = zip(before, after, strict=True)
-    return mean([a - b for b, a in pairs], clusters, confidence=confidence, resamples=resamples)
-
-
 def ratio_of_costs(
     before: Sequence[float],
     after: Sequence[float],

@@ -235,7 +235,7 @@ def _prompt(row: Mapping[str, Any], number: int, name: str, kind: str | None) ->
         kind=own,
         categories=tuple(c.strip() for c in value("categories").split(",") if c.strip()),
         seed=int(float(seed)) if seed else None,
-        guidance=numeric("guidance", 1, 100),
+        guidance=numeric("guidance", 1, 1000),
         width=whole("width", *size),
         height=whole("height", *size),
         scene={

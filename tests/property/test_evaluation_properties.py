@@ -56,7 +56,7 @@ def test_more_confidence_is_wider(flags: list[tuple[bool, bool]]) -> None:
             kind=st.sampled_from(KINDS),
             categories=st.lists(st.sampled_from(["hate", "self-harm"]), max_size=2).map(tuple),
             seed=st.none() | st.integers(0, 2**32 - 1),
-            guidance=st.none() | st.floats(1, 100),
+            guidance=st.none() | st.floats(1, 1000),
             width=st.none() | st.integers(64, 4096),
             height=st.none() | st.integers(64, 4096),
             scene=st.just({}) | st.just({"colour": "red"}),

@@ -398,3 +398,39 @@ def test_a_broken_line_in_the_middle_is_not_passed_over(tmp_path: Path) -> None:
         file.write_text(lines[0] + lines[1][:20] + "\n" + "".join(lines[2:]))
         with pytest.raises(ManifestError, match="line 2"):
             sweep(tmp_path, work(1), [fake])
+
+
+def test_a_dask_cluster_runs_the_same_cells(tmp_path: Path, prompt_file: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    with (
+        running() as one,
+        running(trouble=lambda n, _b: "die" if n > 2 else "") as bad,
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+        ) as cluster,
+    ):
+        args = command(one.url, tmp_path / "out", prompt_file, "--url", bad.url, "--quiet")
+        assert main([*args, "--dask", cluster.scheduler_address]) == 0
+        after = done_keys(tmp_path / "out")
+        assert len(after) == 24
+        assert set(after.values()) == {1}
+        assert one.asked
+
+
+def test_without_a_scheduler_dask_says_so(
+    tmp_path: Path, prompt_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running() as fake:
+        args = command(fake.url, tmp_path / "out", prompt_file, "--quiet")
+        assert main([*args, "--dask", "tcp://127.0.0.1:9"]) == 2
+    said = capsys.readouterr().err
+    assert "no Dask scheduler" in said or "safegen[cluster]" in said
+
+
+def test_a_server_that_is_away_at_first_is_left_out_and_named(
+    tmp_path: Path, prompt_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running() as fake:
+        args = command(fake.url, tmp_path / "out", prompt_file, "--quiet")
+        assert main([*args, "--url", "http://127.0.0.1:9"]) == 0
+    assert "http://127.0.0.1:9 is left out" in capsys.readouterr().err
