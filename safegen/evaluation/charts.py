@@ -330,11 +330,11 @@ def png_bars(path: Path, bars: Sequence[tuple[str, Estimate, Estimate]], *, titl
     """The chart of `svg_bars` as a picture for documents."""
     figure = _figure(7.6, 0.9 + 0.6 * len(bars))
     axes = figure.subplots()
-    for offset, index, colour, label in (
-        (-0.18, 1, _COLOURS[5], "plain"),
-        (0.18, 2, _COLOURS[0], "guarded"),
+    for offset, guarded, colour, label in (
+        (-0.18, False, _COLOURS[5], "plain"),
+        (0.18, True, _COLOURS[0], "guarded"),
     ):
-        estimates = [bar[index] for bar in bars]  # type: ignore[misc]
+        estimates = [bar[2] if guarded else bar[1] for bar in bars]
         axes.barh(
             [i + offset for i in range(len(bars))], [e.value or 0.0 for e in estimates], 0.32,
             xerr=_whiskers(estimates), color=colour, label=label,

@@ -85,7 +85,9 @@ def _add_sweep(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
     )
     for name in _PLAN_OPTIONS:
         setting = SETTINGS[name]
-        what.add_argument(f"--{name}", help=f"{setting.help} Allowed: {setting.allowed}.")
+        what.add_argument(
+            f"--{name}", help=f"{setting.help} Allowed: {setting.allowed}.".replace("%", "%%")
+        )
     what.add_argument("--no-safegen", action="store_true", help="plain pictures and peers alone")
     what.add_argument(
         "--peers", default="", metavar="NAMES",

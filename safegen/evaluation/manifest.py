@@ -71,11 +71,14 @@ class JsonLines:
                 os.fsync(stream.fileno())
         return len(data) - whole
 
-    def append(self, record: Mapping[str, Any]) -> None:
-        """Write one record and wait until the disk has it."""
-        line = json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n"
+    def append(self, *records: Mapping[str, Any]) -> None:
+        """Write records in one go and wait until the disk has them."""
+        lines = [
+            json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n"
+            for record in records
+        ]
         with self.path.open("ab") as stream:
-            stream.write(line.encode())
+            stream.write("".join(lines).encode())
             stream.flush()
             os.fsync(stream.fileno())
 

@@ -192,7 +192,7 @@ def mcnemar(before: Sequence[bool], after: Sequence[bool]) -> float:
         return 1.0
     tail = sum(math.comb(n, i) for i in range(k + 1))
     # The tail doubled counts the middle twice when both sides are equal. Integers: exact.
-    return min(2 * tail / 2**n, 1.0)
+    return float(min(2 * tail / 2**n, 1.0))
 
 
 def ratio_of_paired_rates(

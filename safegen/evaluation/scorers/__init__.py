@@ -11,7 +11,7 @@ import hashlib
 import importlib
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +60,16 @@ def _makers() -> dict[str, Callable[[Options], Scorer]]:
 
         return make
 
+    def plugged_in(point: EntryPoint) -> Callable[[Options], Scorer]:
+        def make(options: Options) -> Scorer:
+            maker: Callable[[Options], Scorer] = point.load()
+            return maker(options)
+
+        return make
+
     makers = {name: built_in(place) for name, place in BUILT_IN.items()}
     for point in entry_points(group=GROUP):
-        if point.name not in makers:
-            makers[point.name] = lambda options, point=point: point.load()(options)
+        makers.setdefault(point.name, plugged_in(point))
     return makers
 
 
@@ -138,11 +144,10 @@ def score(
     ) as bar:
         for i in range(0, len(todo), BATCH):
             part = todo[i : i + BATCH]
-            for (digest, _), scores in zip(
-                part, scorer.score([item for _, item in part]), strict=True
-            ):
-                known[digest] = scores
-                store.append({"of": digest, "scores": scores})
+            scored = scorer.score([item for _, item in part])
+            found = {digest: s for (digest, _), s in zip(part, scored, strict=True)}
+            known.update(found)
+            store.append(*({"of": digest, "scores": s} for digest, s in found.items()))
             bar.update(len(part))
     return {key: known[digest] for key, digest in wanted.items()}
 

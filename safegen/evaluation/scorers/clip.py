@@ -63,8 +63,9 @@ class _Encoder:
 
 
 def _unit(features: Any) -> Vectors:
-    vectors: Vectors = features.float().numpy()
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors = features.float().numpy()
+    unit: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit
 
 
 class ClipScorer:
