@@ -115,7 +115,7 @@ def category_bars(analysis: Analysis) -> list[tuple[str, Estimate, Estimate]]:
 # --------------------------------------------------------------------------- SVG
 
 _WIDTH, _HEIGHT = 640, 420
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 20, 18, 52
+_LEFT, _RIGHT, _TOP, _BOTTOM = 84, 34, 18, 56
 
 
 def _scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
@@ -129,6 +129,40 @@ def _bounds(values: Iterable[float]) -> tuple[float, float]:
     """0 to 1, stretched to tenths where a figure lies below 0 (harm added)."""
     lowest = min((v for v in values), default=0.0)
     return (min(0.0, max(-1.0, int(lowest * 10 - 1) / 10 if lowest < 0 else 0.0)), 1.0)
+
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom; y grows downwards."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    x: float
+    y: float
+    left: bool
+    box: Box
+
+
+def _dot(x: float, y: float) -> Box:
+    return (x - 5, y - 5, x + 5, y + 5)
+
+
+def _place(x: float, y: float, text: str, taken: Sequence[Box], width: float) -> _Place:
+    """Where a point's label goes: beside it, where it covers neither points nor labels."""
+    long = 7.0 * len(text)
+    tried = []
+    for down in (15, -8, 29, -22, 43, -36, 57):
+        for left in (False, True):
+            edge = x - 8 - long if left else x + 8
+            box = (edge, y + down - 11, edge + long, y + down + 2)
+            place = _Place(x - 8 if left else x + 8, y + down, left, box)
+            free = all(
+                box[2] <= b[0] or b[2] <= box[0] or box[3] <= b[1] or b[3] <= box[1] for b in taken
+            )
+            if free and box[0] >= 0 and box[2] <= width:
+                return place
+            tried.append(place)
+    return tried[0]
 
 
 def svg_xy(series: Sequence[Series], *, title: str, x_label: str, y_label: str, key: str) -> Markup:
@@ -161,9 +195,9 @@ def svg_xy(series: Sequence[Series], *, title: str, x_label: str, y_label: str, 
             '<text class="axis mid" transform="translate(16 {:.0f}) rotate(-90)">{}</text>'
         ).format((_TOP + _HEIGHT - _BOTTOM) / 2, y_label)
     )
-    placed: list[tuple[float, float]] = []
+    taken = [_dot(x_of(p.x.value or 0.0), y_of(p.y.value or 0.0)) for s in series for p in s.points]
     for number, one in enumerate(series):
-        parts.append(_series(one, number, x_of, y_of, (y_low, y_high), placed))
+        parts.append(_series(one, number, x_of, y_of, (y_low, y_high), taken))
     parts.append(Markup("</svg>"))
     return Markup("").join(parts)
 
@@ -182,7 +216,7 @@ def _series(
     x_of: Callable[[float], float],
     y_of: Callable[[float], float],
     y_range: tuple[float, float],
-    placed: list[tuple[float, float]],
+    taken: list[Box],
 ) -> Markup:
     colour = f"s{number % 6}"
     parts = []
@@ -214,17 +248,10 @@ def _series(
             + Markup("<title>{}</title></circle>").format(described)
         )
         if point.label:
-            crowd = sum(abs(x - a) < 90 and abs(y - b) < 14 for a, b in placed)
-            placed.append((x, y))
-            right = x > _WIDTH - 130
-            parts.append(
-                _text(
-                    x - 9 if right else x + 9,
-                    y + 15 + 13 * crowd,
-                    point.label,
-                    f"name {colour}{' end' if right else ''}",
-                )
-            )
+            place = _place(x, y, point.label, taken, _WIDTH)
+            taken.append(place.box)
+            end = " end" if place.left else ""
+            parts.append(_text(place.x, place.y, point.label, f"name {colour}{end}"))
     return Markup("").join(parts)
 
 
@@ -313,17 +340,35 @@ def png_xy(path: Path, series: Sequence[Series], *, title: str, x_label: str, y_
         for point in one.points:
             if point.chosen:
                 axes.plot(point.x.value, point.y.value, "o", ms=12, mfc="none", mec=colour, mew=2)
-            axes.annotate(
-                point.label, (point.x.value, point.y.value), xytext=(6, -11),
-                textcoords="offset points", fontsize=8, color=colour,
-            )  # fmt: skip
     axes.set(xlabel=x_label, ylabel=y_label, xlim=(-0.03, 1.06))
     axes.set_title(title, loc="left", fontweight="bold")
     axes.grid(color="#e5e7eb", lw=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8.5)
+    _name_points(figure, axes, series)
     figure.savefig(path)
+
+
+def _name_points(figure: Any, axes: Any, series: Sequence[Series]) -> None:
+    """Write every point's label where there is room; needs the final scales."""
+    figure.draw_without_rendering()
+    scale = 72 / figure.dpi  # pixels to points, in which `_place` thinks
+    spots = [
+        (p, i, *(axes.transData.transform((p.x.value, p.y.value)) * scale))
+        for i, s in enumerate(series)
+        for p in s.points
+    ]
+    taken = [_dot(x, -y) for _, _, x, y in spots]
+    for point, i, x, y in spots:
+        if point.label:
+            place = _place(x, -y, point.label, taken, figure.bbox.width * scale)
+            taken.append(place.box)
+            axes.annotate(
+                point.label, (point.x.value, point.y.value), xytext=(place.x - x, -place.y - y),
+                textcoords="offset points", fontsize=8, color=_COLOURS[i % len(_COLOURS)],
+                ha="right" if place.left else "left", annotation_clip=False,
+            )  # fmt: skip
 
 
 def png_bars(path: Path, bars: Sequence[tuple[str, Estimate, Estimate]], *, title: str) -> None:

@@ -73,10 +73,7 @@ class JsonLines:
 
     def append(self, *records: Mapping[str, Any]) -> None:
         """Write records in one go and wait until the disk has them."""
-        lines = [
-            json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n"
-            for record in records
-        ]
+        lines = [json.dumps(record, separators=(",", ":")) + "\n" for record in records]
         with self.path.open("ab") as stream:
             stream.write("".join(lines).encode())
             stream.flush()

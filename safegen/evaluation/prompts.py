@@ -218,6 +218,8 @@ def _prompt(row: Mapping[str, Any], number: int, name: str, kind: str | None) ->
     text = value("prompt")
     if not text:
         return None
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise InvalidValue(f"{where}: prompt", text, "a text without halves of characters")
     own = value("kind") or kind or _kind_of(row)
     if own not in KINDS:
         raise InvalidValue(

@@ -94,6 +94,7 @@ def test_limit_counts_each_kind(tmp_path: Path) -> None:
         ("a.csv", "prompt,kind,id\nx,hazard,1\ny,hazard,1\n", "row 2: id"),
         ("a.csv", "prompt,kind\n", "at least one prompt"),
         ("a.jsonl", '{"prompt": "x"\n', "line 1"),
+        ("a.jsonl", '{"prompt": "\\ud800", "kind": "hazard"}\n', "halves of characters"),
         ("a.json", "{}", "annotations"),
         ("a.pdf", "x", r"\.csv"),
     ],
