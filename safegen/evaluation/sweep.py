@@ -104,7 +104,7 @@ class Summary:
         for lane in self.lanes:
             line = f"  {lane.name}: {lane.made} pictures"
             if lane.seconds:
-                line += f", {lane.typical:.1f} s each"
+                line += f", {lane.typical:.2f} s each"
                 if lane.typical > 3 * fastest:
                     line += " (slow)"
             if lane.errors:
@@ -439,7 +439,7 @@ def run(
                 if event.crash is not None:
                     crash = event.crash
                 elif event.pictures:
-                    manifest.finish(event.unit, event.pictures, lane.name)
+                    manifest.finish(event.unit, event.pictures, lane.backend.name)
                     made += len(event.unit)
                     lane.made += len(event.unit)
                     lane.seconds += [picture.seconds for picture in event.pictures]
