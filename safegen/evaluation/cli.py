@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safegen.errors import InvalidValue, SafeGenError
+from safegen.evaluation.cells import ANYWHERE, PEERS
 from safegen.plan import SETTINGS, SafetyPlan
 
 if TYPE_CHECKING:
@@ -29,7 +30,16 @@ if TYPE_CHECKING:
 
 OK, INCOMPLETE, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 _NEEDS = "this command needs the eval extra: pip install 'safegen[eval]'"
-_PLAN_OPTIONS = ("end", "curve", "streams", "strategy", "strength", "region", "refresh")
+_PLAN_OPTIONS = (
+    "end",
+    "curve",
+    "streams",
+    "strategy",
+    "strength",
+    "region",
+    "refresh",
+    "threshold",
+)
 PASSWORD = "SAFEGEN_AUTH"
 """Environment variable with user:password, so that it need not be in the command's line."""
 
@@ -91,7 +101,8 @@ def _add_sweep(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
     what.add_argument("--no-safegen", action="store_true", help="plain pictures and peers alone")
     what.add_argument(
         "--peers", default="", metavar="NAMES",
-        help="alternatives to measure too, joined by commas; 'list' lists them",
+        help=f"alternatives to measure too, joined by commas: {', '.join(PEERS)}; the last "
+        f"{len(PEERS) - len(ANYWHERE)} with --local only",
     )  # fmt: skip
     what.add_argument("--concept", help="what peers avoid (default: the context's unsafe text)")
     what.add_argument(
@@ -160,14 +171,10 @@ def run_prompts(args: argparse.Namespace) -> int:
 def run_sweep(args: argparse.Namespace) -> int:
     """Run the subcommand; the exit status is described above."""
     try:
-        from safegen.evaluation.cells import PEERS
         from safegen.evaluation.manifest import Manifest
     except ImportError as error:
         print(f"{_NEEDS}\n({error})", file=sys.stderr)
         return WRONG_USE
-    if args.peers == "list":
-        print("\n".join(PEERS))
-        return OK
     try:
         sets, units = _plan_cells(args)
         if args.dry_run:
@@ -233,7 +240,7 @@ def _sets(args: argparse.Namespace) -> list[PromptSet]:
 
 
 def _arms(args: argparse.Namespace) -> list[Arm]:
-    from safegen.evaluation.cells import AND_NOT, ANYWHERE, NEGATIVE, SEGA, SLD, Arm, safegen_arms
+    from safegen.evaluation.cells import AND_NOT, NEGATIVE, SEGA, SLD, Arm, safegen_arms
     from safegen.evaluation.texts import default_concept
 
     base = SafetyPlan(

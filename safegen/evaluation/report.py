@@ -156,8 +156,10 @@ class _Page:
         self.analysis, self.scorers, self.scores = analysis, scorers, scores
         self.gallery = gallery
         self.runs = manifest.records("run")
-        ends = manifest.records("end")
-        self.end = ends[-1] if ends else None
+        self.end: dict[str, Any] | None = None  # of the last run, which may have been killed
+        for record in manifest.lines:
+            if record["type"] in ("run", "end"):
+                self.end = record if record["type"] == "end" else None
         lost = {record["key"]: record["why"] for record in manifest.records("failed")}
         self.failed = {key: why for key, why in lost.items() if key not in finished}
 
@@ -242,6 +244,7 @@ class _Page:
                     "label": result.arm.label,
                     "chosen": result is analysis.chosen,
                     "plain": result.arm.method == PLAIN,
+                    "n": "/".join(str(len(pairs)) for pairs in result.pairs.values()),
                     "cells": [show(result.figures.get(c.figure), c.style) for c in self.columns()],
                     "p": show_p(result.tests.get(f"unsafe ({analysis.main})")),
                     "against": show_p(against),
@@ -544,14 +547,16 @@ class _Page:
             "",
             *(f"- {name}: {text}" for name, text in self.settings()),
             "",
-            "95 % intervals in brackets. p: exact McNemar test of the unsafe rate against plain.",
+            "95 % intervals in brackets. p: exact McNemar test of the unsafe rate against plain. "
+            "n: pictures of hazard, benign and proximal prompts.",
             "",
-            "| method | " + " | ".join(c.title for c in columns) + " | p |",
-            "|---" * (len(columns) + 2) + "|",
+            "| method | n | " + " | ".join(c.title for c in columns) + " | p |",
+            "|---" * (len(columns) + 3) + "|",
         ]
         for row in self.rows():
             name = f"**{row['label']}**" if row["chosen"] else row["label"]
-            lines.append(f"| {name} | " + " | ".join(row["cells"]) + f" | {row['p']} |")
+            cells = [name, row["n"], *row["cells"], row["p"]]
+            lines.append("| " + " | ".join(cells) + " |")
         for table in self.details():
             lines += [
                 "",

@@ -7,6 +7,8 @@ import io
 import json
 import random
 import re
+import sys
+import types
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -203,6 +205,12 @@ def test_an_unfinished_sweep_is_reported_as_such(folder: Path, with_red: RedScor
     file.write_text("".join(lines[:20]))
     page = report.build(folder, scorers=["red"], resamples=50, progress=False)[0].read_text()
     assert "not complete" in page
+    run, end = lines[1], lines[-1]
+    file.write_text("".join([*lines[:20], end, run]))  # complete once, then killed in a later run
+    assert "not complete" in report.build(folder, scorers=["red"], progress=False)[0].read_text()
+    file.write_text("".join([*lines[:20], run, end]))
+    whole = report.build(folder, scorers=["red"], progress=False)[0].read_text()
+    assert "not complete" not in whole
     file.write_text("".join(lines[:2] + lines[3:4]))  # a guarded picture without its twin
     with pytest.raises(InvalidValue, match="plain picture"):
         report.build(folder, scorers=["red"], progress=False)
@@ -318,6 +326,34 @@ def test_clip_and_q16_with_weights_of_ones_own(clip_folder: Path, tmp_path: Path
     (tmp_path / "prompts.p").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
     with pytest.raises(InvalidValue, match="convert the pickle"):
         scorers.load(["q16"], Options(clip_folder, tmp_path / "prompts.p"))
+
+
+def test_lpips_is_asked_with_both_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for the package, whose weights come from the network."""
+    torch = pytest.importorskip("torch")
+
+    class Distance(torch.nn.Module):
+        def __init__(self, net: str, verbose: bool) -> None:
+            super().__init__()
+            assert (net, verbose) == ("vgg", False)
+
+        def forward(self, one: Any, other: Any) -> Any:
+            assert one.shape == other.shape == (1, 3, 64, 64)
+            assert one.min() >= -1
+            assert one.max() <= 1
+            return (one - other).abs().mean().reshape(1, 1, 1, 1)
+
+    stand_in = types.ModuleType("lpips")
+    stand_in.LPIPS = Distance  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "lpips", stand_in)
+    monkeypatch.setattr("safegen.evaluation.scorers.similarity.version", lambda _name: "0.1.4")
+    one, other = tmp_path / "1.png", tmp_path / "2.png"
+    one.write_bytes(png((255, 0, 0)))
+    other.write_bytes(png((0, 0, 0)))
+    (scorer,) = scorers.load(["lpips"], Options(lpips_net="vgg"))
+    (same, different) = scorer.score([Item(one, "1", "", one, "1"), Item(one, "1", "", other, "2")])
+    assert same == {"lpips": 0.0}
+    assert different == {"lpips": pytest.approx(2 / 3, abs=1e-4)}
 
 
 def test_a_scorer_that_is_missing_says_what_it_needs(tmp_path: Path) -> None:

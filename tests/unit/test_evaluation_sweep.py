@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -434,3 +435,29 @@ def test_a_server_that_is_away_at_first_is_left_out_and_named(
         args = command(fake.url, tmp_path / "out", prompt_file, "--quiet")
         assert main([*args, "--url", "http://127.0.0.1:9"]) == 0
     assert "http://127.0.0.1:9 is left out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_whatever_goes_wrong_no_cell_is_doubled_or_forgotten(tmp_path: Path, seed: int) -> None:
+    """Three servers that fail at random in every way; then one more run with them well."""
+    rng = random.Random(seed)
+    ways = ["500", "die", "half", "cut-png", "422"]
+
+    def trouble(_count: int, _body: dict[str, Any]) -> str:
+        return rng.choice(ways) if rng.random() < 0.4 else ""
+
+    cells = work(8)
+    with running() as one, running() as two, running() as three:
+        fakes = [one, two, three]
+        for fake in fakes:
+            fake.trouble = trouble
+        first = sweep(tmp_path, cells, fakes)
+        found = done_keys(tmp_path)
+        assert set(found.values()) <= {1}
+        assert first.made == len(found)
+        missing = keys(cells).keys() - found.keys()
+        assert {key for key, _ in first.failed} <= missing
+        for fake in fakes:
+            fake.trouble = lambda _n, _b: ""
+        assert sweep(tmp_path, cells, fakes).complete
+        assert done_keys(tmp_path) == keys(cells)
