@@ -12,7 +12,11 @@ class InvalidValue(SafeGenError, ValueError):
 
     def __init__(self, field: str, value: object, allowed: str) -> None:
         self.field, self.value, self.allowed = field, value, allowed
-        super().__init__(f"{field}: {value!r} is not allowed; allowed: {allowed}")
+        try:
+            shown = repr(value)
+        except Exception:  # a whole number of thousands of digits, which Python won't print
+            shown = f"this {type(value).__name__}"
+        super().__init__(f"{field}: {shown} is not allowed; allowed: {allowed}")
 
 
 class GuardFailure(SafeGenError, RuntimeError):

@@ -21,7 +21,7 @@ CURVES = ("constant", "linear", "cosine")
 STREAMS = ("shared", "independent")
 STRATEGIES = ("counterpart", "prepend", "append", "context", "direction", "projection")
 REGIONS = ("everywhere", "disagreement")
-DETECTORS = ("lexicon", "ngram")
+DETECTORS = ("lexicon", "ngram", "probe")
 
 
 _FRAGILE = re.compile(r"""^[\s"']|\s\Z|^\d+x\d+\Z""")
@@ -270,7 +270,8 @@ class SafetyPlan:
             raise InvalidValue("tau", self.tau, f"less than end, which is {self.end:g}")
         if not self.context.strip():
             raise InvalidValue("context", self.context, "auto, custom or a context's name")
-        if self.context == CUSTOM and not self.safe_text.strip():
+        # A plan that is off may be half filled in: it is what a form holds until it is switched on.
+        if self.enabled and self.context == CUSTOM and not self.safe_text.strip():
             raise InvalidValue("safe_text", self.safe_text, "a text, since context is custom")
 
     @property

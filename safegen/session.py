@@ -15,14 +15,15 @@ decoded.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
 import torch
 from torch import Tensor
 
-from safegen.errors import GuardFailure
+from safegen.errors import GuardFailure, SafeGenError
+from safegen.evidence import Evidence, observe
 from safegen.plan import SafetyPlan
 from safegen.reconstruction import Reuse, SafeStream, blend, disagreement_mask
 from safegen.schedule import weight_at
@@ -93,6 +94,7 @@ class Session:
         self.plan = plan
         self.guarded = tuple(bool(g) for g in guarded)
         self.reason: str | None = None
+        self.evidence: Evidence | None = None
         self._stream = SafeStream()
         self._reuse = Reuse(plan.refresh)
         self._open: Call | None = None
@@ -105,6 +107,16 @@ class Session:
         """Whether the safe stream carries its own latent: `combine` then takes guided x0."""
         return self.plan.streams == "independent"
 
+    @property
+    def begun(self) -> bool:
+        """Whether any call of the run has been blended yet."""
+        return self._done > 0
+
+    @property
+    def calls(self) -> int:
+        """Denoiser calls seen so far."""
+        return self._calls
+
     def fail(self, reason: str, cause: BaseException | None = None) -> NoReturn:
         """Mark the run as failed for good and raise `GuardFailure`."""
         self.reason = self.reason or reason
@@ -113,11 +125,14 @@ class Session:
         ) from cause
 
     @contextmanager
-    def _failing_closed(self) -> Iterator[None]:
+    def failing_closed(self) -> Iterator[None]:
         """Turn any exception in the block into a failed run."""
         try:
             yield
         except GuardFailure:
+            raise
+        except SafeGenError as error:
+            self.reason = self.reason or str(error)
             raise
         except Exception as error:
             self.fail(str(error) or type(error).__name__, error)
@@ -137,7 +152,7 @@ class Session:
         self._check_alive()
         if self._open is not None and self._open.active:
             self.fail(f"denoiser call {self._open.index} was never blended")
-        with self._failing_closed():
+        with self.failing_closed():
             progress = float(progress)
             weight = weight_at(self.plan, progress)
         weights = tuple(weight if guarded else 0.0 for guarded in self.guarded)
@@ -158,7 +173,7 @@ class Session:
         reconstructions too; ask only where ``call.evaluate``, and it leaps between those.
         """
         self._check_alive()
-        with self._failing_closed():
+        with self.failing_closed():
             if call is not self._open:
                 self.fail(f"the safe latent of denoiser call {call.index} came out of turn")
             if not self.independent or not call.active:
@@ -166,6 +181,19 @@ class Session:
             moved = self._stream.latent_at(sigma, latent)
             self._latent_given = True
             return moved
+
+    def observe(
+        self, call: Call, original: Tensor, safe: Tensor, uncond: Tensor | None = None
+    ) -> None:
+        """Keep what the streams' disagreement says, as ``evidence``, at the first guarded call.
+
+        The rows are those of one noisy latent (shared streams): the cond rows, the safe rows
+        and, where the host has them, the uncond rows, each ``[B, C, H, W]``. Never raises and
+        has no part in the run's verdict.
+        """
+        if call.active and self.evidence is None:
+            with suppress(Exception):
+                self.evidence = observe(call.progress, original, safe, uncond)
 
     def combine(self, call: Call, original: Tensor, safe: Tensor | None = None) -> Tensor:
         """What the sampler receives for ``call``.
@@ -180,7 +208,7 @@ class Session:
             GuardFailure: Anything is missing, misshapen or not finite.
         """
         self._check_alive()
-        with self._failing_closed():
+        with self.failing_closed():
             return self._combine(call, original, safe)
 
     def _combine(self, call: Call, original: Tensor, safe: Tensor | None) -> Tensor:
@@ -226,7 +254,8 @@ class Session:
         """Close the run and return its verdict, or raise `GuardFailure`.
 
         ``calls_made`` is the host's own count of denoiser calls, where it keeps one: a call
-        that never reached `begin` is thereby found.
+        that never reached `begin` is thereby found. A run with a picture to guard and no call
+        that was blended fails too, whatever the reason: such a picture is the plain one.
         """
         if self.reason is not None:
             self.fail(self.reason)
@@ -236,8 +265,14 @@ class Session:
             self.fail(f"the model was called {calls_made} times, the guard saw {self._calls}")
         if self._done != self._needed:
             self.fail(f"{self._done} of {self._needed} calls were guarded")
-        if not self._calls and self.plan.active and any(self.guarded):
-            self.fail("the guard was never called")
+        if self.plan.active and any(self.guarded) and not self._done:
+            self.fail(
+                f"of its {self._calls} calls none came within the guarded span, from progress "
+                f"{self.plan.tau:g} to {self.plan.end:g}: the run was interrupted before it, or "
+                "needs more steps, a lower tau or a later end"
+                if self._calls
+                else "the guard was never called"
+            )
         self._finished = True
         return Verdict(
             calls=self._calls,

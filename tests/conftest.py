@@ -6,6 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
+
+# A busy machine is no failure.
+settings.register_profile("safegen", deadline=None)
+settings.load_profile("safegen")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import safegen
-from safegen.demo import figures
+from safegen.demo import figures, strategies
 from safegen.demo.model import MODEL_FOLDER
 from safegen.demo.sampling import (
     CFG_SCALE,
@@ -172,6 +172,7 @@ def cells(plan: SafetyPlan, *, prompts: int, cell_prompts: int) -> list[Cell]:
             wanted.append(Cell(f"tau {tau}", short, SAFEGEN, plan.replace(tau=tau)))
     for method in (NEGATIVE, *SLD, SWAP):
         wanted.append(Cell(method, short, method))
+    wanted += strategies.cells(short, plan)
     return wanted
 
 
@@ -251,6 +252,7 @@ def build(
             {"name": name, **figures_of(results[name], short), **cost(results[name])}
             for name in (NEGATIVE, *SLD, SWAP)
         ],
+        "strategies": strategies.table(results, short),
         "model": {
             "classifier": _classifier_accuracy(folder),
             "generator": accuracy(

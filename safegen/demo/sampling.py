@@ -32,6 +32,7 @@ from safegen.conditioning import SafeConditioning
 from safegen.contexts.embedding import LearnedEmbedding
 from safegen.demo.classifier import Reading, read
 from safegen.demo.classifier import load as load_classifier
+from safegen.demo.hazards import world_chooser
 from safegen.demo.model import MODEL_FOLDER, load_pipeline
 from safegen.demo.pairs import learn_world_embedding
 from safegen.demo.world import SIZE, Scene, prompt
@@ -134,12 +135,12 @@ def _classifier(folder: Path) -> Any:
 
 @functools.cache
 def _chooser() -> Chooser:
-    return Chooser.default()
+    return world_chooser()
 
 
 @functools.cache
-def _learned(folder: Path) -> LearnedEmbedding:
-    return learn_world_embedding(_pipeline(folder))
+def _learned(folder: Path, context: str) -> LearnedEmbedding:
+    return learn_world_embedding(_pipeline(folder), context)
 
 
 def start_worker() -> None:
@@ -151,10 +152,11 @@ def conditionings_for(
     plan: SafetyPlan, prompts: Sequence[str], folder: Path
 ) -> list[tuple[SafeConditioning | None, str]]:
     """What each prompt's safe stream sees, and the name of the context that asks for it."""
-    learned = _learned(folder) if plan.strategy in ("direction", "projection") else None
     chosen = []
     for text in prompts:
-        choice = _chooser().choose(text, plan, learned=learned)
+        choice = _chooser().choose(
+            text, plan, learned=lambda context: _learned(folder, context.name)
+        )
         chosen.append((choice.conditioning, choice.context.name if choice.context else ""))
     return chosen
 

@@ -20,6 +20,7 @@ _STEPS = 100
 _NETWORK_TAG = re.compile(r"<\w+:[^>]+>")
 _AND = re.compile(r"\bAND\b")
 _PART_WEIGHT = re.compile(r"\s*:\s*([-+]?(?:\d+\.?|\d*\.\d+))\s*$")
+_PART_END = re.compile(r"\s*(?::\s*(?P<weight>[-+]?(?:\d+\.?|\d*\.\d+))\s*)?(?:<\w+:[^>]+>\s*)*$")
 _BREAK = re.compile(r"\bBREAK\b")
 _NUMBER = re.compile(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)\s*")
 _PIECE = re.compile(r"\\.|[()\[\]:|]|[^\\()\[\]:|]+|\\", re.DOTALL)
@@ -68,10 +69,10 @@ class Passage:
 
 @dataclass(frozen=True)
 class _Text:
-    """Plain characters ``text``, from index ``start`` of the prompt on."""
+    """Plain characters, and the place of each in the prompt (a tag may have stood between)."""
 
     text: str
-    start: int
+    places: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class _Parser:
         return tuple(nodes)
 
     def _text(self, text: str, start: int) -> _Text:
-        return _Text(text, self.places[start])
+        return _Text(text, tuple(self.places[start : start + len(text)]))
 
     def _sequence(self, until: frozenset[str]) -> list[_Node]:
         nodes: list[_Node] = []
@@ -134,7 +135,8 @@ class _Parser:
         nodes = self._sequence(frozenset())
         if self.index < len(self.pieces) and self.pieces[self.index][0] == ")":
             self.index += 1
-            weighted = len(nodes) >= 2 and nodes[-2] == _Text(":", getattr(nodes[-2], "start", -1))
+            colon = nodes[-2] if len(nodes) >= 2 else None
+            weighted = isinstance(colon, _Text) and colon.text == ":"
             last = nodes[-1] if nodes else None
             if weighted and isinstance(last, _Text) and _NUMBER.fullmatch(last.text):
                 del nodes[-2:]
@@ -231,7 +233,7 @@ def _part_passages(text: str, places: Sequence[int]) -> Iterator[Passage]:
         _render(nodes, step, pieces)
         yield Passage(
             "".join(piece.text for piece in pieces),
-            tuple(piece.start + i for piece in pieces for i in range(len(piece.text))),
+            tuple(place for piece in pieces for place in piece.places),
         )
 
 
@@ -247,14 +249,60 @@ def _without_tags(prompt: str) -> tuple[str, list[int]]:
     return "".join(kept), places
 
 
+@dataclass(frozen=True)
+class Part:
+    """One ``AND`` part of a prompt: ``prompt[start:end]``, its weight and outer blanks left out.
+
+    Args:
+        text: What the host encodes for it; emphasis and other syntax are still in it.
+        start: Where it starts in the prompt.
+        end: Where it ends.
+        weight: What the host multiplies it with; 1 if nothing is said.
+    """
+
+    text: str
+    start: int
+    end: int
+    weight: float
+
+
+def parts(prompt: str) -> tuple[Part, ...]:
+    """The ``AND`` parts of ``prompt`` in order, the empty ones too, as the host splits them.
+
+    An AND inside a network tag splits nothing. Tags behind a part's weight belong to no part.
+    """
+    tags = [tag.span() for tag in _NETWORK_TAG.finditer(prompt)]
+    splits = [
+        match.span()
+        for match in _AND.finditer(prompt)
+        if not any(start < match.start() < end for start, end in tags)
+    ]
+    found = []
+    begin = 0
+    for stop, following in [*splits, (len(prompt),) * 2]:
+        text = prompt[begin:stop]
+        end = _PART_END.search(text)
+        assert end is not None  # it also matches nothing at all
+        kept = text[: end.start()] if end["weight"] else text.rstrip()
+        start = begin + len(kept) - len(kept.lstrip())
+        stripped = kept.strip()
+        weight = float(end["weight"]) if end["weight"] else 1.0
+        found.append(Part(stripped, start, start + len(stripped), weight))
+        begin = following
+    return tuple(found)
+
+
 def prepare(prompt: str) -> tuple[Passage, ...]:
-    """Every text the model sees of ``prompt``, without repetitions and without empty ones.
+    """Every text the model sees of ``prompt``, without empty ones.
+
+    A text that stands in several places, as in ``[cat|cat]`` or ``cat AND cat``, comes once for
+    each of them: what is found in it has to be found everywhere.
 
     An ``AND`` part whose weight is not above 0 is left out: the model moves away from it.
     """
     clean, places = _without_tags(prompt)
     clean = _BREAK.sub("\n" * len("BREAK"), clean)
-    passages: dict[str, Passage] = {}
+    passages: dict[tuple[str, tuple[int, ...]], Passage] = {}
     begin = 0
     for end, following in [*(m.span() for m in _AND.finditer(clean)), (len(clean),) * 2]:
         part = clean[begin:end]
@@ -264,6 +312,6 @@ def prepare(prompt: str) -> tuple[Passage, ...]:
         if not weight or float(weight[1]) > 0:
             for passage in _part_passages(part, places[begin : begin + len(part)]):
                 if passage.text.strip():
-                    passages.setdefault(passage.text, passage)
+                    passages.setdefault((passage.text, passage.places), passage)
         begin = following
     return tuple(passages.values())

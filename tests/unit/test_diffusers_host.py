@@ -67,9 +67,23 @@ def test_off_is_off(pipe: Any, plan: SafetyPlan) -> None:
 
 
 def test_before_tau_nothing_changes(pipe: Any) -> None:
-    plan = SafetyPlan(weight=1.0, tau=0.9)
-    assert (guarded(pipe, [RISKY], plan, [CALM]) == plain(pipe, [RISKY])).all()
-    assert (guarded(pipe, [RISKY], plan.replace(tau=0.8), [CALM]) != plain(pipe, [RISKY])).any()
+    steps: dict[float, list[torch.Tensor]] = {0.0: [], 0.8: []}
+    for tau, seen in steps.items():
+        plan = SafetyPlan(weight=tau and 1.0, tau=tau)
+
+        def keep(_pipe: Any, _i: int, _t: Any, state: dict[str, Any], seen: Any = seen) -> Any:
+            seen.append(state["latents"])
+            return state
+
+        guarded(pipe, [RISKY], plan, [CALM], callback_on_step_end=keep)
+    unguarded, late = steps[0.0], steps[0.8]
+    same = [bool((a == b).all()) for a, b in zip(unguarded, late, strict=True)]
+    assert same == [i / len(same) < 0.8 for i in range(len(same))]
+
+
+def test_a_run_without_any_guarded_call_is_refused(pipe: Any) -> None:
+    with pytest.raises(GuardFailure, match="none came within the guarded span"):
+        guarded(pipe, [RISKY], SafetyPlan(weight=1.0, tau=0.9), [CALM])
 
 
 def test_full_weight_is_the_safe_prompt(pipe: Any) -> None:

@@ -107,3 +107,17 @@ def test_stretches_outside_the_text_are_refused(stretch: tuple[int, int]) -> Non
 
 def test_deep_nesting_does_not_break_it() -> None:
     assert texts("(" * 200 + "cat" + ")" * 200) == ["cat"]
+
+
+def test_places_are_right_around_a_tag_beside_brackets() -> None:
+    prompt = "one <lora:x:1> two (three:1.2) f<lora:y:1>our"
+    (passage,) = prepare(prompt)
+    assert passage.text == "one  two three four"
+    assert all(
+        prompt[place] == letter for place, letter in zip(passage.places, passage.text, strict=True)
+    )
+
+
+def test_a_text_in_two_places_comes_twice() -> None:
+    assert [p.places[0] for p in prepare(" cat AND cat ")] == [0, 8]
+    assert {p.places[0] for p in prepare("[cat|cat]")} == {1, 5}

@@ -1,0 +1,1 @@
+"""SafeGen in AUTOMATIC1111 WebUI: settings, UI, infotext, axes, API, enforcement, life cycle."""

@@ -1,0 +1,208 @@
+"""SafeGen's own routes on the WebUI's server, behind the host's own API password."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from secrets import compare_digest
+from typing import Any
+
+from fastapi import Body, Depends, FastAPI, HTTPException
+from fastapi.security import HTTPBasic, HTTPBasicCredentials
+
+from safegen import __version__
+from safegen.choice import PROBE
+from safegen.conditioning import SafeConditioning
+from safegen.contexts.learned import LearnedStore
+from safegen.contexts.library import ContextError, to_data
+from safegen.detectors.probe import ProbeStore
+from safegen.errors import InvalidValue, SafeGenError, Unsupported
+from safegen.plan import SETTINGS, SafetyPlan
+from safegen.webui import encoder, host, runtime, settings
+from safegen.webui.controls import plan_from
+from safegen.webui.errors import as_http
+
+_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", tuple: "array"}
+LONGEST_PROMPT = 20_000
+"""Characters that ``/safegen/check`` reads."""
+
+
+def contexts() -> list[dict[str, Any]]:
+    """Every context: name, label, category, description, texts."""
+    library = runtime.chooser().library
+    return [
+        {**to_data(context), "built_in": library.is_built_in(context.name)} for context in library
+    ]
+
+
+def schema() -> dict[str, Any]:
+    """A JSON schema of the script's named arguments; ``order`` is that of the positional ones."""
+    properties: dict[str, Any] = {}
+    base = settings.base_plan().to_dict()
+    for name, setting in SETTINGS.items():
+        entry: dict[str, Any] = {
+            "type": _TYPES[setting.kind],
+            "title": setting.label,
+            "description": setting.help,
+            "default": base[name],
+            "infotext": setting.infotext,
+        }
+        if setting.minimum is not None:
+            entry.update(minimum=setting.minimum, maximum=setting.maximum, multipleOf=None)
+            del entry["multipleOf"]
+        if setting.kind is tuple:
+            entry.update(items={"enum": list(setting.choices)}, minItems=1)
+        elif setting.choices:
+            entry["enum"] = list(setting.choices)
+        properties[name] = entry
+    properties["context"]["enum"] = ["auto", *runtime.chooser().library.names(), "custom"]
+    try:
+        rules = runtime.active_policy()
+        enforced = None if rules is None else {"level": rules.name, "why": rules.explain()}
+    except SafeGenError as error:
+        enforced = {"level": "unreadable", "why": str(error)}
+    return {
+        "title": "SafeGen",
+        "version": __version__,
+        "type": "object",
+        "additionalProperties": False,
+        "properties": properties,
+        "order": list(SETTINGS),
+        "enforced": enforced,
+        "unsupported": host.why_unsupported(),
+        "example": {
+            "prompt": "a photo of a street",
+            "steps": 20,
+            "alwayson_scripts": {"SafeGen": {"args": [{"enabled": True, "weight": 0.7}]}},
+        },
+    }
+
+
+def _part(conditioning: SafeConditioning | None) -> dict[str, Any] | None:
+    if conditioning is None:
+        return None
+    return {
+        "strategy": conditioning.strategy,
+        "text": conditioning.text,
+        "note": conditioning.note,
+    }
+
+
+def check(body: Any) -> dict[str, Any]:
+    """Score ``body["prompt"]``; other entries are settings, such as threshold or context.
+
+    Raises:
+        HTTPException: 422 that names the field.
+    """
+    try:
+        if not isinstance(body, dict):
+            raise InvalidValue("body", body, 'a table such as {"prompt": "…"}')
+        body = dict(body)
+        prompt = body.pop("prompt", None)
+        if not isinstance(prompt, str) or len(prompt) > LONGEST_PROMPT:
+            shown = prompt if not isinstance(prompt, str) else f"{len(prompt)} characters"
+            raise InvalidValue("prompt", shown, f"a text of up to {LONGEST_PROMPT} characters")
+        base: SafetyPlan = settings.base_plan()
+        plan = plan_from([{"strategy": "counterpart", **body}], base, {})
+        with host.exclusively() if PROBE in plan.detectors else nullcontext():
+            if PROBE in plan.detectors:
+                runtime.chooser().detectors[PROBE] = encoder.probe()
+            choice = runtime.chooser().choose_parts(prompt, plan)
+    except InvalidValue as error:
+        raise as_http(error) from None
+    except ContextError as error:
+        raise as_http(InvalidValue("context", body.get("context"), str(error))) from None
+    verdict = choice.verdict
+    return {
+        "prompt": prompt,
+        "unsafe": verdict.unsafe,
+        "categories": dict(verdict.categories),
+        "context": choice.context.name if choice.context else None,
+        "why": choice.why,
+        "spans": [
+            {
+                "start": span.start,
+                "end": span.end,
+                "text": prompt[span.start : span.end],
+                "category": span.category,
+                "detector": span.detector,
+            }
+            for span in verdict.spans
+        ],
+        "safe_stream": [_part(part) for part in choice.parts] if choice.context else [],
+        "errors": list(verdict.errors),
+    }
+
+
+def learn(body: Any) -> dict[str, Any]:
+    """Learn in the loaded checkpoint's text encoder: a context's embedding, or the probe.
+
+    ``{"context": "violence"}`` learns what strategies direction and projection need, from the
+    pairs kept for it or from the context's own words; ``{"probe": true}`` fits the detector.
+    Refused where SafeGen is enforced: what is learned is the operator's business.
+
+    Raises:
+        HTTPException: 422 that names the field, or 500 with what went wrong.
+    """
+    try:
+        if not isinstance(body, dict) or set(body) not in ({"context"}, {"probe"}):
+            raise InvalidValue("body", body, '{"context": NAME} or {"probe": true}')
+        if runtime.enforcing():
+            raise Unsupported("nothing can be learned over the API while SafeGen is enforced")
+        folder = settings.contexts_folder()
+        with host.exclusively():
+            own = encoder.HostEncoder()
+            if "probe" in body:
+                if body["probe"] is not True:
+                    raise InvalidValue("probe", body["probe"], "true")
+                fitted = ProbeStore(folder).fit(own)
+                return {"encoder": own.identity, **fitted.origin}
+            context = runtime.chooser().library.get(str(body["context"]))
+            found = LearnedStore(folder).learn(context, own)
+        return {"encoder": own.identity, "context": context.name, "pairs": found.pairs}
+    except ContextError as error:
+        raise as_http(InvalidValue("context", body.get("context"), str(error))) from None
+    except SafeGenError as error:
+        raise as_http(error) from None
+
+
+def _credentials() -> dict[str, str]:
+    """The host's ``--api-auth user:password,…``."""
+    found = str(host.flag("api_auth") or "")
+    pairs = (entry.split(":", 1) for entry in found.split(",") if ":" in entry)
+    return {user.strip(): password for user, password in pairs}
+
+
+def _authorise(credentials: HTTPBasicCredentials = Depends(HTTPBasic())) -> bool:  # noqa: B008
+    known = _credentials().get(credentials.username)
+    given = credentials.password.encode()
+    if known is not None and compare_digest(given, known.encode()):
+        return True
+    raise HTTPException(
+        status_code=401,
+        detail="Incorrect username or password",
+        headers={"WWW-Authenticate": "Basic"},
+    )
+
+
+def register(_demo: Any, app: FastAPI) -> None:
+    """The ``on_app_started`` callback: the routes, once for each server."""
+    if not (host.flag("api", False) or host.flag("nowebui", False)):
+        return
+    if any(getattr(route, "path", "") == "/safegen/schema" for route in app.routes):
+        return
+    dependencies = [Depends(_authorise)] if host.flag("api_auth") else []
+
+    def post_check(body: Any = Body(...)) -> dict[str, Any]:  # noqa: B008
+        return check(body)
+
+    def post_learn(body: Any = Body(...)) -> dict[str, Any]:  # noqa: B008
+        return learn(body)
+
+    routes: list[tuple[str, Any, list[str]]] = [
+        ("/safegen/contexts", contexts, ["GET"]),
+        ("/safegen/schema", schema, ["GET"]),
+        ("/safegen/check", post_check, ["POST"]),
+        ("/safegen/learn", post_learn, ["POST"]),
+    ]
+    for path, endpoint, methods in routes:
+        app.add_api_route(path, endpoint, methods=methods, dependencies=dependencies)

@@ -1,0 +1,220 @@
+"""All that SafeGen asks of the WebUI's own modules, in one place.
+
+No other file of the package imports ``modules``; a double of the host stands in by providing
+these few names.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from modules import call_queue, devices, paths, prompt_parser, sd_hijack, sd_samplers, shared
+from modules import processing as processing
+from modules import script_callbacks as script_callbacks
+
+KNOWN_VERSION = "1.10"
+"""The host that SafeGen is made for and tested on: 1.10.x, in fact 1.10.1."""
+
+
+def data_path() -> Path:
+    """Where the user keeps what is theirs."""
+    return Path(paths.data_path)
+
+
+def version() -> str:
+    """The host's version, such as ``1.10.1``; empty if it doesn't know."""
+    try:
+        found = str(processing.program_version() or "")
+    except Exception:
+        return ""
+    return found.removeprefix("v").split("-")[0]
+
+
+@cache
+def _is_forge() -> bool:
+    """Whether this is Forge or reForge, told by a package of theirs."""
+    return importlib.util.find_spec("modules_forge") is not None
+
+
+def why_unsupported() -> str | None:
+    """Why SafeGen can't guard this host, in one line, or ``None``."""
+    if _is_forge():
+        return (
+            "SafeGen guards AUTOMATIC1111 WebUI 1.10.1; this is Forge or reForge, whose sampler "
+            "never calls cfg_denoised"
+        )
+    for name in ("on_cfg_denoiser", "on_cfg_denoised"):
+        if not hasattr(script_callbacks, name):
+            return f"SafeGen guards AUTOMATIC1111 WebUI 1.10.1; this host has no {name} callback"
+    found = version()
+    if found and not (found == KNOWN_VERSION or found.startswith(KNOWN_VERSION + ".")):
+        return f"SafeGen guards AUTOMATIC1111 WebUI 1.10.1; this is version {found}"
+    return None
+
+
+def option(name: str, default: Any) -> Any:
+    """The value of a setting on the host's settings page."""
+    value = getattr(shared.opts, name, default)
+    return default if value is None else value
+
+
+def add_option(
+    name: str,
+    default: Any,
+    label: str,
+    component: Any,
+    arguments: Any,
+    *,
+    section: tuple[str, str],
+    restrict_api: bool = False,
+    info: str = "",
+    needs_reload: bool = False,
+    onchange: Callable[[], None] | None = None,
+) -> None:
+    """Put a setting on the host's settings page."""
+    option_info = shared.OptionInfo(
+        default,
+        label,
+        component,
+        arguments,
+        section=section,
+        category_id="sd",
+        restrict_api=restrict_api,
+        onchange=onchange,
+    )
+    if info:
+        option_info.info(info)
+    if needs_reload:
+        option_info.needs_reload_ui()
+    shared.opts.add_option(name, option_info)
+
+
+def flag(name: str, default: Any = None) -> Any:
+    """The value of a command line flag."""
+    return getattr(shared.cmd_opts, name, default)
+
+
+def black_pictures(p: Any) -> Any:
+    """As many black pictures as the batch has, in place of its latents.
+
+    Also puts back what an error in the middle of a second pass leaves behind.
+    """
+    hires = bool(getattr(p, "enable_hr", False))
+    width = p.hr_upscale_to_x if hires else p.width
+    height = p.hr_upscale_to_y if hires else p.height
+    p.is_hr_pass = False
+    return processing.DecodedSamples([torch.full((3, height, width), -1.0) for _ in p.prompts])
+
+
+_NOISY = ("a", "sde", "lcm", "restart", "fast", "adaptive")
+"""Last words that tell samplers which add noise while sampling."""
+
+
+def adds_noise(p: Any) -> bool:
+    """Whether the pass's sampler adds noise while sampling, judged by its name."""
+    words = str(p.sampler_name).lower().split()
+    return any(word in _NOISY for word in words)
+
+
+def stopping() -> bool:
+    """Whether the user has asked to interrupt or to skip."""
+    return bool(shared.state.interrupted or shared.state.skipped)
+
+
+def checkpoint() -> Any:
+    """Identity of the loaded checkpoint."""
+    return shared.sd_model.sd_checkpoint_info
+
+
+def loaded() -> str:
+    """Names what is loaded now: the checkpoint's file, and which time it was loaded."""
+    info = shared.sd_model.sd_checkpoint_info
+    return f"{getattr(info, 'filename', info)} {id(shared.sd_model.cond_stage_model)}"
+
+
+def is_edit_model() -> bool:
+    """Whether the loaded model is InstructPix2Pix."""
+    return bool(getattr(shared.sd_model, "cond_stage_key", "") == "edit")
+
+
+def conditioning_key() -> str | None:
+    """How the loaded model takes its image condition."""
+    key = getattr(getattr(shared.sd_model, "model", None), "conditioning_key", None)
+    return None if key is None else str(key)
+
+
+def _total_steps(sampler: str, steps: int) -> int:
+    config = sd_samplers.find_sampler_config(sampler)
+    return int(config.total_steps(steps)) if config else steps
+
+
+def encode(p: Any, texts: list[str], cache: list[Any], *, hires: bool) -> list[Any]:
+    """Each text's schedule of encodings, as the host encodes its own prompts in this pass.
+
+    ``cache`` is two fields, ``[None, None]`` at first; use one for each pass of a run.
+    """
+    first = getattr(p, "firstpass_steps", None) or _total_steps(p.sampler_name, p.steps)
+    if hires:
+        size = {"width": p.hr_upscale_to_x, "height": p.hr_upscale_to_y}
+        networks = p.hr_extra_network_data
+        second: int | None = _total_steps(
+            p.hr_sampler_name or p.sampler_name, p.hr_second_pass_steps or p.steps
+        )
+    else:
+        size = {"width": p.width, "height": p.height}
+        networks, second = p.extra_network_data, None
+    prompts = prompt_parser.SdConditioning(texts, **size)
+    schedules = p.get_conds_with_caching(
+        prompt_parser.get_learned_conditioning, prompts, first, [cache], networks, second
+    )
+    return list(schedules)
+
+
+def cond_at(schedule: Any, step: int) -> Any:
+    """One schedule's encoding at ``step``: a tensor ``[1, tokens, width]`` or a dict of such."""
+    return prompt_parser.reconstruct_cond_batch([schedule], step)
+
+
+def scripts_data() -> list[Any]:
+    """The classes of every script that the host has loaded, with their modules."""
+    from modules import scripts  # the host loads scripts from within this module
+
+    return list(scripts.scripts_data)
+
+
+def clip_skip() -> int:
+    """How many of the text encoder's last layers are left out."""
+    return max(int(shared.opts.CLIP_stop_at_last_layers) - 1, 0)
+
+
+_TEXT_MODELS = ("CLIPTextModel", "CLIP")
+"""Classes of transformers and open_clip that hold a text encoder's weights."""
+
+
+def text_modules() -> list[Any]:
+    """The modules that hold the loaded model's text encoders, one or SDXL's two."""
+    encoder = shared.sd_model.cond_stage_model
+    found = [module for module in encoder.modules() if type(module).__name__ in _TEXT_MODELS]
+    return found or [encoder]
+
+
+def embed(texts: list[str]) -> Any:
+    """The token embeddings of ``texts`` as the denoiser receives them."""
+    with devices.autocast():
+        cond = shared.sd_model.get_learned_conditioning(prompt_parser.SdConditioning(texts))
+    return cond["crossattn"] if isinstance(cond, dict) else cond
+
+
+def token_count(text: str) -> int:
+    """Tokens of ``text``, without start and end marks."""
+    return int(sd_hijack.model_hijack.get_prompt_lengths(text)[0])
+
+
+def exclusively() -> Any:
+    """A context in which nothing else uses the model; generations wait in the same queue."""
+    return call_queue.queue_lock

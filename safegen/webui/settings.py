@@ -1,0 +1,147 @@
+"""SafeGen's page in the WebUI's settings: defaults, enforcement, contexts of the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from safegen.plan import SETTINGS, SafetyPlan, Setting
+from safegen.webui import host
+from safegen.webui.policy import LEVELS, OFF
+
+SECTION = ("safegen", "SafeGen")
+PREFIX = "safegen_default_"
+ENFORCE = "safegen_enforce"
+NESTED = "safegen_guard_nested"
+CONTEXTS = "safegen_contexts_folder"
+LEXICON = "safegen_lexicon_file"
+ON_FAILURE = "safegen_on_failure"
+STOP = "Stop with a message"
+BLACK = "Black picture and a message"
+COMMENT = "safegen_comment"
+
+_WITHOUT_DEFAULT = ("enabled", "safe_text", "unsafe_text")
+
+
+def _component(setting: Setting) -> tuple[Any, dict[str, Any]]:
+    if setting.kind is bool:
+        return gr.Checkbox, {}
+    if setting.kind is tuple:
+        return gr.CheckboxGroup, {"choices": list(setting.choices)}
+    if setting.choices:
+        return gr.Radio, {"choices": list(setting.choices)}
+    if setting.kind is str:
+        return gr.Textbox, {}
+    return gr.Slider, {
+        "minimum": setting.minimum,
+        "maximum": setting.maximum,
+        "step": setting.step,
+    }
+
+
+def _json(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def register(enforcement_changed: Callable[[], None]) -> None:
+    """Add the page; ``enforcement_changed`` is called whenever that setting is."""
+
+    def add(
+        name: str, default: Any, label: str, component: Any, arguments: Any, **more: Any
+    ) -> None:
+        host.add_option(name, default, label, component, arguments, section=SECTION, **more)
+
+    add(
+        ENFORCE,
+        OFF,
+        "Enforce SafeGen on every picture",
+        gr.Radio,
+        {"choices": [OFF, *LEVELS]},
+        restrict_api=True,
+        onchange=enforcement_changed,
+        needs_reload=True,  # to be seen in the page; it is in force at once
+        info="always on, with floors for its values, for UI, infotext, X/Y/Z, API and runs inside "
+        "other extensions; the API can't change this; --safegen-enforce adds to it",
+    )
+    add(
+        NESTED,
+        True,
+        "Also guard what other extensions make within a guarded run",
+        gr.Checkbox,
+        {},
+        info="such as ADetailer's inner runs; enforcement guards them in any case",
+    )
+    add(
+        ON_FAILURE,
+        STOP,
+        "When a picture can't be guarded",
+        gr.Radio,
+        {"choices": [STOP, BLACK]},
+        restrict_api=True,
+        info="either way it is never shown, saved or sent; a black picture lets the rest of a "
+        "batch go on; what is wrong with a request is always a message",
+    )
+    add(COMMENT, True, "Say under the picture what SafeGen did", gr.Checkbox, {})
+    add(
+        CONTEXTS,
+        "",
+        "Folder with contexts of your own",
+        gr.Textbox,
+        {},
+        restrict_api=True,
+        info="one .json file each; empty: safegen/contexts in the data folder; needs a restart",
+    )
+    add(
+        LEXICON,
+        "",
+        "Word list of your own",
+        gr.Textbox,
+        {},
+        restrict_api=True,
+        info="a .json file that adds to the built-in lexicon; needs a restart",
+    )
+    for name, setting in SETTINGS.items():
+        if name in _WITHOUT_DEFAULT:
+            continue
+        component, arguments = _component(setting)
+        add(
+            PREFIX + name,
+            _json(setting.default),
+            f"Default: {setting.label}",
+            component,
+            arguments,
+            info=setting.help,
+            needs_reload=True,
+        )
+
+
+def base_plan() -> SafetyPlan:
+    """The defaults from the settings page, enabled; what is not allowed there falls back."""
+    values: dict[str, Any] = {}
+    for name, setting in SETTINGS.items():
+        if name in _WITHOUT_DEFAULT:
+            continue
+        value = host.option(PREFIX + name, _json(setting.default))
+        try:
+            values[name] = setting.check(tuple(value) if isinstance(value, list) else value)
+        except ValueError:
+            values[name] = setting.default
+    try:
+        return SafetyPlan(**values)
+    except ValueError:  # two values that don't fit together, or a custom context without text
+        return SafetyPlan()
+
+
+def contexts_folder() -> Path:
+    """Where the user's own contexts are."""
+    named = str(host.option(CONTEXTS, "")).strip()
+    return Path(named) if named else host.data_path() / "safegen" / "contexts"
+
+
+def lexicon_file() -> Path | None:
+    """The user's own word list, if there is one."""
+    named = str(host.option(LEXICON, "")).strip()
+    return Path(named) if named else None

@@ -1,0 +1,75 @@
+"""SafeGen's AlwaysOn script: hands every hook of the host to `safegen.webui`."""
+
+from modules import scripts
+
+try:
+    from modules.ui_components import InputAccordion
+
+    from safegen.webui import infotext, registry, runtime, settings, ui
+except Exception as problem:
+    # Nothing of SafeGen may be there to ask, and the host goes on without a script that fails.
+    from fastapi import HTTPException
+    from modules import processing, shared
+
+    LEVEL = getattr(shared.cmd_opts, "safegen_enforce", None) or shared.opts.data.get(
+        "safegen_enforce", "off"
+    )
+    if LEVEL.strip().lower() not in ("", "off"):
+        REASON = (
+            f"SafeGen is enforced here (level {LEVEL}) but can't run in this WebUI, so nothing is "
+            f"generated: {problem!r}"
+        )
+
+        def process_images_inner(p):
+            raise HTTPException(500, REASON) if p.is_api else RuntimeError(REASON)
+
+        processing.process_images_inner = process_images_inner
+        print(REASON)
+    raise
+
+
+class SafeGenScript(scripts.Script):
+    """Safety guidance inside the denoising loop."""
+
+    is_safegen = True
+    # The host forgets it when it reloads script bodies, and its API then refuses the script.
+    alwayson = True
+
+    def title(self):
+        return "SafeGen"
+
+    def show(self, is_img2img):
+        return scripts.AlwaysVisible
+
+    def ui(self, is_img2img):
+        made = ui.build(
+            InputAccordion,
+            self.elem_id,
+            runtime.chooser(),
+            settings.base_plan(),
+            runtime.policy_to_show(),
+        )
+        self.infotext_fields = [(made[name], key) for name, key in infotext.PASTE_KEYS.items()]
+        self.paste_field_names = [str(key) for key in infotext.PASTE_KEYS.values()]
+        return list(made.values())
+
+    def before_process(self, p, *args):
+        runtime.prepare(p, args)
+
+    def process(self, p, *args):
+        runtime.arm_anew(p, args)
+
+    def before_process_batch(self, p, *args, **kwargs):
+        runtime.arm(p, args)
+
+    def process_batch(self, p, *args, **kwargs):
+        runtime.arm(p, args)
+
+    def process_before_every_sampling(self, p, *args, **kwargs):
+        runtime.before_sampling(p)
+
+    def postprocess(self, p, processed, *args):
+        runtime.done(p)
+
+
+registry.register()
