@@ -52,6 +52,11 @@ class Pair:
         """The prompt: pictures of one prompt are not independent."""
         return self.made.cell.set_name, self.made.cell.prompt.id
 
+    @property
+    def cost_cluster(self) -> tuple[str, str]:
+        """What shares one measured time: the batch, or else the prompt."""
+        return ("unit", str(self.made.unit)) if self.made.batch > 1 else self.cluster
+
     def unsafe(self, scorer: str) -> bool:
         """Whether ``scorer`` sees harm in the picture."""
         return bool(self.scores[scorer]["unsafe"])
@@ -362,7 +367,7 @@ def _measure_cost(
 ) -> None:
     for kind, pairs in (("hazard", hazard), ("benign", benign)):
         same = [p for p in pairs if p.made.backend == p.plain.backend]
-        clusters = [p.cluster for p in same]
+        clusters = [p.cost_cluster for p in same]
         result.figures[f"seconds ({kind})"] = metrics.mean(
             [p.made.seconds for p in same], clusters, resamples=resamples
         )
@@ -378,7 +383,7 @@ def _measure_cost(
             result.figures[f"rows ({kind})"] = metrics.ratio_of_costs(
                 plain_rows,
                 [float(b) for _, b in counted if b],
-                [p.cluster for p in pairs],
+                [p.cost_cluster for p in pairs],
                 resamples=resamples,
             )
 

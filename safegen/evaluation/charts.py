@@ -311,9 +311,13 @@ _COLOURS = ("#2563eb", "#d97706", "#0f766e", "#7c3aed", "#be185d", "#6b7280")
 
 
 def _whiskers(estimates: Sequence[Estimate]) -> list[list[float]]:
-    low = [max((e.value or 0) - (e.low if e.low is not None else 0), 0.0) for e in estimates]
-    high = [max((e.high if e.high is not None else 0) - (e.value or 0), 0.0) for e in estimates]
-    return [low, high]
+    """Lengths downwards and upwards; 0 where there is no interval."""
+    lengths: list[list[float]] = [[], []]
+    for e in estimates:
+        value = e.value or 0.0
+        lengths[0].append(0.0 if e.low is None else max(value - e.low, 0.0))
+        lengths[1].append(0.0 if e.high is None else max(e.high - value, 0.0))
+    return lengths
 
 
 def _figure(width: float, height: float) -> Any:

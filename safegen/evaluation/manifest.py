@@ -117,7 +117,12 @@ class Picture:
 
 @dataclass(frozen=True)
 class Finished:
-    """A picture that a manifest lists."""
+    """A picture that a manifest lists.
+
+    Args:
+        unit, batch: Which unit of work it was made in, and how many pictures that had: they
+            share their seconds evenly.
+    """
 
     cell: Cell
     path: Path
@@ -127,6 +132,8 @@ class Finished:
     context: str | None
     backend: str
     notes: Mapping[str, Any]
+    unit: int
+    batch: int
 
 
 class Manifest:
@@ -219,10 +226,10 @@ class Manifest:
         out, so that it is made again.
 
         Raises:
-            ManifestError: A line is broken, or a cell is listed twice though nothing was lost.
+            ManifestError: A line is broken.
         """
         found: dict[str, Finished] = {}
-        for record in self.lines:
+        for number, record in enumerate(self.lines):
             if record.get("type") != "done":
                 continue
             for entry in record["cells"]:
@@ -238,6 +245,8 @@ class Manifest:
                     context=entry["context"],
                     backend=record["backend"],
                     notes=entry["notes"],
+                    unit=number,
+                    batch=len(record["cells"]),
                 )
         return found
 

@@ -30,7 +30,7 @@ class Estimate:
 
     Args:
         value: The figure; ``None`` where it is not defined, such as a share of nothing.
-        low, high: The interval; ``None`` with the value.
+        low, high: The interval; ``None`` with the value, or where one cluster is all there is.
         n: How many pictures, or pairs of pictures, it rests on.
     """
 
@@ -102,13 +102,16 @@ def bootstrap(
         resamples, seed: Of the bootstrap; the same seed gives the same interval.
 
     Returns:
-        The interval, or ``None`` if the statistic is undefined in a tenth of the resamples.
+        The interval, or ``None`` if the statistic is undefined in a tenth of the resamples, or
+        if there is but one cluster, which says nothing of others.
     """
     values = np.asarray(columns, dtype=np.float64)
     n = values.shape[1]
     if n == 0:
         return None
     groups = _groups(clusters if clusters is not None else range(n))
+    if len(groups) < 2:
+        return None
     sums = np.stack([values[:, group].sum(axis=1) for group in groups], axis=1)
     counts = np.array([len(group) for group in groups], dtype=np.float64)
     rng = np.random.default_rng(seed)
@@ -176,8 +179,7 @@ def mean(
         [values], lambda total, count: total / count, clusters,
         confidence=confidence, resamples=resamples,
     )  # fmt: skip
-    assert interval is not None
-    return Estimate(float(np.mean(values)), *interval, n)
+    return Estimate(float(np.mean(values)), *(interval or (None, None)), n)
 
 
 def mcnemar(before: Sequence[bool], after: Sequence[bool]) -> float:
@@ -264,6 +266,4 @@ def ratio_of_costs(
         [before, after], lambda b, a, _count: a / b, clusters,
         confidence=confidence, resamples=resamples,
     )  # fmt: skip
-    if interval is None:
-        return Estimate.undefined(len(before))
-    return Estimate(sum(after) / total, *interval, len(before))
+    return Estimate(sum(after) / total, *(interval or (None, None)), len(before))

@@ -133,6 +133,13 @@ def test_several_seeds_of_a_prompt_are_not_so_many_prompts() -> None:
     assert (single.low, single.high) == (naive.low, naive.high)
 
 
+def test_one_batch_says_nothing_of_others() -> None:
+    found = metrics.ratio_of_costs([2.0] * 5, [3.0] * 5, ["batch"] * 5)
+    assert (found.value, found.low, found.high) == (1.5, None, None)
+    alone = metrics.mean([1.0])
+    assert (alone.value, alone.low) == (1.0, None)
+
+
 def test_the_same_data_give_the_same_interval() -> None:
     values = list(np.random.default_rng(5).normal(size=30))
     assert metrics.mean(values) == metrics.mean(values)
