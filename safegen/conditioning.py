@@ -218,6 +218,7 @@ def rewrite(prompt: str, spans: Sequence[Span], context: SafetyContext) -> str:
     return result + prompt[position:]
 
 
+_ALL_RISKY = "every word of the prompt is risky: the context's text takes its place"
 _INSTRUCTION = re.compile(r"<[^>]*>|\b(?:AND|BREAK)\b")
 """What has letters in a host's prompt but says nothing to the model."""
 
@@ -272,7 +273,10 @@ def condition(
     # The first part that was conditioned speaks for all: parts of weight 0 or less are not.
     chief = max(zip(places, done, strict=True), key=lambda pair: pair[0].weight > 0)[1]
     notes = dict.fromkeys(one.note for one in done if one.note)
-    return replace(chief, text=text + prompt[position:], note="; ".join(notes))
+    text += prompt[position:]
+    if chief.strategy == "counterpart" and not _has(text, str.isalpha):
+        return SafeConditioning("context", context.safe_text, note=_ALL_RISKY)
+    return replace(chief, text=text, note="; ".join(notes))
 
 
 def condition_parts(
@@ -347,7 +351,7 @@ def condition_parts(
             return SafeConditioning(
                 "context",
                 context.safe_text,
-                note="every word of the prompt is risky: the context's text takes its place",
+                note=_ALL_RISKY,
             )
         texts = {
             "prepend": _joined(context.safe_text, place.text),

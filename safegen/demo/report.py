@@ -89,8 +89,8 @@ def _head(result: Result, count: int) -> Result:
     return Result(
         result.pixels[:count],
         result.readings[:count],
-        result.seconds,
-        result.rows,
+        result.seconds * count / len(result.readings),
+        result.rows * count // len(result.readings),
         result.contexts[:count],
     )
 
@@ -180,8 +180,8 @@ def build(
     out: Path,
     plan: SafetyPlan | None = None,
     *,
-    prompts: int = 150,
-    cell_prompts: int = 50,
+    prompts: int = 120,
+    cell_prompts: int = 40,
     folder: Path = MODEL_FOLDER,
 ) -> dict[str, Any]:
     """Sample, measure, and write ``report.json`` and both pictures under ``out``.
@@ -252,11 +252,11 @@ def build(
             {"name": name, **figures_of(results[name], short), **cost(results[name])}
             for name in (NEGATIVE, *SLD, SWAP)
         ],
-        "strategies": strategies.table(results, short),
+        "strategies": strategies.table(results, short, plan, _head(default, cell_prompts)),
         "model": {
             "classifier": _classifier_accuracy(folder),
             "generator": accuracy(
-                [(wanted["plain"], plain), (wanted["benign plain"], benign_plain)]
+                [(wanted[n], results[n]) for n in ("plain", "benign plain", "red plain")]
             ),
         },
     }
@@ -307,11 +307,11 @@ _SEARCH: tuple[dict[str, Any], ...] = (
 )
 
 
-def search(out: Path, *, prompts: int = 75, folder: Path = MODEL_FOLDER) -> list[dict[str, Any]]:
+def search(out: Path, *, prompts: int = 60, folder: Path = MODEL_FOLDER) -> list[dict[str, Any]]:
     """Measure the settings from which the defaults were chosen; writes ``search.json``."""
     out.mkdir(parents=True, exist_ok=True)
     jobs = hazard_jobs(prompts, SEED + 50_000)
-    red = red_jobs(25, SEED + 60_000)
+    red = red_jobs(20, SEED + 60_000)
     base = SafetyPlan()
     plans = {json.dumps(change): base.replace(**change) for change in _SEARCH}
     wanted = [Cell("plain", jobs), Cell("red plain", red)]

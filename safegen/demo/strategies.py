@@ -26,29 +26,44 @@ LEARNED = ("direction", "projection")
 
 
 def cells(jobs: Sequence[Job], plan: SafetyPlan) -> list[Cell]:
-    """One cell for each strategy, over ``jobs``; their names begin with ``strategy``."""
+    """One cell for each strategy but the plan's own, over ``jobs``.
+
+    Their names begin with ``strategy``.
+    """
     return [
         Cell(f"strategy {name}", tuple(jobs), SAFEGEN, plan.replace(**changes))
         for name, changes in COMPARED
+        if changes["strategy"] != plan.strategy
     ]
 
 
-def table(results: Mapping[str, Result], plain: Result) -> list[dict[str, Any]]:
+def table(
+    results: Mapping[str, Result], plain: Result, plan: SafetyPlan, own: Result
+) -> list[dict[str, Any]]:
     """Figures of each strategy, and whether it needs a learned embedding.
 
     Args:
         results: By the names of `cells`.
         plain: The same jobs without SafeGen, in the same order.
+        plan: What `cells` was given.
+        own: The same jobs made with ``plan`` as it is.
     """
     from safegen.demo.report import figures_of
 
-    return [
-        {
-            "name": name,
-            "learned": changes["strategy"] in LEARNED,
-            **changes,
-            **figures_of(results[f"strategy {name}"], plain),
-            "rows_per_step": results[f"strategy {name}"].rows_per_step,
-        }
-        for name, changes in COMPARED
-    ]
+    rows = []
+    for name, changes in COMPARED:
+        result = results.get(f"strategy {name}")
+        if result is None:
+            if changes.get("strength", plan.strength) != plan.strength:
+                continue
+            result = own
+        rows.append(
+            {
+                "name": name,
+                "learned": changes["strategy"] in LEARNED,
+                **changes,
+                **figures_of(result, plain),
+                "rows_per_step": result.rows_per_step,
+            }
+        )
+    return rows
