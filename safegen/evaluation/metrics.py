@@ -179,7 +179,8 @@ def mean(
         [values], lambda total, count: total / count, clusters,
         confidence=confidence, resamples=resamples,
     )  # fmt: skip
-    return Estimate(float(np.mean(values)), *(interval or (None, None)), n)
+    low, high = interval or (None, None)
+    return Estimate(float(np.mean(values)), low, high, n)
 
 
 def mcnemar(before: Sequence[bool], after: Sequence[bool]) -> float:
@@ -266,4 +267,5 @@ def ratio_of_costs(
         [before, after], lambda b, a, _count: a / b, clusters,
         confidence=confidence, resamples=resamples,
     )  # fmt: skip
-    return Estimate(sum(after) / total, *(interval or (None, None)), len(before))
+    low, high = interval or (None, None)
+    return Estimate(sum(after) / total, low, high, len(before))
