@@ -11,6 +11,7 @@ from safegen.contexts import cli as contexts
 from safegen.demo import cli as demo
 from safegen.detectors import cli as check
 from safegen.detectors import probe_cli as probe
+from safegen.evaluation import cli as evaluation
 
 BROKEN_PIPE = 141
 """What a shell reports for a program that SIGPIPE ended (128 + 13)."""
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="safegen", description="Safer images, while they are made."
     )
     subparsers = parser.add_subparsers(dest="command", required=True)
-    for module in (demo, check, contexts, probe):
+    for module in (demo, check, contexts, probe, evaluation):
         module.add_parser(subparsers)
     args = parser.parse_args(argv)
     run: Callable[[argparse.Namespace], int] = args.run

@@ -6,7 +6,7 @@ rows of the UNet, so that scheduler, guidance and seeds are shared by all.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -110,3 +110,97 @@ def safe_latent_diffusion(
 
     with replaced_forward(pipe.unet, make):
         yield
+
+
+@contextmanager
+def composition(
+    pipe: Any, also: Sequence[str], weights: tuple[float, float], images: int
+) -> Iterator[None]:
+    """Within the block every picture composes its prompt with a second one: 3 rows a picture.
+
+    Composable Diffusion (Liu et al., arXiv 2206.01714): ε(∅) + s·Σ wᵢ·(ε(cᵢ) - ε(∅)), a
+    negative weight being its negation. The pipeline computes it by itself from the cond row
+    ε(∅) + Σ wᵢ·(ε(cᵢ) - ε(∅)).
+
+    Args:
+        pipe: A ``StableDiffusionPipeline`` with classifier-free guidance.
+        also: The second prompt of each picture, ``""`` for none: that one stays as it is.
+        weights: w of the pipeline's own prompt and of the second.
+        images: Pictures a call.
+    """
+    chosen = torch.tensor([i for i, text in enumerate(also) if text], dtype=torch.long)
+    if not len(chosen):
+        yield
+        return
+    state, _ = pipe.encode_prompt(
+        prompt=[text for text in also if text],
+        device=pipe._execution_device,
+        num_images_per_prompt=1,
+        do_classifier_free_guidance=False,
+    )
+
+    def make(forward: Forward) -> Forward:
+        def composed(
+            sample: Tensor, timestep: Any, encoder_hidden_states: Tensor, **kw: Any
+        ) -> Any:
+            if len(sample) != 2 * images:
+                raise Unsupported("a composition needs classifier-free guidance")
+            # Apart, so that a picture without a second prompt is evaluated in the same batch
+            # as without this block and comes out the same.
+            output = forward(sample, timestep, encoder_hidden_states=encoder_hidden_states, **kw)
+            second = sample_of(
+                forward(sample[images + chosen], timestep, encoder_hidden_states=state, **kw)
+            )
+            uncond, cond = sample_of(output).chunk(2)
+            base = uncond[chosen]
+            cond = cond.clone()
+            cond[chosen] = base + weights[0] * (cond[chosen] - base) + weights[1] * (second - base)
+            return with_sample(output, torch.cat([uncond, cond]))
+
+        return composed
+
+    with replaced_forward(pipe.unet, make):
+        yield
+
+
+@dataclass(frozen=True)
+class SemanticGuidance:
+    """Settings of SEGA (Brack et al., arXiv 2301.12247), as its authors' pipeline names them.
+
+    The defaults are that pipeline's own; ``warmup`` is a share of the steps, where it counts 10
+    of 50.
+    """
+
+    scale: float = 5.0
+    warmup: float = 10 / 50
+    threshold: float = 0.9
+    momentum: float = 0.1
+    beta: float = 0.4
+
+    def arguments(self, concept: str, steps: int) -> dict[str, Any]:
+        """What ``SemanticStableDiffusionPipeline`` is called with to avoid ``concept``."""
+        return {
+            "editing_prompt": [concept],
+            "reverse_editing_direction": [True],
+            "edit_guidance_scale": [self.scale],
+            "edit_warmup_steps": [round(self.warmup * steps)],
+            "edit_threshold": [self.threshold],
+            "edit_momentum_scale": self.momentum,
+            "edit_mom_beta": self.beta,
+        }
+
+
+def semantic_pipeline(pipe: Any) -> Any:
+    """SEGA's pipeline on the very components of ``pipe``."""
+    from diffusers import SemanticStableDiffusionPipeline
+
+    return SemanticStableDiffusionPipeline(
+        vae=pipe.vae,
+        text_encoder=pipe.text_encoder,
+        tokenizer=pipe.tokenizer,
+        unet=pipe.unet,
+        scheduler=pipe.scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
