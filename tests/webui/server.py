@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import variants
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
@@ -107,6 +108,7 @@ class Server:
         from safegen.demo.model import MODEL_FOLDER, install
 
         install(self.data, Path(os.environ.get("SAFEGEN_MODEL", MODEL_FOLDER)))
+        variants.make(self.data / "models" / "Stable-diffusion", self.data / "models" / "Lora")
 
     def _start(self, flags: tuple[str, ...]) -> subprocess.Popen[bytes]:
         own = self.webui / "venv" / "bin" / "python"

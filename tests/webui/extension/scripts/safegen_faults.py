@@ -182,7 +182,14 @@ def _routes(_demo, app):
             values.append({"label": control.label, "value": value})
         return values
 
+    def axes():
+        script = next(
+            s for s in scripts.scripts_txt2img.selectable_scripts if s.title() == "X/Y/Z plot"
+        )
+        return [option.label for option in script.current_axis_options]
+
     for path, endpoint, method in (
+        ("/faults/axes", axes, "GET"),
         ("/faults", get, "GET"),
         ("/faults", post, "POST"),
         ("/faults", delete, "DELETE"),
