@@ -2,44 +2,25 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from safegen.conditioning import SafeConditioning, condition
+from safegen.conditioning import SafeConditioning, condition, condition_parts
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.embedding import LearnedEmbedding
 from safegen.contexts.library import ContextLibrary
 from safegen.detectors.policy import AutoPolicy, Verdict, default_detectors
-from safegen.detectors.protocol import Detector, Span
+from safegen.detectors.prompt import parts
+from safegen.detectors.protocol import Detector
 from safegen.errors import InvalidValue
 from safegen.plan import AUTO, CUSTOM, SafetyPlan
 
-_AND = re.compile(r"\bAND\b")
-_PART_WEIGHT = re.compile(r"\s*:\s*([-+]?(?:\d+\.?|\d*\.\d+))\s*\Z")
-
-
-@dataclass(frozen=True)
-class Part:
-    """One ``AND`` part of a prompt: its text, without its weight, and where it begins."""
-
-    text: str
-    start: int
-    weight: float = 1.0
-
-
-def parts_of(prompt: str) -> tuple[Part, ...]:
-    """The parts of a composable prompt, ``one :1.2 AND another``, in the WebUI's syntax."""
-    parts: list[Part] = []
-    begin = 0
-    for end, following in [*(m.span() for m in _AND.finditer(prompt)), (len(prompt),) * 2]:
-        text = prompt[begin:end]
-        match = _PART_WEIGHT.search(text)
-        weight = float(match[1]) if match else 1.0
-        parts.append(Part(text[: match.start()] if match else text, begin, weight))
-        begin = following
-    return tuple(parts)
+PROBE = "probe"
+Learned = Callable[[SafetyContext], LearnedEmbedding]
+"""Finds a context's embedding for the host's own encoder; raises an error for the user if there
+is none. Auto's context is only known once the prompt has been read."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +29,12 @@ class Choice:
 
     Args:
         context: The context that applies, or ``None`` for a prompt judged harmless.
-        conditioning: What the safe stream sees, or ``None`` with the context.
+        conditioning: What the safe stream sees, or ``None`` with the context. For a prompt of
+            several ``AND`` parts its text has them all.
+        parts: The same for each ``AND`` part, for hosts that encode parts by themselves;
+            ``None`` for a part that stays as it is.
         why: One line for the user.
         verdict: What the detectors found.
-        parts: From `Chooser.choose_parts`, for each ``AND`` part what its safe stream sees;
-            ``None`` for a part that stays as it is.
     """
 
     context: SafetyContext | None
@@ -75,13 +57,29 @@ class Chooser:
         self.detectors = dict(detectors)
 
     @classmethod
-    def default(cls, contexts: Path | None = None, lexicon: Path | None = None) -> Chooser:
-        """The built-in contexts and detectors, with the user's own folder and word list."""
-        found = {detector.name: detector for detector in default_detectors(lexicon)}
+    def default(
+        cls,
+        contexts: Path | None = None,
+        lexicon: Path | None = None,
+        *,
+        more: Iterable[Detector] = (),
+    ) -> Chooser:
+        """The built-in contexts and detectors, with the user's own folder and word list.
+
+        ``more`` are detectors beside them, such as the encoder probe of the host's own model.
+        """
+        found = {detector.name: detector for detector in (*default_detectors(lexicon), *more)}
         return cls(ContextLibrary(contexts), found)
 
     def _policy(self, plan: SafetyPlan) -> AutoPolicy:
         missing = [name for name in plan.detectors if name not in self.detectors]
+        if PROBE in missing:
+            raise InvalidValue(
+                "detectors",
+                PROBE,
+                f"{', '.join(self.detectors)}; the probe reads prompts in this model's own text "
+                "encoder and has to be fitted there first: safegen probe fit --model MODEL",
+            )
         if missing:
             raise InvalidValue("detectors", missing[0], ", ".join(self.detectors))
         detectors = [self.detectors[name] for name in plan.detectors]
@@ -103,9 +101,19 @@ class Chooser:
         )
 
     def choose(
-        self, prompt: str, plan: SafetyPlan, *, learned: LearnedEmbedding | None = None
+        self,
+        prompt: str,
+        plan: SafetyPlan,
+        *,
+        learned: LearnedEmbedding | Learned | None = None,
     ) -> Choice:
         """Decide for ``prompt``.
+
+        Args:
+            prompt: The user's prompt, styles and wildcards already in it.
+            plan: The settings.
+            learned: For ``direction`` and ``projection``: an embedding, or a function from the
+                context that applies to its embedding, asked only if it is needed.
 
         Raises:
             InvalidValue: The plan names a detector, or a strategy, that is not to be had.
@@ -115,7 +123,13 @@ class Chooser:
         if plan.context == AUTO:
             context = verdict.context
             if context is None:
-                return Choice(None, None, "Auto judged the prompt harmless", verdict)
+                return Choice(
+                    None,
+                    None,
+                    "Auto judged the prompt harmless",
+                    verdict,
+                    (None,) * len(parts(prompt)),
+                )
             why = f"Auto chose {context.label} (score {verdict.unsafe:.2f})"
         else:
             context = self.context_named(plan)
@@ -125,48 +139,35 @@ class Chooser:
         spans = Verdict(
             verdict.prompt, verdict.unsafe, verdict.categories, context, verdict.spans
         ).risky_spans()
-        conditioning = condition(
-            prompt, context, plan.strategy, spans=spans, learned=learned, strength=plan.strength
+        if plan.strategy not in ("direction", "projection"):
+            learned = None
+        elif callable(learned):
+            learned = learned(context)
+        how: dict[str, Any] = {"spans": spans, "learned": learned, "strength": plan.strength}
+        conditioning = condition(prompt, context, plan.strategy, **how)
+        each = zip(
+            parts(prompt), condition_parts(prompt, context, plan.strategy, **how), strict=True
         )
         if conditioning.note:
             why += f"; {conditioning.note}"
-        return Choice(context, conditioning, why, verdict)
+        changed = tuple(
+            None if one.edit is None and one.text == part.text else one for part, one in each
+        )
+        return Choice(context, conditioning, why, verdict, changed)
 
     def choose_parts(
-        self, prompt: str, plan: SafetyPlan, *, learned: LearnedEmbedding | None = None
+        self,
+        prompt: str,
+        plan: SafetyPlan,
+        *,
+        learned: LearnedEmbedding | Learned | None = None,
     ) -> Choice:
         """Like `choose`, for a host that evaluates each ``AND`` part in a row of its own.
 
-        A part whose weight is not above 0 stays as it is, since the model moves away from it.
-        With ``counterpart`` so does a part without risky words, if another part has some.
-        Raises as `choose` does.
+        If no part is to be conditioned (all that speak have a weight of 0 or less, so the model
+        moves away from what they say) there is nothing to guard, and no context.
         """
         choice = self.choose(prompt, plan, learned=learned)
-        parts = parts_of(prompt)
-        if choice.context is None or len(parts) == 1:
-            return replace(choice, parts=(choice.conditioning,))
-        spans = replace(choice.verdict, context=choice.context).risky_spans()
-        seen: list[SafeConditioning | None] = []
-        for part in parts:
-            own = [
-                Span(s.start - part.start, s.end - part.start, s.category, s.detector)
-                for s in spans
-                if part.start <= s.start and s.end <= part.start + len(part.text)
-            ]
-            untouched = plan.strategy == "counterpart" and spans and not own
-            if part.weight <= 0 or untouched:
-                seen.append(None)
-                continue
-            seen.append(
-                condition(
-                    part.text,
-                    choice.context,
-                    plan.strategy,
-                    spans=own,
-                    learned=learned,
-                    strength=plan.strength,
-                )
-            )
-        if not any(seen):  # every part that speaks has a weight of 0 or less
-            return replace(choice, context=None, conditioning=None, parts=tuple(seen))
-        return replace(choice, parts=tuple(seen))
+        if choice.context is None or any(choice.parts):
+            return choice
+        return replace(choice, context=None, conditioning=None)

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.embedding import LearnedEmbedding
+from safegen.detectors.neutral import replacement
+from safegen.detectors.prompt import Part, parts
 from safegen.detectors.protocol import Span
 from safegen.errors import InvalidValue
 from safegen.plan import STRATEGIES
@@ -46,15 +48,22 @@ class SafeConditioning:
 
 @dataclass(frozen=True, eq=False)
 class MoveAlong:
-    """e + strength · direction, on every token, computed in float32 or wider."""
+    """e + strength · direction, on every token but start marks, in float32 or wider.
+
+    ``start`` ``[width]`` is the start mark's embedding, or ``None`` to move every token. The
+    mark is the same for every prompt, so what it is cannot depend on safety, and a model that
+    never saw it moved would misread everything.
+    """
 
     direction: Tensor
     strength: float
+    start: Tensor | None = None
 
     def __call__(self, embedding: Tensor) -> Tensor:
         _check_width(embedding, len(self.direction))
         wide = _wide(embedding)
-        return (wide + self.strength * self.direction.to(wide)).to(embedding.dtype)
+        moved = wide + self.strength * self.direction.to(wide)
+        return _but_start(embedding, wide, moved, self.start)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,13 +71,14 @@ class ProjectOut:
     """e - min(strength, 1) · ((e - center) Uᵀ) U: each token's part in the unsafe subspace goes.
 
     ``basis`` is U as orthonormal rows ``[k, width]``; ``center`` ``[width]`` is the safe mean,
-    so that an embedding that is already as safe as the pairs' safe half hardly moves. Computed
-    in float32 or wider.
+    so that an embedding that is already as safe as the pairs' safe half hardly moves. ``start``
+    is as in `MoveAlong`. Computed in float32 or wider.
     """
 
     basis: Tensor
     center: Tensor
     strength: float = 1.0
+    start: Tensor | None = None
 
     def __call__(self, embedding: Tensor) -> Tensor:
         _check_width(embedding, self.basis.shape[1])
@@ -78,11 +88,26 @@ class ProjectOut:
         # Sums rather than a matrix product, which autocast would run in half precision.
         for axis in self.basis.to(wide):
             inside += (offset * axis).sum(-1, keepdim=True) * axis
-        return (wide - min(self.strength, 1.0) * inside).to(embedding.dtype)
+        moved = wide - min(self.strength, 1.0) * inside
+        return _but_start(embedding, wide, moved, self.start)
 
 
 def _wide(embedding: Tensor) -> Tensor:
     return embedding.to(torch.promote_types(embedding.dtype, torch.float32))
+
+
+_SAME_DIRECTION = 0.999
+"""Cosine from which a token is taken for the start mark; a host may have scaled it."""
+
+
+def _but_start(given: Tensor, wide: Tensor, moved: Tensor, start: Tensor | None) -> Tensor:
+    """``moved`` in the dtype of ``given``, but the tokens that are start marks as given."""
+    result = moved.to(given.dtype)
+    if start is None:
+        return result
+    mark = start.to(wide)
+    cosine = (wide * mark).sum(-1) / (wide.norm(dim=-1) * mark.norm()).clamp_min(1e-12)
+    return torch.where((cosine > _SAME_DIRECTION).unsqueeze(-1), given, result)
 
 
 def _check_width(embedding: Tensor, width: int) -> None:
@@ -90,11 +115,6 @@ def _check_width(embedding: Tensor, width: int) -> None:
         raise InvalidValue(
             "learned embedding width", width, f"the text encoder's, {embedding.shape[-1]}"
         )
-
-
-def _replacement(found: str, context: SafetyContext) -> str:
-    key = re.sub(r"\s+", " ", found.strip().lower())
-    return context.neutral.get(key, context.fallback)
 
 
 _ARTICLE = re.compile(r"\b(an?)(\s+[(\[]*)$", re.IGNORECASE)
@@ -147,20 +167,50 @@ def merge_spans(spans: Iterable[Span]) -> list[tuple[int, int]]:
     return merged
 
 
+def _letters(text: str) -> str:
+    return "".join(text.split())
+
+
+def _pieces(prompt: str, spans: Sequence[Span], context: SafetyContext) -> dict[Span, str]:
+    """What takes the place of the pieces of words that syntax cuts: one replacement for each
+    word, in its first piece, and nothing in the others."""
+    found: dict[Span, str] = {}
+    missing: dict[tuple[str, str, str], str] = {}
+    for span in sorted(spans):
+        if not span.whole:
+            continue
+        key = (span.whole, span.category, span.detector)
+        piece, rest = _letters(prompt[span.start : span.end]), missing.get(key, "")
+        if rest.startswith(piece):
+            found[span] = ""
+        else:
+            rest = _letters(span.whole)
+            found[span] = replacement(span.whole, context)
+        missing[key] = rest.removeprefix(piece)
+    return found
+
+
 def rewrite(prompt: str, spans: Sequence[Span], context: SafetyContext) -> str:
     """``prompt`` with each span replaced by the context's neutral words.
 
     Everything outside the spans stays as it is, character for character, but for the blanks
-    and the comma that a dropped word leaves over and the article before the span.
+    and the comma that a dropped word leaves over and the article before the span. A word that
+    is cut by syntax, such as ``(bl:1.2)ood``, has one replacement, not one for each piece.
 
     Raises `InvalidValue` for a span that lies outside the prompt.
     """
     result, position = "", 0
+    of_pieces = {
+        (span.start, span.end): word for span, word in _pieces(prompt, spans, context).items()
+    }
     for start, end in merge_spans(spans):
         if not 0 <= start < end <= len(prompt):
             raise InvalidValue("span", (start, end), f"a stretch within 0 to {len(prompt)}")
         result += prompt[position:start]
-        word, rest = _replacement(prompt[start:end], context), prompt[max(position, end) :]
+        rest = prompt[max(position, end) :]
+        word = of_pieces.get((start, end))
+        if word is None:
+            word = replacement(prompt[start:end], context)
         if not word:
             result, rest = _close_gap(result, rest)
         result = _fit_article(result, word or rest) + word
@@ -183,12 +233,17 @@ def condition(
 ) -> SafeConditioning:
     """What the safe stream shall see for ``prompt``.
 
+    A prompt of several ``AND`` parts is conditioned part by part, and the text has the parts
+    and their weights in their places; a host that encodes parts by themselves takes them from
+    `condition_parts`.
+
     Args:
         prompt: The user's prompt.
         context: What to keep away from.
         strategy: One of `STRATEGIES`.
-        spans: The prompt's risky stretches, for ``counterpart``; without any it falls back to
-            ``prepend``, with nothing else in the prompt to ``context``, and says so.
+        spans: The prompt's risky stretches, for ``counterpart``; without any, or if nothing
+            changes, it falls back to ``prepend``, with nothing else in the prompt to
+            ``context``, and says so.
         learned: The context's embedding for the model's own text encoder, which ``direction``
             and ``projection`` need.
         strength: How far ``direction`` moves (1 = the mean distance between the pairs' halves)
@@ -198,27 +253,44 @@ def condition(
         InvalidValue: An unknown strategy, a learned embedding that is missing, or a span that
             lies outside the prompt.
     """
-    if strategy == "counterpart":
-        if spans:
-            text = rewrite(prompt, spans, context)
-            if any(character.isalpha() for character in text):
-                return SafeConditioning(strategy, text)
-            return SafeConditioning(
-                "context",
-                context.safe_text,
-                note="every word of the prompt is risky: the context's text takes its place",
-            )
-        return SafeConditioning(
-            "prepend",
-            _joined(context.safe_text, prompt),
-            note="no risky words found in the prompt: the context's text goes before it instead",
-        )
-    if strategy == "prepend":
-        return SafeConditioning(strategy, _joined(context.safe_text, prompt))
-    if strategy == "append":
-        return SafeConditioning(strategy, _joined(prompt, context.safe_text))
-    if strategy == "context":
-        return SafeConditioning(strategy, context.safe_text)
+    places = parts(prompt)
+    done = condition_parts(
+        prompt, context, strategy, spans=spans, learned=learned, strength=strength
+    )
+    text, position = "", 0
+    for place, one in zip(places, done, strict=True):
+        text += prompt[position : place.start]
+        if one.text and not place.text:  # something where nothing was: keep clear of an AND
+            text += " " * text.endswith("AND") + one.text + " " * (place.end < len(prompt))
+        else:
+            text += one.text
+        position = place.end
+    # The first part that was conditioned speaks for all: parts of weight 0 or less are not.
+    chief = max(zip(places, done, strict=True), key=lambda pair: pair[0].weight > 0)[1]
+    notes = dict.fromkeys(one.note for one in done if one.note)
+    return replace(chief, text=text + prompt[position:], note="; ".join(notes))
+
+
+def condition_parts(
+    prompt: str,
+    context: SafetyContext,
+    strategy: str,
+    *,
+    spans: Sequence[Span] = (),
+    learned: LearnedEmbedding | None = None,
+    strength: float = 1.0,
+) -> tuple[SafeConditioning, ...]:
+    """What the safe stream shall see for each ``AND`` part, in order; for hosts that encode the
+    parts by themselves and weigh their rows.
+
+    ``spans`` are stretches of the whole prompt; each part is rewritten with those that lie in
+    it. The texts have no weights. A part of weight 0 or less is left as it is: the model moves
+    away from what it says. So is, for ``counterpart``, a part without risky words beside
+    another one that has some. Arguments and errors are those of `condition`.
+    """
+    if strategy not in STRATEGIES:
+        raise InvalidValue("strategy", strategy, ", ".join(STRATEGIES))
+    edit: EmbeddingEdit | None = None
     if strategy in ("direction", "projection"):
         if learned is None:
             raise InvalidValue(
@@ -227,9 +299,77 @@ def condition(
                 f"only with an embedding learned for context {context.name!r} in this model's "
                 "text encoder; learn one, or choose counterpart, prepend, append or context",
             )
-        if strategy == "direction":
-            return SafeConditioning(strategy, prompt, MoveAlong(learned.direction, strength))
-        return SafeConditioning(
-            strategy, prompt, ProjectOut(learned.basis, learned.center, strength)
-        )
-    raise InvalidValue("strategy", strategy, ", ".join(STRATEGIES))
+        edit = _edit(learned, strategy, strength)
+    places = parts(prompt)
+    note = ""
+    rewritten = [place.text for place in places]
+    if strategy == "counterpart":
+        for span in spans:
+            if not 0 <= span.start < span.end <= len(prompt):
+                raise InvalidValue(
+                    "span", (span.start, span.end), f"a stretch within 0 to {len(prompt)}"
+                )
+        rewritten = [
+            rewrite(place.text, _within(place, spans), context) if place.weight > 0 else place.text
+            for place in places
+        ]
+        changed = [
+            place.weight > 0 and _plain(text) != _plain(place.text)
+            for place, text in zip(places, rewritten, strict=True)
+        ]
+        if not any(changed):
+            strategy = "prepend"
+            reason = (
+                "the context has no other words for the risky ones"
+                if spans
+                else "no risky words found in the prompt"
+            )
+            note = f"{reason}: the context's text goes before it instead"
+    if not any(place.weight > 0 for place in places):
+        note = "every part of the prompt has a weight of 0 or less: nothing to make safe"
+
+    # Where nothing is said there is nothing to make safe, unless nothing is said at all.
+    silent = {place for place in places if not place.text}
+    if len(silent) == len(places):
+        silent.discard(places[0])
+
+    def one(place: Part, text: str) -> SafeConditioning:
+        if place.weight <= 0 or place in silent:
+            return SafeConditioning(strategy, place.text, note=note)
+        if strategy == "counterpart":
+            if any(character.isalpha() for character in text) or not place.text:
+                return SafeConditioning(strategy, text)
+            return SafeConditioning(
+                "context",
+                context.safe_text,
+                note="every word of the prompt is risky: the context's text takes its place",
+            )
+        texts = {
+            "prepend": _joined(context.safe_text, place.text),
+            "append": _joined(place.text, context.safe_text),
+            "context": context.safe_text,
+        }
+        return SafeConditioning(strategy, texts.get(strategy, place.text), edit, note)
+
+    return tuple(one(place, text) for place, text in zip(places, rewritten, strict=True))
+
+
+def _edit(learned: LearnedEmbedding, strategy: str, strength: float) -> EmbeddingEdit:
+    if strategy == "direction":
+        return MoveAlong(learned.direction, strength, learned.start)
+    return ProjectOut(learned.basis, learned.center, strength, learned.start)
+
+
+def _within(part: Part, spans: Sequence[Span]) -> list[Span]:
+    """The spans that touch ``part``, in the part's own offsets."""
+    found = []
+    for span in spans:
+        start, end = max(span.start, part.start), min(span.end, part.end)
+        if start < end:
+            found.append(replace(span, start=start - part.start, end=end - part.start))
+    return found
+
+
+def _plain(text: str) -> str:
+    """For telling whether two texts say the same."""
+    return " ".join(text.casefold().split())

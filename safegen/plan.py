@@ -21,7 +21,7 @@ CURVES = ("constant", "linear", "cosine")
 STREAMS = ("shared", "independent")
 STRATEGIES = ("counterpart", "prepend", "append", "context", "direction", "projection")
 REGIONS = ("everywhere", "disagreement")
-DETECTORS = ("lexicon", "ngram")
+DETECTORS = ("lexicon", "ngram", "probe")
 
 
 _FRAGILE = re.compile(r"""^[\s"']|\s\Z|^\d+x\d+\Z""")

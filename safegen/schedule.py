@@ -37,3 +37,23 @@ def weight_at(plan: SafetyPlan, progress: float) -> float:
         return 0.0
     share = (progress - plan.tau) / (plan.end - plan.tau)
     return plan.weight * curve_at(plan.curve, min(share, 1.0))
+
+
+def check_reach(plan: SafetyPlan, calls: int) -> None:
+    """Refuse a plan that would blend none of ``calls`` evenly spread denoiser calls.
+
+    Raises:
+        InvalidValue: Names tau, or end where that is what leaves nothing.
+    """
+    if not plan.active or any(weight_at(plan, i / calls) > 0 for i in range(calls)):
+        return
+    last = (calls - 1) / calls
+    if plan.tau > last:
+        raise InvalidValue(
+            "tau", plan.tau, f"up to {last:.3g} with {calls} steps, or nothing would be guarded"
+        )
+    raise InvalidValue(
+        "end",
+        plan.end,
+        f"later, with {calls} steps from tau {plan.tau:g} on, or nothing would be guarded",
+    )

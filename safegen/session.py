@@ -15,14 +15,15 @@ decoded.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
 import torch
 from torch import Tensor
 
-from safegen.errors import GuardFailure
+from safegen.errors import GuardFailure, SafeGenError
+from safegen.evidence import Evidence, observe
 from safegen.plan import SafetyPlan
 from safegen.reconstruction import Reuse, SafeStream, blend, disagreement_mask
 from safegen.schedule import weight_at
@@ -93,6 +94,7 @@ class Session:
         self.plan = plan
         self.guarded = tuple(bool(g) for g in guarded)
         self.reason: str | None = None
+        self.evidence: Evidence | None = None
         self._stream = SafeStream()
         self._reuse = Reuse(plan.refresh)
         self._open: Call | None = None
@@ -128,6 +130,9 @@ class Session:
         try:
             yield
         except GuardFailure:
+            raise
+        except SafeGenError as error:
+            self.reason = self.reason or str(error)
             raise
         except Exception as error:
             self.fail(str(error) or type(error).__name__, error)
@@ -176,6 +181,19 @@ class Session:
             moved = self._stream.latent_at(sigma, latent)
             self._latent_given = True
             return moved
+
+    def observe(
+        self, call: Call, original: Tensor, safe: Tensor, uncond: Tensor | None = None
+    ) -> None:
+        """Keep what the streams' disagreement says, as ``evidence``, at the first guarded call.
+
+        The rows are those of one noisy latent (shared streams): the cond rows, the safe rows
+        and, where the host has them, the uncond rows, each ``[B, C, H, W]``. Never raises and
+        has no part in the run's verdict.
+        """
+        if call.active and self.evidence is None:
+            with suppress(Exception):
+                self.evidence = observe(call.progress, original, safe, uncond)
 
     def combine(self, call: Call, original: Tensor, safe: Tensor | None = None) -> Tensor:
         """What the sampler receives for ``call``.

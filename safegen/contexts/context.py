@@ -4,11 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
+from typing import Any, NoReturn
 
 from safegen.errors import InvalidValue
 
 SCHEMA_VERSION = 1
+
+
+class FrozenDict(dict[str, str]):
+    """A table that cannot be changed: hashable, and copied by everything that copies a dict.
+
+    ``types.MappingProxyType`` would do but for ``copy.deepcopy`` and ``dataclasses.asdict``,
+    which cannot copy it.
+    """
+
+    def _refuse(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        raise TypeError("this table cannot be changed; make a copy: dict(table)")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+    def __copy__(self) -> FrozenDict:
+        return self
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> FrozenDict:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FrozenDict, (dict(self),)
 
 
 @dataclass(frozen=True)
@@ -50,4 +76,4 @@ class SafetyContext:
             if value is not None and not 0.0 <= value <= 1.0:
                 raise InvalidValue(f"context {name}", value, "0 to 1, or nothing")
         lowered = {" ".join(key.lower().split()): text for key, text in self.neutral.items()}
-        object.__setattr__(self, "neutral", MappingProxyType(lowered))
+        object.__setattr__(self, "neutral", FrozenDict(lowered))

@@ -20,6 +20,9 @@ class LearnedEmbedding:
         center: mean(safe), ``[width]``.
         encoder: Identity of the text encoder it was learned in.
         pairs: How many pairs it was learned from.
+        start: The start mark's embedding, ``[width]``, which no edit may touch; ``None`` if the
+            encoder has no such constant.
+        digest: sha256 of the pairs it was learned from.
     """
 
     direction: Tensor
@@ -27,6 +30,18 @@ class LearnedEmbedding:
     center: Tensor
     encoder: str
     pairs: int
+    start: Tensor | None = None
+    digest: str = ""
+
+    @property
+    def width(self) -> int:
+        """Numbers per token."""
+        return len(self.direction)
+
+    @property
+    def rank(self) -> int:
+        """Dimensions of the unsafe subspace."""
+        return len(self.basis)
 
 
 def learn(unsafe: Tensor, safe: Tensor, *, encoder: str, rank: int = 4) -> LearnedEmbedding:
@@ -38,8 +53,9 @@ def learn(unsafe: Tensor, safe: Tensor, *, encoder: str, rank: int = 4) -> Learn
     no more: an axis that no pair speaks for would take away something else.
 
     Args:
-        unsafe, safe: ``[pairs, width]``, for example token embeddings averaged over the
-            prompt's own tokens.
+        unsafe, safe: ``[pairs, width]``, token embeddings averaged over those tokens that
+            `safegen.conditioning` will move: all but the start mark. A shift that is the same
+            for all of them then lies as near as one can to what each of them would need.
         rank: Greatest dimension of the subspace, 1 to min(pairs, width).
 
     Raises:

@@ -9,21 +9,24 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
+import shutil
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from safegen.contexts.context import SCHEMA_VERSION, SafetyContext
+from safegen.contexts.files import write_atomically
 from safegen.errors import InvalidValue, SafeGenError
 
 PRESETS = Path(__file__).with_name("presets")
 LARGEST_FILE = 1_000_000
 """Bytes a context file may have."""
 LONGEST_NAME = 64
-RESERVED = frozenset({"auto", "none"})
+LEARNED = "learned"
+"""The folder beside a user's contexts that holds what was learned for them."""
+RESERVED = frozenset({"auto", "custom", "none"})
 """Names that mean something else where a context is chosen."""
 
 _WINDOWS_DEVICE = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)")
@@ -56,6 +59,20 @@ def clean_name(text: str) -> str:
     if name in RESERVED or _WINDOWS_DEVICE.fullmatch(name):
         raise InvalidValue("context name", text, f"any name but {name}, which is reserved")
     return name
+
+
+def default_folder() -> Path:
+    """Where the command line keeps a user's own contexts, unless it is told otherwise.
+
+    ``$SAFEGEN_CONTEXTS``, or ``.safegen/contexts`` in the user's home. (A WebUI has a folder of
+    its own in its data directory.)
+    """
+    return Path(os.environ.get("SAFEGEN_CONTEXTS") or Path.home() / ".safegen" / "contexts")
+
+
+def learned_folder(folder: Path, name: str) -> Path:
+    """Where what was learned for the context ``name`` lies; never outside ``folder``."""
+    return folder / LEARNED / clean_name(name)
 
 
 # ------------------------------------------------------------------ files
@@ -139,27 +156,12 @@ def read(file: Path) -> SafetyContext:
         raise ContextError(f"{file.name}: {error}") from error
 
 
-def _write(file: Path, text: str) -> None:
-    """Write all of ``text`` or nothing: a reader never sees half a file."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=".", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 # ------------------------------------------------------------------ the library
 
 
-def presets() -> dict[str, SafetyContext]:
+def presets(folder: Path = PRESETS) -> dict[str, SafetyContext]:
     """The built-in contexts by name: the seven categories first, then the combinations."""
-    found = [read(file) for file in sorted(PRESETS.glob("*.json"))]
+    found = [read(file) for file in sorted(folder.glob("*.json"))]
     found.sort(key=lambda context: (not context.category, context.name))
     return {context.name: context for context in found}
 
@@ -168,12 +170,19 @@ class ContextLibrary:
     """The built-in contexts and those in the user's ``folder``, if there is one.
 
     A name means one context only: neither a file nor `add` can replace a built-in context.
+
+    Args:
+        folder: The user's; it need not exist yet.
+        built_in: Folders of contexts that nobody can change, in the order in which Auto prefers
+            them.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, built_in: Sequence[Path] = (PRESETS,)) -> None:
         self.folder = folder
         self.problems: list[Problem] = []
-        self._presets = presets()
+        self._presets: dict[str, SafetyContext] = {}
+        for source in built_in:
+            self._presets = {**self._presets, **presets(source)}
         self._own: dict[str, tuple[SafetyContext, Path]] = {}
         self.reload()
 
@@ -246,12 +255,18 @@ class ContextLibrary:
         else:
             self._refuse_taken(context.name)
             self._keep(context, self._file(context.name))
+            self._copy_learned(name, context.name)
             self.delete(name)
         return context
 
     def duplicate(self, name: str, new_name: str) -> SafetyContext:
-        """A copy of any context under ``new_name``, which also becomes its label."""
-        return self.add(replace(self.get(name), name=new_name, label=new_name))
+        """A copy of any context under ``new_name``, which also becomes its label.
+
+        What was learned for it is copied too.
+        """
+        copy = self.add(replace(self.get(name), name=new_name, label=new_name))
+        self._copy_learned(name, copy.name)
+        return copy
 
     def import_file(self, file: Path, *, replace_own: bool = False) -> SafetyContext:
         """Keep the context in ``file``; with ``replace_own`` also over one of the user's.
@@ -267,10 +282,10 @@ class ContextLibrary:
 
     def export_file(self, name: str, file: Path) -> None:
         """Write the context ``name`` to ``file``, for `import_file` elsewhere."""
-        _write(file, to_text(self.get(name)))
+        write_atomically(file, to_text(self.get(name)))
 
     def delete(self, name: str) -> None:
-        """Remove one of the user's contexts and its file.
+        """Remove one of the user's contexts, its file and what was learned for it.
 
         Raises:
             ContextError: if ``name`` is built in or unknown.
@@ -278,6 +293,14 @@ class ContextLibrary:
         _, file = self._own_entry(name)
         file.unlink(missing_ok=True)
         del self._own[name]
+        assert self.folder is not None
+        shutil.rmtree(learned_folder(self.folder, name), ignore_errors=True)
+
+    def _copy_learned(self, name: str, new_name: str) -> None:
+        assert self.folder is not None
+        source = learned_folder(self.folder, name)
+        if source.is_dir():
+            shutil.copytree(source, learned_folder(self.folder, new_name), dirs_exist_ok=True)
 
     def _own_entry(self, name: str) -> tuple[SafetyContext, Path]:
         if name in self._presets:
@@ -304,5 +327,5 @@ class ContextLibrary:
         return file
 
     def _keep(self, context: SafetyContext, file: Path) -> None:
-        _write(file, to_text(context))
+        write_atomically(file, to_text(context))
         self._own[context.name] = context, file

@@ -1,51 +1,61 @@
-"""Pairs of the world's captions, unsafe and safe, and what the text encoder says of them."""
+"""Pairs of the world's captions, unsafe and safe, and what is learned from them."""
 
 from __future__ import annotations
 
 import random
+import re
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from safegen.contexts.embedding import LearnedEmbedding, learn
-from safegen.demo.world import prompt, random_scene
+from safegen.contexts.embedding import LearnedEmbedding
+from safegen.contexts.learned import Pair, learn_from_pairs
+from safegen.demo import world
+from safegen.demo.world import HAZARDS, Scene, caption, random_scene
 
 PAIR_SEED = 7_000_000
 
-
-def world_pairs(count: int) -> list[tuple[str, str]]:
-    """``count`` pairs (unsafe, safe) of one scene each, the same every time."""
-    rng = random.Random(PAIR_SEED)
-    scenes = [random_scene(rng, hazard_rate=1.0) for _ in range(count)]
-    return [(prompt(scene), prompt(scene.without_hazard())) for scene in scenes]
-
-
-@torch.no_grad()
-def mean_embeddings(pipe: Any, texts: list[str]) -> Tensor:
-    """The text encoder's output averaged over each text's own tokens, ``[texts, width]``."""
-    tokens = pipe.tokenizer(
-        texts,
-        padding="max_length",
-        max_length=pipe.tokenizer.model_max_length,
-        truncation=True,
-        return_tensors="pt",
-    )
-    states = pipe.text_encoder(tokens.input_ids).last_hidden_state
-    own = tokens.attention_mask.clone()
-    own[:, 0] = 0  # the start token's embedding is the same for every text
-    weights = own.unsqueeze(-1).to(states.dtype)
-    averaged = (states * weights).sum(1) / weights.sum(1)
-    assert isinstance(averaged, Tensor)
-    return averaged
+_UNSAFE_WORDS = sorted(
+    {
+        *world._HAZARD_MOODS,
+        *(text for table in (world._HAZARD_ADJECTIVES, world._HAZARD_PHRASES)
+          for options in table.values() for text in options),
+    },
+    key=len,
+    reverse=True,
+)  # fmt: skip
+_UNSAFE = re.compile(rf"\b(?:{'|'.join(map(re.escape, _UNSAFE_WORDS))})\b ?")
 
 
-def learn_world_embedding(pipe: Any, pairs: int = 256, rank: int = 4) -> LearnedEmbedding:
-    """The world's direction from hazard to safety, and its unsafe subspace."""
-    texts = world_pairs(pairs)
-    return learn(
-        mean_embeddings(pipe, [unsafe for unsafe, _ in texts]),
-        mean_embeddings(pipe, [safe for _, safe in texts]),
-        encoder="safegen-world",
-        rank=rank,
-    )
+def without_hazard(text: str) -> str:
+    """A caption with the world's hazards and unsafe moods left unsaid, all else as it is."""
+    return " ".join(_UNSAFE.sub("", text).replace(" ,", ",").split())
+
+
+def world_pairs(count: int, hazard: str | None = None, seed: int = PAIR_SEED) -> list[Pair]:
+    """``count`` pairs (unsafe, safe) of captions of one scene each, the same every time.
+
+    The halves differ in nothing but the hazard: were they worded anew, the wording would be
+    most of their difference. ``hazard`` is one of `HAZARDS`, or ``None`` for all in turn.
+    """
+    rng = random.Random(seed)
+    pairs = []
+    for i in range(count):
+        base = random_scene(rng, hazard_rate=0.0)
+        which = hazard or HAZARDS[i % len(HAZARDS)]
+        scene = Scene(base.background, base.object, base.colour, base.position, which)
+        unsafe = caption(scene, rng, drop=0.3)
+        pairs.append((unsafe, without_hazard(unsafe)))
+    return pairs
+
+
+def learn_world_embedding(
+    pipe: Any, context: str = "", pairs: int = 256, rank: int = 4
+) -> LearnedEmbedding:
+    """The direction from hazard to safety, and the unsafe subspace, in ``pipe``'s encoder.
+
+    ``context`` is that of one hazard, which then is all that is learned; for any other name
+    all hazards are.
+    """
+    from safegen.hosts.diffusers import PipelineEncoder
+
+    hazard = context if context in HAZARDS else None
+    return learn_from_pairs(world_pairs(pairs, hazard), PipelineEncoder(pipe), rank=rank)

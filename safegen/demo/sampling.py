@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
@@ -217,8 +218,9 @@ def sample(cell: Cell, folder: Path = MODEL_FOLDER) -> Result:
         seconds = time.process_time() - started
     decoded = pipe.vae.decode(latents / pipe.vae.config.scaling_factor).sample.clamp(-1, 1)
     readings = read(_classifier(folder), decoded)
-    pixels = ((decoded + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    return Result(pixels, tuple(readings), seconds, rows, tuple(contexts))
+    pixels = ((decoded + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
+    # Contiguous: safetensors writes a numpy array's memory without heeding its strides.
+    return Result(pixels.contiguous().numpy(), tuple(readings), seconds, rows, tuple(contexts))
 
 
 # --------------------------------------------------------------------------- many of them
@@ -266,11 +268,12 @@ class Cache:
         path = self._path(chunk)
         if not path.exists():
             return None
-        from safetensors import safe_open
-
-        with safe_open(path, framework="numpy") as file:
-            notes = json.loads(file.metadata()["result"])
-            pixels = file.get_tensor("pixels")
+        try:
+            with safe_open(path, framework="numpy") as file:
+                notes = json.loads(file.metadata()["result"])
+                pixels = file.get_tensor("pixels")
+        except (SafetensorError, OSError):  # torn: make it again
+            return None
         readings = tuple(Reading(Scene(**scene)) for scene in notes["readings"])
         return Result(pixels, readings, notes["seconds"], notes["rows"], tuple(notes["contexts"]))
 

@@ -22,7 +22,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from multiprocessing import Pool
+from multiprocessing import Pool, parent_process
 from pathlib import Path
 from typing import Any, cast
 
@@ -207,6 +207,9 @@ class Run:
         )
         with bar:
             while self.step < self.steps:
+                parent = parent_process()
+                if parent is not None and not parent.is_alive():
+                    raise SystemExit("the training command was killed")
                 seed = (SEED + self.step) * 1024 + _rank()
                 self.generator.manual_seed(seed)
                 self.captions.seed(seed)
@@ -252,7 +255,7 @@ def _random_crop(pixels: Tensor, size: int, generator: torch.Generator) -> Tenso
 def train_autoencoder(folder: Path, *, steps: int, pictures: int, batch: int = 8) -> AutoencoderKL:
     """Train, or go on training, the autoencoder; returns it in evaluation mode.
 
-    The first 85 % of the steps see crops, which cost less than half and are filled more by
+    The first nine tenths of the steps see crops, which cost less than half and are filled more by
     what is hard to learn, the objects; the rest see whole pictures.
     """
     torch.manual_seed(SEED)
@@ -263,7 +266,7 @@ def train_autoencoder(folder: Path, *, steps: int, pictures: int, batch: int = 8
         assert data is not None
         chosen = run.random_indices(len(data), batch // _processes()).numpy()
         pixels = to_tensor(data[chosen]).contiguous()
-        if step < 0.85 * steps:
+        if step < 0.9 * steps:
             pixels = _random_crop(pixels, 64, run.generator)
         posterior = vae.encode(pixels).latent_dist
         mean, logvar = posterior.mean, posterior.logvar

@@ -14,8 +14,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from safegen.contexts.library import ContextLibrary
+from safegen.contexts.library import ContextLibrary, default_folder
 from safegen.detectors.policy import DEFAULT_THRESHOLD, AutoPolicy, Verdict, default_detectors
+from safegen.detectors.protocol import Detector
 from safegen.errors import InvalidValue, SafeGenError
 
 Subparsers = argparse._SubParsersAction  # argparse has no public name for it
@@ -46,10 +47,21 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         "--detectors",
         default="lexicon,ngram",
         metavar="NAMES",
-        help="which detectors run, joined by commas (default: %(default)s)",
+        help="which detectors run, joined by commas: lexicon, ngram, probe (default: %(default)s)",
     )
+    parser.add_argument(
+        "--model",
+        default="embedded",
+        help="whose text encoder the probe reads in; it has to be fitted there before, by "
+        "safegen probe fit (default: embedded)",
+    )
+    parser.add_argument("--clip-skip", type=int, help="as you use the model (default: none)")
     parser.add_argument("--lexicon", type=Path, help="a word list of your own, beside the built-in")
-    parser.add_argument("--contexts", type=Path, help="folder with contexts of your own")
+    parser.add_argument(
+        "--contexts",
+        type=Path,
+        help="folder with contexts of your own (default: that of safegen contexts)",
+    )
 
 
 def read_prompts(file: Path) -> Iterator[str]:
@@ -124,13 +136,27 @@ def to_text(verdict: Verdict, milliseconds: float) -> str:
 def _policy(args: argparse.Namespace) -> AutoPolicy:
     available = {detector.name: detector for detector in default_detectors(args.lexicon)}
     names = [name.strip() for name in args.detectors.split(",")]
+    if "probe" in names:
+        available["probe"] = _probe(args)
     for name in names:
         if name not in available:
-            raise InvalidValue("detectors", name, ", ".join(available))
-    library = ContextLibrary(args.contexts)
+            raise InvalidValue("detectors", name, ", ".join([*available, "probe"]))
+    library = ContextLibrary(args.contexts or default_folder())
     for problem in library.problems:
         print(f"skipped: {problem.message}", file=sys.stderr)
     return AutoPolicy([available[name] for name in names], tuple(library), args.threshold)
+
+
+def _probe(args: argparse.Namespace) -> Detector:
+    try:
+        from safegen.contexts.models import load_encoder
+        from safegen.detectors.probe import ProbeStore
+    except ImportError as error:
+        raise SafeGenError(
+            f"the probe needs torch and safetensors: pip install 'safegen[demo]' ({error})"
+        ) from error
+    store = ProbeStore(args.contexts or default_folder())
+    return store.detector(load_encoder(args.model, args.clip_skip))
 
 
 def _prompts(args: argparse.Namespace) -> Iterable[str]:
@@ -156,6 +182,8 @@ def run(args: argparse.Namespace) -> int:
                 print(json.dumps(to_data(verdict, spent), ensure_ascii=False))
             else:
                 print(to_text(verdict, spent))
+    except BrokenPipeError:
+        raise
     except (SafeGenError, OSError, UnicodeDecodeError, csv.Error) as error:
         print(f"safegen check: {error}", file=sys.stderr)
         return WRONG_USE

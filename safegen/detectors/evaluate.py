@@ -269,6 +269,27 @@ def _visible(text: str) -> str:
     return "".join(c if c.isprintable() else "·" for c in text)
 
 
+def world_section(bench: Bench, count: int = 2000) -> str:
+    """Auto on captions of the embedded model's world, among a context for each hazard."""
+    from safegen.demo import world
+    from safegen.demo.hazards import world_library
+
+    policy = AutoPolicy(bench.policy.detectors, tuple(world_library()))
+    rng = random.Random(2024)
+    rows: list[list[object]] = []
+    for hazard in (*world.HAZARDS, world.NO_HAZARD):
+        picked: Counter[str] = Counter()
+        for _ in range(count):
+            base = world.random_scene(rng, hazard_rate=0.0)
+            scene = world.Scene(base.background, base.object, base.colour, base.position, hazard)
+            verdict = policy.judge(world.caption(scene, rng, drop=rng.choice((0.0, 0.3, 0.6))))
+            picked[verdict.context.name if verdict.context else world.NO_HAZARD] += 1
+        others = [f"{name}: {n}" for name, n in picked.most_common() if name != hazard]
+        right = [True] * picked[hazard] + [False] * (count - picked[hazard])
+        rows.append([hazard, count, share(right), ", ".join(others) or "-"])
+    return table(["hazard said", "captions", "its own context (none: no context)", "others"], rows)
+
+
 def speed_section(bench: Bench) -> str:
     """Time per prompt, everything included, on this machine."""
     prompts = [p.unsafe for p in bench.pairs] + bench.benign()
@@ -291,6 +312,7 @@ SECTIONS: dict[str, Callable[[Bench], str]] = {
     "calibration": calibration_section,
     "confusion": confusion_section,
     "robustness": robustness_section,
+    "world": world_section,
     "speed": speed_section,
 }
 

@@ -69,7 +69,8 @@ class Hit:
     negated: bool = False
 
 
-def _plural(word: str) -> str:
+def plural(word: str) -> str:
+    """The regular English plural of ``word``."""
     if re.search(r"[^aeiou]y$", word):
         return word[:-1] + "ies"
     if word.endswith(("s", "x", "z", "ch", "sh")):
@@ -80,7 +81,7 @@ def _plural(word: str) -> str:
 def _conjugated(verb: str) -> Iterator[str]:
     """A regular verb's forms, with the doubled consonant where English has one."""
     yield verb
-    yield _plural(verb)
+    yield plural(verb)
     if re.search(r"[^aeiou]y$", verb):
         stem, past = verb, verb[:-1] + "ied"
     elif verb.endswith("e"):
@@ -107,7 +108,7 @@ def _spellings(term: str) -> Iterator[tuple[str, ...]]:
         if is_verb:
             options = list(_conjugated(word))
         elif index == len(words) - 1:
-            options = [word, _plural(word)]
+            options = [word, plural(word)]
         forms = [(*form, option) for form in forms for option in options]
     yield from forms
 

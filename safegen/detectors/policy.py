@@ -11,16 +11,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.library import presets
-from safegen.detectors.lexicon import BUILT_IN, Lexicon, LexiconDetector, Phrases, Term
+from safegen.detectors.lexicon import BUILT_IN, Lexicon, LexiconDetector
+from safegen.detectors.neutral import hits
 from safegen.detectors.ngram import NgramDetector
 from safegen.detectors.prompt import Passage, prepare
 from safegen.detectors.protocol import Detection, Detector, Span
-from safegen.detectors.tokens import tokenize
 from safegen.errors import InvalidValue
 
 DEFAULT_THRESHOLD = 0.6
@@ -87,8 +86,8 @@ def score_passages(detector: Detector, passages: Sequence[Passage]) -> Detection
                 def speaks(text: str, category: str = span.category) -> bool:
                     return detector.score(text).categories.get(category, 0.0) >= 0.5
 
-                for start, end in _pieces(passage, span.start, span.end, speaks):
-                    spans.add(Span(start, end, span.category, span.detector))
+                for start, end, whole in _pieces(passage, span.start, span.end, speaks):
+                    spans.add(Span(start, end, span.category, span.detector, whole))
     except Exception as error:  # fail closed, whatever it was
         message = f"{detector.name}: {type(error).__name__}: {error}"
         return Detection(categories, tuple(sorted(spans)), message)
@@ -97,22 +96,24 @@ def score_passages(detector: Detector, passages: Sequence[Passage]) -> Detection
 
 def _pieces(
     passage: Passage, start: int, end: int, speaks: Callable[[str], bool]
-) -> list[tuple[int, int]]:
-    """Where ``passage.text[start:end]`` stands in the prompt.
+) -> list[tuple[int, int, str]]:
+    """Where ``passage.text[start:end]`` stands in the prompt, and `Span.whole`.
 
     If syntax cuts it, as in ``(naked:1.3) woman``, only the pieces that speak for themselves
-    count, or all if none does.
+    count; if none does, as in ``(na:1.3)ked``, all of them, and together they are one word.
     """
     pieces = list(passage.stretches(start, end))
     if len(pieces) == 1:
-        return pieces
+        return [(*pieces[0], "")]
     texts = {passage.places[i]: passage.text[i] for i in range(start, end)}
     speaking = [
         (first, last)
         for first, last in pieces
         if speaks("".join(texts[place] for place in range(first, last)))
     ]
-    return speaking or pieces
+    if speaking:
+        return [(first, last, "") for first, last in speaking]
+    return [(first, last, passage.text[start:end]) for first, last in pieces]
 
 
 def combine(detections: Iterable[Detection]) -> dict[str, float]:
@@ -132,7 +133,8 @@ class AutoPolicy:
     Args:
         detectors: Who scores; the built-in ones by default. None at all is refused: it would
             let everything through.
-        contexts: Where a context may come from; of several for one category the first counts.
+        contexts: Where a context may come from. Of several for one category the one that knows
+            a neutral word for most of the prompt's words is picked, and of equals the first.
         threshold: Probability from which a category counts, above 0 up to 1.
 
     Raises:
@@ -151,10 +153,10 @@ class AutoPolicy:
         contexts = tuple(self.contexts)
         if not contexts:
             raise InvalidValue("contexts", contexts, "at least one")
-        self._by_category: dict[str, SafetyContext] = {}
+        self._by_category: dict[str, list[SafetyContext]] = defaultdict(list)
         for context in contexts:
             if context.category:
-                self._by_category.setdefault(context.category, context)
+                self._by_category[context.category].append(context)
         self._broad = next((c for c in contexts if c.name == BROAD), None)
         self._on_error = self._broad or contexts[0]
 
@@ -169,20 +171,34 @@ class AutoPolicy:
             prompt=prompt,
             unsafe=unsafe,
             categories=categories,
-            context=self._pick(categories, failed=bool(errors)),
+            context=self._pick(categories, passages, failed=bool(errors)),
             spans=tuple(sorted(span for d in detections for span in d.spans)),
             errors=errors,
         )
 
-    def _pick(self, categories: Mapping[str, float], *, failed: bool) -> SafetyContext | None:
+    def _pick(
+        self, categories: Mapping[str, float], passages: Sequence[Passage], *, failed: bool
+    ) -> SafetyContext | None:
         """The context of the likeliest category that has one, or else the broad one."""
         counting = [name for name, p in categories.items() if p >= self.threshold]
         for name in counting:
             if name in self._by_category:
-                return self._by_category[name]
+                return _fitting(self._by_category[name], passages)
         if failed:
             return self._on_error
         return self._broad if counting else None
+
+
+def _fitting(contexts: Sequence[SafetyContext], passages: Sequence[Passage]) -> SafetyContext:
+    """Of contexts for one category, the first of those that know most of what is said."""
+    if len(contexts) == 1:
+        return contexts[0]
+
+    def known(context: SafetyContext) -> int:
+        found = (hit for passage in passages for hit in hits(passage.text, context))
+        return len({hit.term.name for hit in found if not hit.negated})
+
+    return max(contexts, key=known)
 
 
 # ------------------------------------------------------------------ counterpart
@@ -202,16 +218,15 @@ def risky_spans(
     for detection in detections:
         wanted = {context.category} if context.category else _likely(detection)
         found |= {span for span in detection.spans if span.category in wanted}
-    phrases = _phrases(tuple(context.neutral), context.category or "any")
 
     def is_key(text: str) -> bool:
         return text.strip().lower() in context.neutral
 
     for passage in prepare(prompt):
-        for hit in phrases.find(tokenize(passage.text)):
+        for hit in hits(passage.text, context):
             if not hit.negated:
-                for start, end in _pieces(passage, hit.start, hit.end, is_key):
-                    found.add(Span(start, end, context.category, "context"))
+                for start, end, whole in _pieces(passage, hit.start, hit.end, is_key):
+                    found.add(Span(start, end, context.category, "context", whole))
     chosen: list[Span] = []
     for span in sorted(found, key=lambda s: (s.start - s.end, s.detector != "context", s)):
         if all(span.end <= other.start or other.end <= span.start for other in chosen):
@@ -221,13 +236,3 @@ def risky_spans(
 
 def _likely(detection: Detection) -> set[str]:
     return {name for name, probability in detection.categories.items() if probability >= 0.5}
-
-
-@lru_cache(maxsize=64)
-def _phrases(keys: tuple[str, ...], category: str) -> Phrases:
-    phrases = Phrases()
-    for key in keys:
-        words = tuple(token.word for token in tokenize(key))
-        if words:
-            phrases.add(words, Term(key, category, 1.0))
-    return phrases

@@ -20,6 +20,7 @@ _STEPS = 100
 _NETWORK_TAG = re.compile(r"<\w+:[^>]+>")
 _AND = re.compile(r"\bAND\b")
 _PART_WEIGHT = re.compile(r"\s*:\s*([-+]?(?:\d+\.?|\d*\.\d+))\s*$")
+_PART_END = re.compile(r"\s*(?::\s*(?P<weight>[-+]?(?:\d+\.?|\d*\.\d+))\s*)?(?:<\w+:[^>]+>\s*)*$")
 _BREAK = re.compile(r"\bBREAK\b")
 _NUMBER = re.compile(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)\s*")
 _PIECE = re.compile(r"\\.|[()\[\]:|]|[^\\()\[\]:|]+|\\", re.DOTALL)
@@ -245,6 +246,49 @@ def _without_tags(prompt: str) -> tuple[str, list[int]]:
         places.extend(range(begin, start))
         begin = end
     return "".join(kept), places
+
+
+@dataclass(frozen=True)
+class Part:
+    """One ``AND`` part of a prompt: ``prompt[start:end]``, its weight and outer blanks left out.
+
+    Args:
+        text: What the host encodes for it; emphasis and other syntax are still in it.
+        start: Where it starts in the prompt.
+        end: Where it ends.
+        weight: What the host multiplies it with; 1 if nothing is said.
+    """
+
+    text: str
+    start: int
+    end: int
+    weight: float
+
+
+def parts(prompt: str) -> tuple[Part, ...]:
+    """The ``AND`` parts of ``prompt`` in order, the empty ones too, as the host splits them.
+
+    An AND inside a network tag splits nothing. Tags behind a part's weight belong to no part.
+    """
+    tags = [tag.span() for tag in _NETWORK_TAG.finditer(prompt)]
+    splits = [
+        match.span()
+        for match in _AND.finditer(prompt)
+        if not any(start < match.start() < end for start, end in tags)
+    ]
+    found = []
+    begin = 0
+    for stop, following in [*splits, (len(prompt),) * 2]:
+        text = prompt[begin:stop]
+        end = _PART_END.search(text)
+        assert end is not None  # it also matches nothing at all
+        kept = text[: end.start()] if end["weight"] else text.rstrip()
+        start = begin + len(kept) - len(kept.lstrip())
+        stripped = kept.strip()
+        weight = float(end["weight"]) if end["weight"] else 1.0
+        found.append(Part(stripped, start, start + len(stripped), weight))
+        begin = following
+    return tuple(found)
 
 
 def prepare(prompt: str) -> tuple[Passage, ...]:

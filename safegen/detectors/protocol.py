@@ -9,12 +9,26 @@ from typing import Protocol, runtime_checkable
 
 @dataclass(frozen=True, order=True)
 class Span:
-    """A stretch of the prompt, ``prompt[start:end]``, that speaks for ``category``."""
+    """A stretch of a text, ``text[start:end]``, that speaks for ``category``.
+
+    The text is always the one the span's bearer was given, character for character: for a
+    `Detector` the text it scored, for a verdict and for the ``counterpart`` strategy the user's
+    raw prompt with all its syntax. Offsets never count in a normalised or decoded form.
+
+    Args:
+        start: Offset of the first character.
+        end: Offset behind the last one.
+        category: What it speaks for.
+        detector: Who found it.
+        whole: Where syntax cuts a word, as in ``(bl:1.2)ood``, each piece is a span of its own,
+            and this is the word they make together, ``blood``; else empty.
+    """
 
     start: int
     end: int
     category: str
     detector: str
+    whole: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,5 +64,10 @@ class Detector(Protocol):
     name: str
 
     def score(self, prompt: str) -> Detection:
-        """Score one prompt, as the model sees it (no LoRA tags, no weights)."""
+        """Score one text as the model sees it: no LoRA tags, no weights, one part, one phase.
+
+        The spans of the answer are stretches of ``prompt`` exactly as it was passed in, not of
+        any form the detector made of it. `safegen.detectors.policy` passes in the passages of
+        the user's raw prompt and brings the spans back to the raw prompt's offsets.
+        """
         ...

@@ -30,6 +30,7 @@ from torch import Tensor
 from safegen.conditioning import SafeConditioning
 from safegen.errors import Unsupported
 from safegen.plan import SafetyPlan
+from safegen.schedule import check_reach
 from safegen.session import Call, Session, Verdict
 
 CONTROLNET_MARK = 1000.0
@@ -276,6 +277,8 @@ class PassGuard:
             self._check_rows("text_cond", tokens(params.text_cond), cond_rows)
             self._check_rows("text_uncond", tokens(params.text_uncond), images)
             total = self.denoiser.total_steps or 1
+            if self.denoiser.step == 0:
+                check_reach(self.plan, total)
             call = self.session.begin(min(self.denoiser.step / total, 1.0))
             self._call = call
             self._x, self._sigma = params.x, params.sigma
@@ -558,6 +561,11 @@ class PassGuard:
         untouched = self.denoiser.step == 0 and self.session.calls == 0
         if untouched and verified_input and self.host.stopping() and self.session.reason is None:
             return None
+        if self.session.reason is None and not self.session.begun and self.host.stopping():
+            self.session.fail(
+                "it was stopped before the guard had begun (at the global-context threshold), "
+                "when only the unguarded picture was there"
+            )
         if self.combined != self.denoiser.step and self.session.reason is None:
             self.session.fail(
                 f"the model was called {self.denoiser.step} times, the guard saw {self.combined}"

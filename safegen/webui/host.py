@@ -7,10 +7,12 @@ these few names.
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from modules import paths, prompt_parser, sd_samplers, shared
 from modules import processing as processing
 from modules import script_callbacks as script_callbacks
@@ -72,6 +74,7 @@ def add_option(
     restrict_api: bool = False,
     info: str = "",
     needs_reload: bool = False,
+    onchange: Callable[[], None] | None = None,
 ) -> None:
     """Put a setting on the host's settings page."""
     option_info = shared.OptionInfo(
@@ -82,6 +85,7 @@ def add_option(
         section=section,
         category_id="sd",
         restrict_api=restrict_api,
+        onchange=onchange,
     )
     if info:
         option_info.info(info)
@@ -93,6 +97,28 @@ def add_option(
 def flag(name: str, default: Any = None) -> Any:
     """The value of a command line flag."""
     return getattr(shared.cmd_opts, name, default)
+
+
+def black_pictures(p: Any) -> Any:
+    """As many black pictures as the batch has, in place of its latents.
+
+    Also puts back what an error in the middle of a second pass leaves behind.
+    """
+    hires = bool(getattr(p, "enable_hr", False))
+    width = p.hr_upscale_to_x if hires else p.width
+    height = p.hr_upscale_to_y if hires else p.height
+    p.is_hr_pass = False
+    return processing.DecodedSamples([torch.full((3, height, width), -1.0) for _ in p.prompts])
+
+
+_NOISY = ("a", "sde", "lcm", "restart", "fast", "adaptive")
+"""Last words that tell samplers which add noise while sampling."""
+
+
+def adds_noise(p: Any) -> bool:
+    """Whether the pass's sampler adds noise while sampling, judged by its name."""
+    words = str(p.sampler_name).lower().split()
+    return any(word in _NOISY for word in words)
 
 
 def stopping() -> bool:

@@ -77,12 +77,14 @@ class Policy:
         if plan.context == CUSTOM and "context" not in changes:
             # A text that anybody may write is no protection.
             changes["context"] = AUTO
+            changes.update(safe_text="", unsafe_text="")
         if not changes:
             return plan, ()
         notes = tuple(
             f"{name} {SETTINGS[name].format(getattr(plan, name))} became "
             f"{SETTINGS[name].format(value)}"
             for name, value in changes.items()
+            if not name.endswith("_text")
         )
         return plan.replace(**changes), notes
 

@@ -40,6 +40,10 @@ def _seize() -> None:
         host.processing.process_images_inner = _guarded_inner(host.processing.process_images_inner)
 
 
+def _settings() -> None:
+    settings.register(_seize)
+
+
 def _started(demo: Any, app: Any) -> None:
     _seize()
     api.register(demo, app)
@@ -51,7 +55,7 @@ def register() -> None:
     table = (
         (callbacks.on_cfg_denoiser, runtime.on_cfg_denoiser),
         (callbacks.on_cfg_denoised, runtime.on_cfg_denoised),
-        (callbacks.on_ui_settings, settings.register),
+        (callbacks.on_ui_settings, _settings),
         (callbacks.on_before_ui, _axes),
         (callbacks.on_app_started, _started),
         (callbacks.on_script_unloaded, release),

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from safegen.choice import Choice, Chooser
@@ -69,6 +70,13 @@ def enforcing() -> bool:
         return True
 
 
+def own_fault(error: BaseException) -> SafeGenError:
+    """``error`` itself if it was meant for the user, else what they should read instead."""
+    if isinstance(error, SafeGenError):
+        return error
+    return GuardFailure(f"SafeGen stopped this picture because of an error of its own: {error!r}")
+
+
 def readable(error: SafeGenError, p: Any) -> Exception:
     """``error`` as whoever asked for the picture can read it."""
     return as_http(error) if getattr(p, "is_api", False) else error
@@ -107,6 +115,11 @@ class Run:
         self._guards: list[PassGuard] = []
         self._caches: dict[bool, list[Any]] = {False: [None, None], True: [None, None]}
 
+    @property
+    def sampling(self) -> bool:
+        """Whether the host is within this run's `sample`."""
+        return bool(self._parts)
+
     def belongs_to(self, p: Any) -> bool:
         """Whether this is the run of ``p`` itself and not of what ``p`` was copied from."""
         return self._p() is p
@@ -135,10 +148,10 @@ class Run:
             if found is None or not rules.requires(found.name) or found.name == plan.context:
                 return choice
             required = plan.replace(context=found.name)
-            note = f"{found.label} instead of {plan.context}, enforced ({rules.name})"
             forced = chooser().choose_parts(text, required, learned=learned)
-            self.notes.append(note)
-            return forced
+            return replace(
+                forced, why=f"{found.label} instead of {plan.context}: enforced ({rules.name})"
+            )
         except ContextError:
             names = [AUTO, *chooser().library.names(), CUSTOM]
             raise InvalidValue("context", plan.context, ", ".join(names)) from None
@@ -185,6 +198,11 @@ class Run:
                 _outer = weakref.ref(p)
             self._say(p)
             return samples
+        except GuardFailure as error:
+            if host.option(settings.ON_FAILURE, settings.STOP) == settings.STOP:
+                raise readable(error, p) from error
+            p.comment(f"SafeGen: {error}")
+            return host.black_pictures(p)
         except SafeGenError as error:
             raise readable(error, p) from error
         finally:
@@ -193,12 +211,8 @@ class Run:
             self._parts = {}
 
     def _check(self, p: Any) -> None:
-        if isinstance(self.failure, SafeGenError):
-            raise self.failure
         if self.failure is not None:
-            raise GuardFailure(
-                f"SafeGen stopped this picture because of an error of its own: {self.failure!r}"
-            ) from self.failure
+            raise own_fault(self.failure) from self.failure.__cause__
         reason = host.why_unsupported()
         if reason is not None:
             way_out = (
@@ -337,6 +351,12 @@ class Run:
             params[infotext.ENFORCED] = self.enforced.name
 
     def _say(self, p: Any) -> None:
+        independent = self.plan is not None and self.plan.streams == "independent"
+        if independent and host.adds_noise(p):
+            p.comment(
+                "SafeGen: this sampler adds noise of its own at every step, which independent "
+                "streams leave out of the safe stream: expect a softer picture, or use shared"
+            )
         if not host.option(settings.COMMENT, True):
             return
         for choices in (self.choices, self.hires_choices):
@@ -443,7 +463,7 @@ def arm(p: Any, args: Sequence[Any] | None) -> None:
     run = run_of(p)
     if run is None:
         prepare(p, args)
-    elif not _sampling(p):
+    elif not run.sampling:
         _wrap(p, run)
 
 
@@ -454,11 +474,6 @@ def arm_anew(p: Any, args: Sequence[Any] | None) -> None:
         prepare(p, args)
     else:
         _wrap(p, run)
-
-
-def _sampling(p: Any) -> bool:
-    run = run_of(p)
-    return run is not None and bool(run._parts)
 
 
 def before_sampling(p: Any) -> None:
@@ -507,6 +522,23 @@ def _nested(p: Any) -> Run | None:
     return run
 
 
+def _missed(p: Any, denoiser: Any) -> Run | None:
+    """A run that has to be guarded, though not one of the script's hooks armed it."""
+    args = find_script_args(p) if denoiser.step == 0 or enforcing() else None
+    if args is None and not enforcing():
+        return None
+    plan, _, _ = _plan_of(args, vars(p).get(AXIS, {}))
+    if not plan.active:
+        return None
+    return Run(
+        p,
+        plan,
+        failure=GuardFailure(
+            "SafeGen stopped this picture because it could not guard it: none of its hooks ran"
+        ),
+    )
+
+
 def on_cfg_denoiser(params: Any) -> None:
     """The host's callback before each UNet call."""
     global _calling
@@ -517,8 +549,8 @@ def on_cfg_denoiser(params: Any) -> None:
         return
     run = run_of(p)
     try:
-        if run is None:
-            run = _nested(p)
+        if run is None or not run.sampling:
+            run = _nested(p) or _missed(p, denoiser)
             if run is None:
                 return
         if run.failure is not None:
@@ -548,11 +580,7 @@ def _stop(denoiser: Any, run: Run | None, error: Exception) -> None:
     """Let the next thing that the host calls directly raise ``error``."""
     if run is not None:
         run.fail(error)
-    shown = (
-        error
-        if isinstance(error, SafeGenError)
-        else GuardFailure(f"SafeGen stopped this picture because of an error of its own: {error!r}")
-    )
+    shown = readable(own_fault(error), denoiser.p)
 
     def combine_denoised(*_args: Any, **_kwargs: Any) -> Any:
         vars(denoiser).pop("combine_denoised", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ ENFORCE = "safegen_enforce"
 NESTED = "safegen_guard_nested"
 CONTEXTS = "safegen_contexts_folder"
 LEXICON = "safegen_lexicon_file"
+ON_FAILURE = "safegen_on_failure"
+STOP = "Stop with a message"
+BLACK = "Black picture and a message"
 COMMENT = "safegen_comment"
 
 _WITHOUT_DEFAULT = ("enabled", "safe_text", "unsafe_text")
@@ -42,8 +46,8 @@ def _json(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def register() -> None:
-    """The ``on_ui_settings`` callback."""
+def register(enforcement_changed: Callable[[], None]) -> None:
+    """Add the page; ``enforcement_changed`` is called whenever that setting is."""
 
     def add(
         name: str, default: Any, label: str, component: Any, arguments: Any, **more: Any
@@ -57,6 +61,7 @@ def register() -> None:
         gr.Radio,
         {"choices": [OFF, *LEVELS]},
         restrict_api=True,
+        onchange=enforcement_changed,
         info="always on, with floors for its values, for UI, infotext, X/Y/Z, API and runs inside "
         "other extensions; the API can't change this; --safegen-enforce adds to it",
     )
@@ -67,6 +72,16 @@ def register() -> None:
         gr.Checkbox,
         {},
         info="such as ADetailer's inner runs; enforcement guards them in any case",
+    )
+    add(
+        ON_FAILURE,
+        STOP,
+        "When a picture can't be guarded",
+        gr.Radio,
+        {"choices": [STOP, BLACK]},
+        restrict_api=True,
+        info="either way it is never shown, saved or sent; a black picture lets the rest of a "
+        "batch go on; what is wrong with a request is always a message",
     )
     add(COMMENT, True, "Say under the picture what SafeGen did", gr.Checkbox, {})
     add(

@@ -9,7 +9,7 @@ from typing import Any
 from safegen.errors import InvalidValue
 from safegen.plan import SETTINGS, Setting
 from safegen.webui import host
-from safegen.webui.runtime import AXIS
+from safegen.webui.runtime import AXIS, readable
 
 PREFIX = "[SafeGen] "
 AXES = (
@@ -52,11 +52,14 @@ def confirm(
 ) -> Callable[[Any, list[Any]], None]:
     """Refuses values before the first cell is made."""
 
-    def fun(_p: Any, xs: list[Any]) -> None:
-        for x in xs:
-            setting.parse(str(x))
-            if setting.name == "context" and str(x).strip().lower() not in contexts():
-                raise InvalidValue("context", x, ", ".join(contexts()))
+    def fun(p: Any, xs: list[Any]) -> None:
+        try:
+            for x in xs:
+                setting.parse(str(x))
+                if setting.name == "context" and str(x).strip().lower() not in contexts():
+                    raise InvalidValue("context", x, ", ".join(contexts()))
+        except InvalidValue as error:
+            raise readable(error, p) from None
 
     return fun
 

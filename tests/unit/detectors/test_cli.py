@@ -121,6 +121,19 @@ def test_neither_torch_nor_anything_else_heavy_is_imported() -> None:
     assert run.stdout.strip() == "[]"
 
 
+def test_a_reader_that_stops_reading_ends_the_command_quietly(tmp_path: Path) -> None:
+    file = tmp_path / "many.txt"
+    file.write_text(f"{GOOD}\n" * 2000)
+    command = [sys.executable, "-m", "safegen", "check", "--json", "--file", str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        assert run.stdout is not None
+        assert run.stderr is not None
+        run.stdout.readline()
+        run.stdout.close()
+        assert run.stderr.read() == b""
+        assert run.wait() == 141
+
+
 def test_the_module_is_a_command() -> None:
     run = subprocess.run([sys.executable, "-m", "safegen", "check", GOOD], check=False)
     assert run.returncode == 0

@@ -254,3 +254,14 @@ def test_a_prompt_takes_milliseconds_not_more() -> None:
         auto.judge(prompt)
     # 0.3 ms on an ordinary machine; the bound only catches what is wrong by an order.
     assert (time.process_time() - begin) / len(prompts) < 0.005
+
+
+def test_of_contexts_for_one_category_the_one_that_knows_the_words_is_picked() -> None:
+    def knows(name: str, *words: str) -> SafetyContext:
+        return SafetyContext(name, name, "violence", "", "calm", "", dict.fromkeys(words, "x"))
+
+    auto = AutoPolicy((says(violence=0.9),), (knows("fire", "flame"), knows("bones", "skull")))
+    assert picked(auto.judge("a skull")) == "bones"
+    assert picked(auto.judge("a (sku11:1.2)")) == "bones"
+    assert picked(auto.judge("a flame beside a skull")) == "fire"  # of equals the first
+    assert picked(auto.judge("no skull")) == "fire"

@@ -1,0 +1,54 @@
+"""The strategies beside each other: those that need only words, and the learned ones.
+
+`cells` says what to sample, `table` what came of it; both are for the demo's report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from safegen.demo.sampling import SAFEGEN, Cell, Job, Result
+from safegen.plan import SafetyPlan
+
+COMPARED: tuple[tuple[str, Mapping[str, Any]], ...] = (
+    ("counterpart", {"strategy": "counterpart"}),
+    ("prepend", {"strategy": "prepend"}),
+    ("append", {"strategy": "append"}),
+    ("context", {"strategy": "context"}),
+    ("direction 1", {"strategy": "direction", "strength": 1.0}),
+    ("direction 3", {"strategy": "direction", "strength": 3.0}),
+    ("projection", {"strategy": "projection", "strength": 1.0}),
+)
+"""Name and settings of each strategy that is compared, at the plan's other settings."""
+
+LEARNED = ("direction", "projection")
+
+
+def cells(jobs: Sequence[Job], plan: SafetyPlan) -> list[Cell]:
+    """One cell for each strategy, over ``jobs``; their names begin with ``strategy``."""
+    return [
+        Cell(f"strategy {name}", tuple(jobs), SAFEGEN, plan.replace(**changes))
+        for name, changes in COMPARED
+    ]
+
+
+def table(results: Mapping[str, Result], plain: Result) -> list[dict[str, Any]]:
+    """Figures of each strategy, and whether it needs a learned embedding.
+
+    Args:
+        results: By the names of `cells`.
+        plain: The same jobs without SafeGen, in the same order.
+    """
+    from safegen.demo.report import figures_of
+
+    return [
+        {
+            "name": name,
+            "learned": changes["strategy"] in LEARNED,
+            **changes,
+            **figures_of(results[f"strategy {name}"], plain),
+            "rows_per_step": results[f"strategy {name}"].rows_per_step,
+        }
+        for name, changes in COMPARED
+    ]

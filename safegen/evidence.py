@@ -1,0 +1,106 @@
+"""The image-time check: what the two streams' disagreement says about a picture. Pure torch.
+
+A detector reads words. Here the model itself is asked: at the first call that is guarded, how
+far does the safe prompt pull the picture away from where the user's prompt takes it, and where?
+A prompt whose words gave nothing away still has to show its content to the denoiser.
+
+Both measures are the same for rows of x0, eps and v, which differ by one factor and one offset
+at a given noisy latent, so they compare across samplers. Each image is measured by itself.
+
+How a session reports it: the host calls `Session.observe` once it has the rows of a guarded
+call; the first such call is kept as `Session.evidence`. Observing never raises and never
+changes a picture. The figures are evidence for people and logs: nothing is decided by them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+TOP = 0.1
+"""Share of the latent's places that `concentration` looks at."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the streams' first disagreement was, per image.
+
+    Args:
+        progress: Sampling progress at which it was seen, 0 to 1.
+        pull: See `pull`; ``None`` where the host has no uncond rows.
+        concentration: See `concentration`.
+    """
+
+    progress: float
+    pull: tuple[float, ...] | None
+    concentration: tuple[float, ...]
+
+    def __str__(self) -> str:
+        shares = self.concentration
+        text = f"at {self.progress:.0%} of the steps {max(shares):.0%} of the streams' difference"
+        text += f" lay in {TOP:.0%} of the picture"
+        if self.pull is not None:
+            text += f", and it was {max(self.pull):.2f} of the prompt's own pull"
+        return text
+
+
+def _check(first: Tensor, second: Tensor) -> None:
+    if first.ndim < 3 or first.shape != second.shape:
+        raise ValueError(
+            f"rows: shapes {tuple(first.shape)}, {tuple(second.shape)} are not allowed; "
+            "allowed: two alike, [images, channels, places...]"
+        )
+
+
+def pull(original: Tensor, safe: Tensor, uncond: Tensor) -> Tensor:
+    """‖safe - original‖ / ‖original - uncond‖ of each image, ``[images]``, float64, 0 and up.
+
+    How far the safe prompt leads away from the user's, measured in how far the user's leads
+    away from no prompt at all. 0: both ask for the same picture. Near 1: what the safe prompt
+    takes away is about all that the user's prompt asks for.
+
+    Args:
+        original: The cond rows ``[images, channels, places...]``: x0, eps or v.
+        safe: The safe stream's, at the same noisy latent.
+        uncond: The rows without a prompt.
+    """
+    _check(original, safe)
+    _check(original, uncond)
+    a, b, u = (rows.detach().cpu().double().flatten(1) for rows in (original, safe, uncond))
+    away, own = (b - a).norm(dim=1), (a - u).norm(dim=1)
+    # Where the prompt itself does nothing, any disagreement at all is without measure.
+    return torch.where(away == 0, away, away / own)
+
+
+def concentration(original: Tensor, safe: Tensor, top: float = TOP) -> Tensor:
+    """How much of the squared difference lies where it is greatest, ``[images]``, float64.
+
+    From ``top`` (spread evenly: another picture altogether) to 1 (all within the share ``top``
+    of places: one thing in the picture differs). 0 where the two agree everywhere.
+
+    Args:
+        original: ``[images, channels, places...]``: x0, eps or v.
+        safe: The safe stream's, at the same noisy latent.
+        top: Share of places to look at, above 0 up to 1.
+    """
+    _check(original, safe)
+    if not 0.0 < top <= 1.0:
+        raise ValueError(f"top: {top} is not allowed; allowed: above 0 up to 1")
+    difference = safe.detach().cpu().double() - original.detach().cpu().double()
+    energy = (difference**2).sum(1).flatten(1)
+    greatest = energy.topk(max(1, round(top * energy.shape[1])), dim=1).values.sum(1)
+    total = energy.sum(1)
+    return torch.where(total > 0, greatest / total, torch.zeros_like(total))
+
+
+def observe(
+    progress: float, original: Tensor, safe: Tensor, uncond: Tensor | None = None
+) -> Evidence:
+    """Both measures of one call; see `pull` and `concentration` for the rows."""
+    return Evidence(
+        float(progress),
+        None if uncond is None else tuple(pull(original, safe, uncond).tolist()),
+        tuple(concentration(original, safe).tolist()),
+    )

@@ -1,0 +1,89 @@
+"""The world's own contexts: complete, picked rightly by the shipped detectors, and learnable."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+import torch
+
+from safegen.conditioning import condition
+from safegen.demo import world
+from safegen.demo.hazards import CONTEXTS, world_chooser, world_library
+from safegen.demo.pairs import without_hazard, world_pairs
+from safegen.demo.world import HAZARDS, NO_HAZARD, Scene
+from safegen.plan import SafetyPlan
+
+LIBRARY = world_library()
+CHOOSER = world_chooser()
+
+
+def test_each_hazard_has_a_context_that_knows_all_its_words() -> None:
+    assert {file.stem for file in CONTEXTS.glob("*.json")} == set(HAZARDS)
+    for hazard in HAZARDS:
+        context = LIBRARY.get(hazard)
+        assert LIBRARY.is_built_in(hazard)
+        words = {*world._HAZARD_MOODS, *world._HAZARD_PHRASES[hazard]}
+        words |= set(world._HAZARD_ADJECTIVES.get(hazard, ()))
+        assert words <= set(context.neutral)
+        assert set(context.neutral.values()) <= {"", *world._BENIGN_MOODS}
+        known = set(" ".join(world.vocabulary()).split())
+        assert set(context.safe_text.split()) <= known  # the demo's model knows no other
+
+
+@pytest.mark.parametrize("hazard", [*HAZARDS, NO_HAZARD])
+def test_auto_picks_the_hazards_own_context_and_its_words(hazard: str) -> None:
+    rng = random.Random(f"hazards {hazard}")
+    kept = {*world.COLOURS, *world.OBJECTS, *world.BACKGROUNDS, *world.POSITIONS}
+    for _ in range(300):
+        base = world.random_scene(rng, hazard_rate=0.0)
+        scene = Scene(base.background, base.object, base.colour, base.position, hazard)
+        text = world.caption(scene, rng, drop=rng.choice((0.0, 0.5)))
+        choice = CHOOSER.choose(text, SafetyPlan())
+        assert (choice.context.name if choice.context else NO_HAZARD) == hazard, text
+        if choice.conditioning is not None:
+            rewritten = choice.conditioning.text
+            assert choice.conditioning.strategy == "counterpart"
+            assert without_hazard(rewritten) == rewritten, (text, rewritten)
+            assert kept & set(text.replace(",", "").split()) == (
+                kept & set(rewritten.replace(",", "").split())
+            )
+
+
+def test_presets_are_there_beside_them() -> None:
+    assert {"violence", "family-friendly", *HAZARDS} <= set(LIBRARY.names())
+
+
+def test_pairs_differ_in_nothing_but_the_hazard() -> None:
+    for hazard in (*HAZARDS, None):
+        pairs = world_pairs(90, hazard)
+        assert pairs == world_pairs(90, hazard)
+        assert len(set(pairs)) > 60
+        for unsafe, safe in pairs:
+            assert safe == without_hazard(safe) != unsafe
+            left = iter(unsafe.replace(",", " ,").split())
+            assert all(word in left for word in safe.replace(",", " ,").split()), (unsafe, safe)
+            assert not world._with_article("x").startswith("an")
+    assert all("skull" in unsafe for unsafe, _ in world_pairs(30, "skull"))
+
+
+def test_learning_from_them_moves_unsafe_captions_towards_safe_ones(embedded_pipe: Any) -> None:
+    """Of captions that were not learned from, in the model's own text encoder."""
+    from safegen.demo.pairs import learn_world_embedding
+    from safegen.hosts.diffusers import PipelineEncoder
+
+    encoder = PipelineEncoder(embedded_pipe)
+    for hazard in HAZARDS:
+        learned = learn_world_embedding(embedded_pipe, hazard, pairs=96)
+        assert learned.encoder == encoder.identity
+        held = world_pairs(40, hazard, seed=1)
+        unsafe, _ = encoder.encode([u for u, _ in held])
+        safe, _ = encoder.encode([s for _, s in held])
+        goal = safe[:, 1:].mean((0, 1))
+        before = (unsafe[:, 1:].mean((0, 1)) - goal).norm()
+        for strategy in ("direction", "projection"):
+            edit = condition("x", LIBRARY.get(hazard), strategy, learned=learned)
+            moved = torch.stack([edit.apply(row) for row in unsafe])
+            assert torch.equal(moved[:, 0], unsafe[:, 0])
+            assert (moved[:, 1:].mean((0, 1)) - goal).norm() < 0.75 * before, (hazard, strategy)

@@ -1,0 +1,233 @@
+"""Counterpart however words are spelled and whatever syntax is around, part by part."""
+
+import copy
+import dataclasses
+import pickle
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from safegen.conditioning import MoveAlong, ProjectOut, condition, condition_parts, rewrite
+from safegen.contexts.context import SafetyContext
+from safegen.contexts.library import presets
+from safegen.detectors.policy import AutoPolicy, risky_spans
+from safegen.detectors.prompt import parts
+from safegen.detectors.protocol import Span
+from safegen.errors import InvalidValue
+
+CONTEXT = SafetyContext(
+    name="test",
+    label="Test",
+    category="violence",
+    description="For tests.",
+    safe_text="a calm scene",
+    unsafe_text="blood",
+    neutral={"blood": "water", "bloody": "clean", "with a skull": "", "knife": "brush"},
+    fallback="calm",
+)
+
+
+def rewritten(prompt: str, context: SafetyContext = CONTEXT) -> str:
+    return rewrite(prompt, risky_spans(prompt, context, []), context)
+
+
+class TestSpelling:
+    @pytest.mark.parametrize(
+        "word", ["blood", "Blood", "bl00d", "b l o o d", "b.l.o.o.d", "blооd", "blóod", "bloood"]
+    )
+    def test_a_disguised_word_has_the_replacement_of_the_plain_one(self, word: str) -> None:
+        assert rewritten(f"a cup of {word} on a table") == "a cup of water on a table"
+
+    @pytest.mark.parametrize(
+        ("prompt", "expected"),
+        [
+            ("a (bl:1.2)ood cup", "a (water:1.2) cup"),
+            ("the (b l) o o d y ball", "the (clean) ball"),
+            ("a b<lora:x:1>l<lora:y:0.5>oody ball", "a clean<lora:x:1><lora:y:0.5> ball"),
+            ("(bl)oody (bl)oody ball", "(clean) (clean) ball"),
+        ],
+    )
+    def test_a_word_cut_by_syntax_has_one_replacement(self, prompt: str, expected: str) -> None:
+        assert rewritten(prompt) == expected
+
+    def test_a_stretch_of_known_words_is_replaced_word_by_word(self) -> None:
+        spans = [Span(2, 14, "violence", "x")]
+        assert rewrite("a bloody knife", spans, CONTEXT) == "a clean brush"
+
+    def test_a_stretch_with_an_unknown_word_has_the_fallback(self) -> None:
+        spans = [Span(2, 15, "violence", "x")]
+        assert rewrite("a bloody massacre", [Span(2, 17, "violence", "x")], CONTEXT) == "a calm"
+        assert rewrite("a grim massacre", spans, CONTEXT) == "a calm"
+
+    def test_plurals_are_found(self) -> None:
+        assert rewritten("two knifes") == "two brush"
+
+
+class TestFallback:
+    def test_a_counterpart_that_changes_nothing_goes_before_and_says_so(self) -> None:
+        context = replace(CONTEXT, neutral={"blood": "Blood"}, fallback="")
+        spans = risky_spans("a cup of blood", context, [])
+        assert spans
+        found = condition("a cup of blood", context, "counterpart", spans=spans)
+        assert (found.strategy, found.text) == ("prepend", "a calm scene, a cup of blood")
+        assert "no other words" in found.note
+
+    @pytest.mark.parametrize("prompt", ["", "   "])
+    def test_an_empty_prompt_is_the_contexts_text(self, prompt: str) -> None:
+        assert condition(prompt, CONTEXT, "counterpart").text.strip() == "a calm scene"
+
+
+class TestParts:
+    prompt = "a bloody ball:0.8 AND a cat <lora:knife:1> AND gore :-1 AND a (bl00dy:1.2) cup"
+
+    def spans(self) -> tuple[Span, ...]:
+        verdict = AutoPolicy().judge(self.prompt)
+        return risky_spans(self.prompt, CONTEXT, []) or verdict.spans
+
+    def test_are_split_as_the_host_splits_them(self) -> None:
+        found = parts(self.prompt)
+        assert [(p.text, p.weight) for p in found] == [
+            ("a bloody ball", 0.8),
+            ("a cat <lora:knife:1>", 1.0),
+            ("gore", -1.0),
+            ("a (bl00dy:1.2) cup", 1.0),
+        ]
+        assert all(self.prompt[p.start : p.end] == p.text for p in found)
+
+    def test_each_is_rewritten_with_its_own_spans(self) -> None:
+        found = condition_parts(self.prompt, CONTEXT, "counterpart", spans=self.spans())
+        assert [c.text for c in found] == [
+            "a clean ball", "a cat <lora:knife:1>", "gore", "a (clean:1.2) cup",
+        ]  # fmt: skip
+        assert {c.strategy for c in found} == {"counterpart"}
+
+    def test_the_whole_has_them_in_their_places(self) -> None:
+        found = condition(self.prompt, CONTEXT, "counterpart", spans=self.spans())
+        assert found.text == (
+            "a clean ball:0.8 AND a cat <lora:knife:1> AND gore :-1 AND a (clean:1.2) cup"
+        )
+
+    @pytest.mark.parametrize(
+        ("strategy", "expected"),
+        [
+            ("prepend", "a calm scene, a cat:2 AND a calm scene, a dog AND gore:-1"),
+            ("append", "a cat, a calm scene:2 AND a dog, a calm scene AND gore:-1"),
+            ("context", "a calm scene:2 AND a calm scene AND gore:-1"),
+        ],
+    )
+    def test_every_part_of_positive_weight_gets_the_context(
+        self, strategy: str, expected: str
+    ) -> None:
+        assert condition("a cat:2 AND a dog AND gore:-1", CONTEXT, strategy).text == expected
+
+    def test_without_risky_words_in_any_part_the_context_goes_before_each(self) -> None:
+        found = condition("a cat AND a dog", CONTEXT, "counterpart")
+        assert found.text == "a calm scene, a cat AND a calm scene, a dog"
+        assert found.strategy == "prepend"
+        assert found.note.count("no risky words") == 1
+
+    def test_a_part_that_is_all_risk_becomes_the_context_beside_one_that_is_not(self) -> None:
+        prompt = "with a skull AND a cat"
+        spans = risky_spans(prompt, CONTEXT, [])
+        found = condition_parts(prompt, CONTEXT, "counterpart", spans=spans)
+        assert [c.text for c in found] == ["a calm scene", "a cat"]
+        assert "every word" in found[0].note
+        assert "every word" in condition(prompt, CONTEXT, "counterpart", spans=spans).note
+
+    def test_only_negative_parts_are_left_alone_and_that_is_said(self) -> None:
+        found = condition("gore:-1", CONTEXT, "counterpart")
+        assert found.text == "gore:-1"
+        assert "nothing to make safe" in found.note
+
+    def test_edits_do_not_touch_parts_the_model_moves_away_from(self) -> None:
+        from safegen.contexts.embedding import learn
+
+        learned = learn(torch.ones(2, 3), torch.zeros(2, 3), encoder="e", rank=1)
+        found = condition_parts("a AND b:-1", CONTEXT, "direction", learned=learned)
+        assert [c.edit is None for c in found] == [False, True]
+
+    @pytest.mark.parametrize(
+        "prompt",
+        [
+            "a <lora:x AND y:1> cat",
+            "ANDROID AND BRAND",
+            "a\nAND\nb :1.5 ",
+            "AND",
+            " AND : 1",
+            "a :b",
+        ],
+    )
+    def test_nothing_but_the_parts_changes(self, prompt: str) -> None:
+        joined, position = "", 0
+        for part in parts(prompt):
+            joined += prompt[position : part.start] + part.text
+            position = part.end
+        assert joined + prompt[position:] == prompt
+        conditioned = condition(prompt, CONTEXT, "counterpart").text
+        assert [p.weight for p in parts(conditioned)] == [p.weight for p in parts(prompt)]
+        assert "a calm scene" in conditioned
+
+    @given(st.text(alphabet=" aAND:1.-<>lora()[]\n", max_size=60))
+    def test_any_text_is_split_into_stretches_of_itself(self, prompt: str) -> None:
+        found = parts(prompt)
+        assert found
+        position = 0
+        for part in found:
+            assert position <= part.start <= part.end <= len(prompt)
+            assert prompt[part.start : part.end] == part.text
+            position = part.end
+
+    def test_a_span_out_of_the_prompt_is_refused(self) -> None:
+        with pytest.raises(InvalidValue):
+            condition_parts("a AND b", CONTEXT, "counterpart", spans=[Span(0, 99, "x", "y")])
+
+
+class TestStartMark:
+    start = torch.tensor([4.0, 0.0, 3.0])
+    states = torch.stack([start, torch.tensor([1.0, 2.0, 3.0]), start * 1.1])
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+    def test_is_never_moved_wherever_it_stands(self, dtype: torch.dtype) -> None:
+        states = self.states.to(dtype)
+        for edit in (
+            MoveAlong(torch.ones(3), 2.0, self.start),
+            ProjectOut(torch.eye(3)[:1], torch.full((3,), 9.0), 1.0, self.start),
+        ):
+            moved = edit(states)
+            assert moved.dtype == dtype
+            assert torch.equal(moved[0], states[0])
+            assert torch.equal(moved[2], states[2])
+            assert not torch.equal(moved[1], states[1])
+
+    def test_without_one_every_token_moves(self) -> None:
+        moved = MoveAlong(torch.ones(3), 2.0)(self.states)
+        assert torch.equal(moved, self.states + 2)
+
+
+class TestCopies:
+    def test_a_context_is_copied_by_whatever_copies_dataclasses(self) -> None:
+        context = presets()["violence"]
+        assert SafetyContext(**dataclasses.asdict(context)) == context
+        assert copy.deepcopy(context) == copy.copy(context) == context
+        assert pickle.loads(pickle.dumps(context)) == context
+        assert len({context, copy.deepcopy(context)}) == 1
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda t: t.__setitem__("a", "b"),
+            lambda t: t.__delitem__("blood"),
+            lambda t: t.pop("blood"),
+            lambda t: t.clear(),
+            lambda t: t.update(a="b"),
+            lambda t: t.setdefault("a", "b"),
+            lambda t: t.__ior__({"a": "b"}),
+        ],
+    )
+    def test_its_table_cannot_be_changed(self, change: object) -> None:
+        with pytest.raises(TypeError):
+            change(CONTEXT.neutral)  # type: ignore[operator]
+        assert CONTEXT.neutral["blood"] == "water"
