@@ -140,6 +140,7 @@ class Host:
         state = self.shared.state
         state.begin("contract")
         if runner is not None:
+            p.is_api = True  # else the host's own controls overrule the fields
             p.scripts, p.script_args = runner, tuple(args)
         try:
             processed = self.processing.process_images(p)

@@ -7,7 +7,12 @@ from typing import Any
 HAZARD = "a bloody red ball on the beach, on the left"
 BENIGN = "a blue star in the forest, on the right"
 SAFE = "a green cup in the snow"
-ON: dict[str, Any] = {"context": "violence", "weight": 1.0, "tau": 0.0}
+ON: dict[str, Any] = {
+    "context": "violence",
+    "weight": 1.0,
+    "tau": 0.0,
+    "strategy": "counterpart",
+}
 """Guarded in every call."""
 KNOWN: dict[str, Any] = {
     "context": "custom",

@@ -28,7 +28,7 @@ _RESULTS = pytest.StashKey[list[tuple[str, str]]]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if os.environ.get("SD_WEBUI_DIR"):
+    if os.environ.get("SD_WEBUI_DIR") or os.environ.get("SD_WEBUI_URL"):
         return
     for item in items:
         if HERE in item.path.parents:
@@ -54,6 +54,9 @@ def boot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Ser
 
 @pytest.fixture(scope="session")
 def shared_server(boot: Callable[..., Server]) -> Server:
+    """The session's WebUI: one of its own, or that of ``SD_WEBUI_URL``, to save the start."""
+    if os.environ.get("SD_WEBUI_URL"):
+        return Server.running(os.environ["SD_WEBUI_URL"], Path(os.environ["SD_WEBUI_DATA"]))
     return boot()
 
 

@@ -102,7 +102,15 @@ class Server:
             **(config or {}),
         }
         (data / "config.json").write_text(json.dumps(settings))
-        self.process = self._start(flags)
+        self.process: subprocess.Popen[bytes] | None = self._start(flags)
+
+    @classmethod
+    def running(cls, url: str, data: Path) -> Server:
+        """One that was started by hand with the extensions of ``conftest.py``."""
+        server = cls.__new__(cls)
+        server.url, server.data, server.log = url.rstrip("/"), data, data / "log.txt"
+        server.auth, server.process = None, None
+        return server
 
     def _install_model(self) -> None:
         from safegen.demo.model import MODEL_FOLDER, install
@@ -150,14 +158,14 @@ class Server:
             text = self.log.read_text(errors="replace")
             if text.count(STARTED) + text.count("Uvicorn running on") >= times:
                 return self
-            if self.process.poll() is not None:
+            if self.process is not None and self.process.poll() is not None:
                 raise RuntimeError(f"the WebUI ended while starting:\n{text[-3000:]}")
             time.sleep(0.5)
         raise RuntimeError(f"the WebUI did not start:\n{text[-3000:]}")
 
     def stop(self) -> None:
         """End it, with everything that it has started."""
-        if self.process.poll() is None:
+        if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGTERM)
             try:
                 self.process.wait(15)

@@ -174,7 +174,8 @@ def _routes(_demo, app):
 
         parameters = infotext_utils.parse_generation_parameters(body["infotext"], [])
         script = next(s for s in scripts.scripts_txt2img.alwayson_scripts if s.title() == "SafeGen")
-        targets = {id(component): target for component, target in script.infotext_fields}
+        fields = scripts.scripts_txt2img.infotext_fields
+        targets = {id(component): target for component, target in fields}
         values = []
         for control in script.controls:
             target = targets[id(control)]
