@@ -10,6 +10,8 @@ class SafeGenScript(scripts.Script):
     """Safety guidance inside the denoising loop."""
 
     is_safegen = True
+    # The host forgets it when it reloads script bodies, and its API then refuses the script.
+    alwayson = True
 
     def title(self):
         return "SafeGen"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from secrets import compare_digest
 from typing import Any
 
@@ -9,11 +10,14 @@ from fastapi import Body, Depends, FastAPI, HTTPException
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
 from safegen import __version__
+from safegen.choice import PROBE
 from safegen.conditioning import SafeConditioning
+from safegen.contexts.learned import LearnedStore
 from safegen.contexts.library import ContextError, to_data
-from safegen.errors import InvalidValue, SafeGenError
+from safegen.detectors.probe import ProbeStore
+from safegen.errors import InvalidValue, SafeGenError, Unsupported
 from safegen.plan import SETTINGS, SafetyPlan
-from safegen.webui import host, runtime, settings
+from safegen.webui import encoder, host, runtime, settings
 from safegen.webui.controls import plan_from
 from safegen.webui.errors import as_http
 
@@ -99,7 +103,10 @@ def check(body: Any) -> dict[str, Any]:
             raise InvalidValue("prompt", shown, f"a text of up to {LONGEST_PROMPT} characters")
         base: SafetyPlan = settings.base_plan()
         plan = plan_from([{"strategy": "counterpart", **body}], base, {})
-        choice = runtime.chooser().choose_parts(prompt, plan)
+        with host.exclusively() if PROBE in plan.detectors else nullcontext():
+            if PROBE in plan.detectors:
+                runtime.chooser().detectors[PROBE] = encoder.probe()
+            choice = runtime.chooser().choose_parts(prompt, plan)
     except InvalidValue as error:
         raise as_http(error) from None
     except ContextError as error:
@@ -124,6 +131,38 @@ def check(body: Any) -> dict[str, Any]:
         "safe_stream": [_part(part) for part in choice.parts] if choice.context else [],
         "errors": list(verdict.errors),
     }
+
+
+def learn(body: Any) -> dict[str, Any]:
+    """Learn in the loaded checkpoint's text encoder: a context's embedding, or the probe.
+
+    ``{"context": "violence"}`` learns what strategies direction and projection need, from the
+    pairs kept for it or from the context's own words; ``{"probe": true}`` fits the detector.
+    Refused where SafeGen is enforced: what is learned is the operator's business.
+
+    Raises:
+        HTTPException: 422 that names the field, or 500 with what went wrong.
+    """
+    try:
+        if not isinstance(body, dict) or set(body) not in ({"context"}, {"probe"}):
+            raise InvalidValue("body", body, '{"context": NAME} or {"probe": true}')
+        if runtime.enforcing():
+            raise Unsupported("nothing can be learned over the API while SafeGen is enforced")
+        folder = settings.contexts_folder()
+        with host.exclusively():
+            own = encoder.HostEncoder()
+            if "probe" in body:
+                if body["probe"] is not True:
+                    raise InvalidValue("probe", body["probe"], "true")
+                fitted = ProbeStore(folder).fit(own)
+                return {"encoder": own.identity, **fitted.origin}
+            context = runtime.chooser().library.get(str(body["context"]))
+            found = LearnedStore(folder).learn(context, own)
+        return {"encoder": own.identity, "context": context.name, "pairs": found.pairs}
+    except ContextError as error:
+        raise as_http(InvalidValue("context", body.get("context"), str(error))) from None
+    except SafeGenError as error:
+        raise as_http(error) from None
 
 
 def _credentials() -> dict[str, str]:
@@ -156,10 +195,14 @@ def register(_demo: Any, app: FastAPI) -> None:
     def post_check(body: Any = Body(...)) -> dict[str, Any]:  # noqa: B008
         return check(body)
 
+    def post_learn(body: Any = Body(...)) -> dict[str, Any]:  # noqa: B008
+        return learn(body)
+
     routes: list[tuple[str, Any, list[str]]] = [
         ("/safegen/contexts", contexts, ["GET"]),
         ("/safegen/schema", schema, ["GET"]),
         ("/safegen/check", post_check, ["POST"]),
+        ("/safegen/learn", post_learn, ["POST"]),
     ]
     for path, endpoint, methods in routes:
         app.add_api_route(path, endpoint, methods=methods, dependencies=dependencies)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from modules import paths, prompt_parser, sd_samplers, shared
+from modules import call_queue, devices, paths, prompt_parser, sd_hijack, sd_samplers, shared
 from modules import processing as processing
 from modules import script_callbacks as script_callbacks
 
@@ -184,3 +184,36 @@ def scripts_data() -> list[Any]:
     from modules import scripts  # the host loads scripts from within this module
 
     return list(scripts.scripts_data)
+
+
+def clip_skip() -> int:
+    """How many of the text encoder's last layers are left out."""
+    return max(int(shared.opts.CLIP_stop_at_last_layers) - 1, 0)
+
+
+_TEXT_MODELS = ("CLIPTextModel", "CLIP")
+"""Classes of transformers and open_clip that hold a text encoder's weights."""
+
+
+def text_modules() -> list[Any]:
+    """The modules that hold the loaded model's text encoders, one or SDXL's two."""
+    encoder = shared.sd_model.cond_stage_model
+    found = [module for module in encoder.modules() if type(module).__name__ in _TEXT_MODELS]
+    return found or [encoder]
+
+
+def embed(texts: list[str]) -> Any:
+    """The token embeddings of ``texts`` as the denoiser receives them."""
+    with devices.autocast():
+        cond = shared.sd_model.get_learned_conditioning(prompt_parser.SdConditioning(texts))
+    return cond["crossattn"] if isinstance(cond, dict) else cond
+
+
+def token_count(text: str) -> int:
+    """Tokens of ``text``, without start and end marks."""
+    return int(sd_hijack.model_hijack.get_prompt_lengths(text)[0])
+
+
+def exclusively() -> Any:
+    """A context in which nothing else uses the model; generations wait in the same queue."""
+    return call_queue.queue_lock

@@ -21,30 +21,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from safegen.choice import Choice, Chooser
-from safegen.contexts.embedding import LearnedEmbedding
+from safegen.choice import PROBE, Choice, Chooser
 from safegen.contexts.library import ContextError
 from safegen.errors import GuardFailure, InvalidValue, SafeGenError, Unsupported
 from safegen.hosts.a1111 import PassGuard, check_pass
 from safegen.plan import AUTO, CUSTOM, SafetyPlan
 from safegen.session import Verdict
-from safegen.webui import controls, host, infotext, policy, settings
+from safegen.webui import controls, encoder, host, infotext, policy, settings
 from safegen.webui.errors import as_http
 
 RUN = "_safegen_run"
 AXIS = "_safegen_axis"
 """Attribute of a processing object: what X/Y/Z axes changed, setting to value."""
 
-Learned = Callable[[str, Any], LearnedEmbedding | None]
-"""Context name and loaded model to the embedding learned for them."""
-
 _chooser: Chooser | None = None
 _calling: PassGuard | None = None
 """The guard whose denoiser is between its two callbacks; the second one names no denoiser."""
 _outer: weakref.ref[Any] | None = None
 """The processing object of the guarded run that is under way, for runs nested in it."""
-learned_for: Learned | None = None
-"""Set by whoever keeps learned embeddings; without it direction and projection are refused."""
 
 
 def chooser() -> Chooser:
@@ -133,22 +127,18 @@ class Run:
     def _choose(self, text: str) -> Choice:
         assert self.plan is not None
         plan, rules = self.plan, self.enforced
-        learned = None
-        if plan.strategy in ("direction", "projection") and learned_for is not None:
-            name = plan.context
-            if name == AUTO:
-                found = chooser().choose(text, plan.replace(strategy="context")).context
-                name = found.name if found else AUTO
-            learned = learned_for(name, host.model()) if name != AUTO else None
+        if PROBE in plan.detectors:
+            chooser().detectors[PROBE] = encoder.probe()
         try:
-            choice = chooser().choose_parts(text, plan, learned=learned)
+            choice = chooser().choose_parts(text, plan, learned=encoder.learned)
             if rules is None or plan.context == AUTO:
                 return choice
-            found = chooser().choose(text, plan.replace(context=AUTO, strategy="context")).context
+            auto = plan.replace(context=AUTO, strategy="context")
+            found = chooser().choose_parts(text, auto).context
             if found is None or not rules.requires(found.name) or found.name == plan.context:
                 return choice
             required = plan.replace(context=found.name)
-            forced = chooser().choose_parts(text, required, learned=learned)
+            forced = chooser().choose_parts(text, required, learned=encoder.learned)
             return replace(
                 forced, why=f"{found.label} instead of {plan.context}: enforced ({rules.name})"
             )

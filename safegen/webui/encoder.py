@@ -1,0 +1,74 @@
+"""The loaded checkpoint's own text encoder, for what is learned in its space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from safegen.contexts.context import SafetyContext
+from safegen.contexts.embedding import LearnedEmbedding
+from safegen.contexts.encoder import identity_of
+from safegen.contexts.learned import LearnedStore, NotLearned
+from safegen.detectors.probe import ProbeDetector, ProbeError, ProbeStore
+from safegen.errors import InvalidValue
+from safegen.webui import host, settings
+
+_known: dict[tuple[str, int], tuple[str, int]] = {}
+"""Checkpoint and clip skip to identity and width: a hash over all weights takes a while."""
+
+
+class HostEncoder:
+    """What the WebUI conditions its denoiser on, as an `Encoder`.
+
+    One identity for each checkpoint and clip skip. It is the same as that of a diffusers
+    pipeline of the checkpoint where both hold the encoder in the same classes (SD1 does).
+    """
+
+    def __init__(self) -> None:
+        skip = host.clip_skip()
+        key = (str(host.checkpoint()), skip)
+        if key not in _known:
+            states, _ = self.encode([""])
+            width = int(states.shape[-1])
+            layer = f"skip{skip}" if skip else "last"
+            _known.clear()
+            _known[key] = identity_of(host.text_modules(), width, layer), width
+        self.identity, self.width = _known[key]
+
+    @torch.no_grad()
+    def encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """See `Encoder.encode`. Each text has to fit in one chunk of the encoder's."""
+        states = host.embed(list(texts))
+        mask = torch.zeros(states.shape[:2], dtype=torch.bool, device=states.device)
+        for row, text in enumerate(texts):
+            mask[row, 1 : min(host.token_count(text) + 2, mask.shape[1])] = True
+        return states, mask
+
+
+def learned(context: SafetyContext) -> LearnedEmbedding:
+    """The embedding learned for ``context`` in the loaded checkpoint's encoder.
+
+    Raises:
+        InvalidValue: There is none; says how to learn one.
+    """
+    store = LearnedStore(settings.contexts_folder())
+    try:
+        return store.get(context.name, HostEncoder().identity)
+    except NotLearned as error:
+        raise InvalidValue(
+            "strategy", "direction or projection", f"once an embedding is there: {error}"
+        ) from error
+
+
+def probe() -> ProbeDetector:
+    """The probe fitted in the loaded checkpoint's encoder.
+
+    Raises:
+        InvalidValue: There is none; says how to fit one.
+    """
+    try:
+        return ProbeStore(settings.contexts_folder()).detector(HostEncoder())
+    except ProbeError as error:
+        raise InvalidValue("detectors", "probe", f"once it is fitted: {error}") from error

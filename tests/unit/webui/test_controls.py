@@ -1,0 +1,113 @@
+"""What a script is called with, as a plan; and the plan in an infotext and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from safegen.errors import InvalidValue
+from safegen.plan import SETTINGS, SafetyPlan
+from safegen.webui import infotext
+from safegen.webui.controls import plan_from
+
+BASE = SafetyPlan(weight=0.9)
+
+
+def test_positions_are_the_table_s_order() -> None:
+    args = list(SafetyPlan(tau=0.25, refresh=3, detectors=("ngram",)).to_dict().values())
+    assert plan_from(args, BASE, {}) == SafetyPlan(tau=0.25, refresh=3, detectors=("ngram",))
+
+
+def test_a_short_list_keeps_the_defaults() -> None:
+    assert plan_from([True], BASE, {}) == BASE
+    assert plan_from([], BASE, {}) == BASE
+    assert plan_from([True, None, None, 0.2], BASE, {}) == BASE.replace(tau=0.2)
+
+
+def test_named_arguments() -> None:
+    assert plan_from([{}], BASE, {}) == BASE
+    assert plan_from([{"context": "Violence", "tau": 0.3}], BASE, {}) == BASE.replace(
+        context="violence", tau=0.3
+    )
+    assert not plan_from([{"enabled": False}], BASE, {}).enabled
+
+
+def test_off_has_no_other_opinion() -> None:
+    assert plan_from([False, "nonsense", 7.0], BASE, {}) == SafetyPlan(enabled=False)
+
+
+def test_an_axis_comes_last() -> None:
+    assert plan_from([False], BASE, {"enabled": True, "weight": 0.4}).weight == 0.4
+
+
+@pytest.mark.parametrize(
+    ("args", "field"),
+    [
+        ([{"wieght": 1}], "setting"),
+        ([{"weight": "1"}], "weight"),
+        ([{"weight": float("nan")}], "weight"),
+        ([{"enabled": "False"}], "enabled"),
+        ([{"detectors": "lexicon"}], "detectors"),
+        ([{"tau": 0.5, "end": 0.5}], "tau"),
+        ([True] * (len(SETTINGS) + 1), "args"),
+        (["yes"], "enabled"),
+    ],
+)
+def test_what_is_wrong_is_named(args: list[Any], field: str) -> None:
+    with pytest.raises(InvalidValue) as caught:
+        plan_from(args, BASE, {})
+    assert caught.value.field == field
+
+
+# ---------------------------------------------------------------------- infotext
+
+
+@given(
+    plan=st.builds(
+        SafetyPlan,
+        weight=st.floats(0, 1),
+        tau=st.floats(0, 0.5),
+        end=st.floats(0.6, 1),
+        hires=st.booleans(),
+        detectors=st.sampled_from((("lexicon",), ("ngram", "lexicon"))),
+        safe_text=st.text(max_size=20).filter(lambda t: "\n" not in t),
+    )
+)
+def test_every_control_is_read_back(plan: SafetyPlan) -> None:
+    params: dict[str, Any] = {"Steps": "5"}
+    infotext.write(params, plan)
+    read = {name: key(params) for name, key in infotext.PASTE_KEYS.items()}
+    assert SafetyPlan.from_dict(read) == plan
+    assert {key: type(value) for key, value in read.items()} == {
+        key: type(value) for key, value in plan.to_dict().items()
+    }
+
+
+def test_an_infotext_of_others_switches_off_and_leaves_the_rest() -> None:
+    read = {name: key({"Steps": "5"}) for name, key in infotext.PASTE_KEYS.items()}
+    assert read.pop("enabled") is False
+    assert set(read.values()) == {None}
+
+
+def test_a_key_is_a_label_too() -> None:
+    key = infotext.PASTE_KEYS["weight"]
+    assert key == "SafeGen weight"
+    assert key in ["SafeGen weight"]
+    assert callable(key)
+
+
+def test_a_value_that_is_not_allowed_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    params = {"SafeGen enabled": "True", "SafeGen weight": "7"}
+    assert infotext.PASTE_KEYS["weight"](params) is None
+    assert "weight" in capsys.readouterr().out
+
+
+def test_remove_takes_our_keys_only() -> None:
+    params: dict[str, Any] = {"Steps": 5, "SafeGenius": 1}
+    infotext.write(params, SafetyPlan())
+    params[infotext.WHY] = "x"
+    infotext.remove(params)
+    assert params == {"Steps": 5, "SafeGenius": 1}
