@@ -143,7 +143,9 @@ def plot(server: Server, axes: list[tuple[str, str]], safegen: Any, **more: Any)
     labels = server.call("GET", "/faults/axes").body
     indices = [(labels.index(label), values) for label, values in axes]
     indices += [(0, "")] * (3 - len(indices))
-    arguments: list[Any] = [part for index, values in indices for part in (index, values, [])]
+    arguments: list[Any] = []
+    for index, values in indices:  # an axis with choices reads the list, any other the text
+        arguments += [index, values, [v for v in values.split(", ") if v]]
     arguments += [False, True, False, False, False, False, False, 0, False]
     return server.txt2img(HAZARD, safegen, script_name="x/y/z plot", script_args=arguments, **more)
 

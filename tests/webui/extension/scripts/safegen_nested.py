@@ -41,6 +41,7 @@ class NestedScript(scripts.Script):
             do_not_save_samples=True,
             do_not_save_grid=True,
         )
+        inner.is_api = True  # else the host's own controls overrule seed and steps
         inner.scripts, inner.script_args = runner, p.script_args
         NestedScript.busy = True
         try:
