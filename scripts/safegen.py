@@ -1,9 +1,31 @@
 """SafeGen's AlwaysOn script: hands every hook of the host to `safegen.webui`."""
 
 from modules import scripts
-from modules.ui_components import InputAccordion
 
-from safegen.webui import infotext, registry, runtime, settings, ui
+try:
+    from modules.ui_components import InputAccordion
+
+    from safegen.webui import infotext, registry, runtime, settings, ui
+except Exception as problem:
+    # Nothing of SafeGen may be there to ask, and the host goes on without a script that fails.
+    from fastapi import HTTPException
+    from modules import processing, shared
+
+    LEVEL = getattr(shared.cmd_opts, "safegen_enforce", None) or shared.opts.data.get(
+        "safegen_enforce", "off"
+    )
+    if LEVEL.strip().lower() not in ("", "off"):
+        REASON = (
+            f"SafeGen is enforced here (level {LEVEL}) but can't run in this WebUI, so nothing is "
+            f"generated: {problem!r}"
+        )
+
+        def process_images_inner(p):
+            raise HTTPException(500, REASON) if p.is_api else RuntimeError(REASON)
+
+        processing.process_images_inner = process_images_inner
+        print(REASON)
+    raise
 
 
 class SafeGenScript(scripts.Script):

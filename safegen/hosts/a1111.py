@@ -582,6 +582,17 @@ def check_pass(host: Any, p: Any, denoiser: Any, plan: SafetyPlan) -> None:
             f"InstructPix2Pix with image CFG scale {scale:g} can't be guarded: its three-way "
             "guidance has no place for a safe row; set the image CFG scale to 1"
         )
+    other = [
+        name
+        for name in ("refiner_checkpoint_info", "hr_checkpoint_info")
+        if getattr(p, name, None) is not None
+    ]
+    if other and plan.strategy in ("direction", "projection"):
+        raise Unsupported(
+            f"strategy {plan.strategy} works in the text encoder it was learned in, and this run "
+            "changes the checkpoint (refiner or hires pass); choose counterpart, prepend, append "
+            "or context"
+        )
     if plan.streams != "independent":
         return
     if getattr(p, "mask", None) is not None:

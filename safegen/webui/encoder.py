@@ -28,7 +28,7 @@ class HostEncoder:
 
     def __init__(self) -> None:
         skip = host.clip_skip()
-        key = (str(host.checkpoint()), skip)
+        key = (host.loaded(), skip)
         if key not in _known:
             states, _ = self.encode([""])
             width = int(states.shape[-1])
@@ -47,8 +47,8 @@ class HostEncoder:
         return states, mask
 
 
-def learned(context: SafetyContext) -> LearnedEmbedding:
-    """The embedding learned for ``context`` in the loaded checkpoint's encoder.
+def learned(context: SafetyContext, strategy: str) -> LearnedEmbedding:
+    """The embedding learned for ``context`` in the loaded checkpoint's encoder, for ``strategy``.
 
     Raises:
         InvalidValue: There is none; says how to learn one.
@@ -57,9 +57,7 @@ def learned(context: SafetyContext) -> LearnedEmbedding:
     try:
         return store.get(context.name, HostEncoder().identity)
     except NotLearned as error:
-        raise InvalidValue(
-            "strategy", "direction or projection", f"once an embedding is there: {error}"
-        ) from error
+        raise InvalidValue("strategy", strategy, f"after learning: {error}") from error
 
 
 def probe() -> ProbeDetector:
@@ -71,4 +69,4 @@ def probe() -> ProbeDetector:
     try:
         return ProbeStore(settings.contexts_folder()).detector(HostEncoder())
     except ProbeError as error:
-        raise InvalidValue("detectors", "probe", f"once it is fitted: {error}") from error
+        raise InvalidValue("detectors", "probe", f"after fitting: {error}") from error

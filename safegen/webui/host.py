@@ -131,9 +131,10 @@ def checkpoint() -> Any:
     return shared.sd_model.sd_checkpoint_info
 
 
-def model() -> Any:
-    """The loaded model."""
-    return shared.sd_model
+def loaded() -> str:
+    """Names what is loaded now: the checkpoint's file, and which time it was loaded."""
+    info = shared.sd_model.sd_checkpoint_info
+    return f"{getattr(info, 'filename', info)} {id(shared.sd_model.cond_stage_model)}"
 
 
 def is_edit_model() -> bool:

@@ -22,6 +22,8 @@ from dataclasses import replace
 from typing import Any
 
 from safegen.choice import PROBE, Choice, Chooser
+from safegen.contexts.context import SafetyContext
+from safegen.contexts.embedding import LearnedEmbedding
 from safegen.contexts.library import ContextError
 from safegen.errors import GuardFailure, InvalidValue, SafeGenError, Unsupported
 from safegen.hosts.a1111 import PassGuard, check_pass
@@ -127,10 +129,14 @@ class Run:
     def _choose(self, text: str) -> Choice:
         assert self.plan is not None
         plan, rules = self.plan, self.enforced
+
+        def learned(context: SafetyContext) -> LearnedEmbedding:
+            return encoder.learned(context, plan.strategy)
+
         if PROBE in plan.detectors:
             chooser().detectors[PROBE] = encoder.probe()
         try:
-            choice = chooser().choose_parts(text, plan, learned=encoder.learned)
+            choice = chooser().choose_parts(text, plan, learned=learned)
             if rules is None or plan.context == AUTO:
                 return choice
             auto = plan.replace(context=AUTO, strategy="context")
@@ -138,7 +144,7 @@ class Run:
             if found is None or not rules.requires(found.name) or found.name == plan.context:
                 return choice
             required = plan.replace(context=found.name)
-            forced = chooser().choose_parts(text, required, learned=encoder.learned)
+            forced = chooser().choose_parts(text, required, learned=learned)
             return replace(
                 forced, why=f"{found.label} instead of {plan.context}: enforced ({rules.name})"
             )

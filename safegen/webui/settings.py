@@ -62,6 +62,7 @@ def register(enforcement_changed: Callable[[], None]) -> None:
         {"choices": [OFF, *LEVELS]},
         restrict_api=True,
         onchange=enforcement_changed,
+        needs_reload=True,  # to be seen in the page; it is in force at once
         info="always on, with floors for its values, for UI, infotext, X/Y/Z, API and runs inside "
         "other extensions; the API can't change this; --safegen-enforce adds to it",
     )

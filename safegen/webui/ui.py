@@ -136,6 +136,10 @@ def build(
                         make(second)
     ordered = {name: made[name] for name in SETTINGS}
     inputs = list(ordered.values())
+    if policy is not None:
+        for control in inputs:
+            # What was saved as a default before must not hide what is enforced now.
+            control.do_not_save_to_config = True
 
     def refresh(*args: Any) -> tuple[str, Any]:
         return summary(args, base, policy), gr.update(visible=args[1] == CUSTOM)
