@@ -294,6 +294,26 @@ def a_failing_callback_of_ours_stops_the_picture(host: Host) -> None:
 
 
 @fact
+def an_error_of_ours_outside_the_callbacks_stops_the_picture_in_words(host: Host) -> None:
+    from safegen.session import Session
+    from safegen.webui import runtime
+
+    guard = SafeGen(host)
+    for owner, name in ((Session, "finish"), (runtime, "chooser"), (runtime.Run, "_decide")):
+        original = getattr(owner, name)
+
+        def broken(*_args: Any, **_kwargs: Any) -> Any:
+            raise RuntimeError("broken on purpose")
+
+        setattr(owner, name, broken)
+        try:
+            made = guard.make(HAZARD, ON)
+        finally:
+            setattr(owner, name, original)
+        refused(made, "SafeGen", "broken on purpose")
+
+
+@fact
 def missing_callbacks_stop_the_picture(host: Host) -> None:
     guard = SafeGen(host)
     for name in ("cfg_denoiser", "cfg_denoised"):

@@ -23,12 +23,18 @@ def program_version() -> str:
     return "v1.10.1"
 
 
-def decode_latent_batch(latents: Tensor) -> list[Tensor]:
+class DecodedSamples(list):  # type: ignore[type-arg]
+    """Pictures where latents are expected."""
+
+    already_decoded = True
+
+
+def decode_latent_batch(latents: Tensor) -> DecodedSamples:
     """Latents to pictures in [-1, 1], ``[3, H, W]`` each."""
     if torch.isnan(latents).all():
         raise RuntimeError("A tensor with all NaNs was produced in Unet.")
     big = latents[:, :3].repeat_interleave(FACTOR, -1).repeat_interleave(FACTOR, -2)
-    return list((big / 8).clamp(-1, 1))  # guidance overshoots
+    return DecodedSamples((big / 8).clamp(-1, 1))  # guidance overshoots
 
 
 def encode_image(image: Image.Image) -> Tensor:
@@ -484,7 +490,9 @@ def process_images_inner(p: Any) -> Processed:
                 post = scripts_module.PostSampleArgs(samples)
                 p.scripts.post_sample(p, post)
                 samples = post.samples
-            pictures = samples if isinstance(samples, list) else decode_latent_batch(samples)
+            pictures = (
+                samples if isinstance(samples, DecodedSamples) else decode_latent_batch(samples)
+            )
             state.nextjob()
             if p.scripts is not None:
                 p.scripts.postprocess_batch(p, torch.stack(pictures), batch_number=n)

@@ -23,6 +23,14 @@ def _noise(text: str, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
+class CLIPTextModel(torch.nn.Module):
+    """What tells one checkpoint's text encoder from another's: its weights."""
+
+    def __init__(self, weights: Tensor) -> None:
+        super().__init__()
+        self.weights = torch.nn.Parameter(weights, requires_grad=False)
+
+
 class ToyModel:
     """Predicts eps; what it takes for the clean latent depends on the sum of the tokens.
 
@@ -38,6 +46,7 @@ class ToyModel:
         self.alphas_cumprod = torch.cumprod(1 - betas, 0).float()
         self._mix = _noise(f"{info.name} mix", WIDTH, 4)
         self.cond_stage_model_empty_prompt = self.encode([""])["crossattn"]
+        self.cond_stage_model = CLIPTextModel(self._mix)
         self.rows_seen: list[int] = []
         """Rows of each call, for tests that count work."""
 
@@ -56,6 +65,10 @@ class ToyModel:
             rows.append(torch.stack([t for part in parts for t in part]))
         crossattn = torch.stack(rows)
         return {"crossattn": crossattn, "vector": crossattn.mean(dim=1)}
+
+    def get_learned_conditioning(self, texts: list[str]) -> Any:
+        encoded = self.encode(list(texts))
+        return encoded if self.is_sdxl else encoded["crossattn"]
 
     def apply_model(self, x: Tensor, timesteps: Tensor, cond: dict[str, Any]) -> Tensor:
         """eps of the variance-preserving latent ``x`` at ``timesteps``."""

@@ -20,6 +20,7 @@ _DEFAULTS: dict[str, Any] = {
     "live_previews_enable": True,
     "live_preview_content": "Prompt",
     "show_progress_every_n_steps": 1,
+    "CLIP_stop_at_last_layers": 1,
     "samples_save": True,
     "return_grid": True,
     "use_old_scheduling": False,
