@@ -1,5 +1,7 @@
 # make demo   the method on the embedded model: pictures and figures under out/demo/
 # make test   lint, types and tests
+# make test-webui SD_WEBUI_DIR=…   the extension on an installed WebUI 1.10.1 (minutes)
+# make test-browser SD_WEBUI_DIR=…  the same page in a browser (CHROMIUM, playwright-core)
 # make train  make the embedded model from nothing (hours)
 PYTHON ?= python3
 VENV ?= .venv
@@ -7,12 +9,12 @@ BIN := $(VENV)/bin
 # Several threads that wait for each other by spinning are slower than one on a busy machine.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: demo test lint types train clean
+.PHONY: demo test test-webui test-browser lint types train clean
 
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet -e '.[demo,eval,dev]'
+	$(BIN)/pip install --quiet -e '.[demo,eval,dev,webui]'
 	touch $@
 
 demo: $(VENV)/ready
@@ -27,6 +29,15 @@ types: $(VENV)/ready
 
 test: lint types
 	$(BIN)/pytest
+
+# SD_WEBUI_PYTHON is the WebUI's interpreter, if it is not venv/bin/python in its folder.
+test-webui: $(VENV)/ready
+	@test -n "$(SD_WEBUI_DIR)" || { echo "usage: make test-webui SD_WEBUI_DIR=/path/to/webui"; exit 2; }
+	SD_WEBUI_DIR="$(SD_WEBUI_DIR)" SD_WEBUI_PYTHON="$(SD_WEBUI_PYTHON)" $(BIN)/pytest tests/webui $(TESTS)
+
+test-browser: $(VENV)/ready
+	@test -n "$(SD_WEBUI_DIR)" || { echo "usage: make test-browser SD_WEBUI_DIR=/path/to/webui"; exit 2; }
+	SD_WEBUI_DIR="$(SD_WEBUI_DIR)" SD_WEBUI_PYTHON="$(SD_WEBUI_PYTHON)" $(BIN)/pytest tests/browser $(TESTS)
 
 train: $(VENV)/ready
 	$(BIN)/python -m safegen.demo.train

@@ -17,7 +17,8 @@ State belongs to the processing object; a copy of it (X/Y/Z makes them) starts w
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -71,6 +72,18 @@ def own_fault(error: BaseException) -> SafeGenError:
     if isinstance(error, SafeGenError):
         return error
     return GuardFailure(f"SafeGen stopped this picture because of an error of its own: {error!r}")
+
+
+@contextmanager
+def owning_up() -> Iterator[None]:
+    """Around our own work: whatever it raises is `own_fault`, the host's errors are not."""
+    try:
+        yield
+    except Exception as error:
+        fault = own_fault(error)
+        if fault is error:
+            raise
+        raise fault from error
 
 
 def readable(error: SafeGenError, p: Any) -> Exception:
@@ -181,18 +194,23 @@ class Run:
         global _outer
         self.started = True
         try:
-            self._check(p)
-            assert self.plan is not None
-            if not self._decide(p):
-                self._say(p)
+            with owning_up():
+                self._check(p)
+                assert self.plan is not None
+                guarding = self._decide(p)
+                if guarding:
+                    check_pass(host, p, None, self.plan)
+                else:
+                    self._say(p)
+            if not guarding:
                 return original(*args, **kwargs)
-            check_pass(host, p, None, self.plan)
             self._guards = []
             samples = original(*args, **kwargs)
-            self._verify(p)
-            if self.scripted:
-                _outer = weakref.ref(p)
-            self._say(p)
+            with owning_up():
+                self._verify(p)
+                if self.scripted:
+                    _outer = weakref.ref(p)
+                self._say(p)
             return samples
         except GuardFailure as error:
             if host.option(settings.ON_FAILURE, settings.STOP) == settings.STOP:
@@ -283,7 +301,9 @@ class Run:
         sampler.add_infotext = add_infotext
 
     def _close(self, guard: PassGuard) -> None:
-        if guard.verdict is None:
+        if guard.verdict is not None:
+            return
+        with owning_up():
             earlier = bool(self.verdicts) or not self._parts.get(False)
             verdict = guard.finish(verified_input=guard.hires and earlier)
             if verdict is not None:

@@ -1,0 +1,668 @@
+"""Facts about SafeGen's script on a host. Each runs within a host's process."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from driver import BENIGN, HAZARD, STEPS, Host, Made, SafeGen, difference
+
+FACTS: dict[str, Callable[[Host], None]] = {}
+
+ON: dict[str, Any] = {"context": "violence", "weight": 1.0, "tau": 0.0, "strategy": "prepend"}
+ROWS = {**ON, "strategy": "counterpart"}
+"""A safe text no longer than the prompt, whatever the tokenizer: its rows travel along."""
+
+
+def fact(function: Callable[[Host], None]) -> Callable[[Host], None]:
+    FACTS[function.__name__] = function
+    return function
+
+
+def refused(made: Made, *words: str) -> str:
+    """The message with which a run failed; it must name each of ``words``."""
+    assert made.error is not None, "an unguarded picture came out"
+    text = f"{made.error} {getattr(made.error, 'detail', '')}"
+    for word in words:
+        assert word.lower() in text.lower(), text
+    return text
+
+
+def _samplers(host: Host) -> list[str]:
+    if host.is_double:
+        return [sampler.name for sampler in host.samplers.all_samplers]
+    return ["Euler a", "Heun", "DPM++ 2M", "DDIM", "DDIM CFG++", "UniPC"]
+
+
+# ---------------------------------------------------------------------- off is off
+
+
+@fact
+def off_and_weight_0_are_bit_identical(host: Host) -> None:
+    guard = SafeGen(host)
+    for sampler in _samplers(host):
+        plain = host.make(HAZARD, sampler_name=sampler)
+        for named in (None, {"enabled": False}, {**ON, "weight": 0.0}):
+            made = guard.make(HAZARD, named, sampler_name=sampler)
+            assert np.array_equal(plain.image, made.image), (sampler, named)
+
+
+@fact
+def off_is_off_after_a_guarded_and_a_failed_run(host: Host) -> None:
+    guard = SafeGen(host)
+    plain = host.make(HAZARD)
+    assert difference(guard.make(HAZARD, ON).image, plain.image) > 0
+    assert np.array_equal(guard.make(HAZARD, None).image, plain.image)
+    with host.listening(denoised=_poison):
+        refused(guard.make(HAZARD, ON))
+    made = guard.make(HAZARD, None)
+    assert np.array_equal(made.image, plain.image)
+    assert "SafeGen" not in made.infotexts[0]
+
+
+@fact
+def a_harmless_prompt_under_auto_is_bit_identical(host: Host) -> None:
+    guard = SafeGen(host)
+    plain = host.make(BENIGN)
+    made = guard.make(BENIGN, {**ON, "context": "auto"})
+    assert np.array_equal(plain.image, made.image)
+    assert "SafeGen chose: none" in made.infotexts[0]
+
+
+# ---------------------------------------------------------------------- on is on
+
+
+@fact
+def every_sampler_is_guarded_and_repeats_itself(host: Host) -> None:
+    guard = SafeGen(host)
+    for sampler in _samplers(host):
+        plain = host.make(HAZARD, sampler_name=sampler)
+        made = guard.make(HAZARD, ON, sampler_name=sampler)
+        assert difference(plain.image, made.image) > 0, sampler
+        again = guard.make(HAZARD, ON, sampler_name=sampler)
+        assert np.array_equal(made.image, again.image), sampler
+
+
+@fact
+def weight_1_from_the_start_is_the_safe_prompt_s_own_picture(host: Host) -> None:
+    """The one check of direction: the blend's end is known."""
+    guard = SafeGen(host)
+    text = "a green cup in the snow"
+    named = {
+        "context": "custom",
+        "safe_text": text,
+        "unsafe_text": "bloody",
+        "strategy": "context",
+        "weight": 1.0,
+        "tau": 0.0,
+    }
+    for sampler in _samplers(host):
+        made = guard.make(HAZARD, named, sampler_name=sampler)
+        wanted = host.make(text, sampler_name=sampler)
+        assert difference(made.image, wanted.image) <= 2, sampler
+
+
+@fact
+def shared_and_separate_evaluation_agree(host: Host) -> None:
+    """Rows in the host's own call, or in calls of SafeGen's own where the lengths differ."""
+    guard = SafeGen(host)
+    rows: list[int] = []
+    short = {**ON, "strategy": "context"}
+    filler = ", ".join(["a green star"] * 30)
+    with host.listening(denoised=lambda p: rows.append(len(p.x))):
+        made = guard.make(HAZARD, short)
+        longer = guard.make(f"{HAZARD}, {filler}", short)
+    assert rows[:STEPS] == [3] * STEPS, rows
+    assert rows[STEPS:] == [2] * STEPS, rows
+    assert longer.error is None, longer.error
+    # At weight 1 nothing of the prompt is left but its length.
+    assert difference(made.image, longer.image) <= 2
+
+
+@fact
+def below_the_threshold_the_host_s_call_is_as_it_was(host: Host) -> None:
+    rows: list[int] = []
+    guard = SafeGen(host)
+    with host.listening(denoised=lambda p: rows.append(len(p.x))):
+        guard.make(HAZARD, {**ROWS, "tau": 0.5}, batch_size=2)
+    assert rows == [4, 4, 6, 6], rows
+
+
+@fact
+def every_call_to_the_end_is_guarded(host: Host) -> None:
+    """Also where a sampler makes more calls than it has steps: 62 for 60 steps of DDIM."""
+    guard = SafeGen(host)
+    for sampler, steps in (("DDIM", 60), ("Heun", 5)):
+        rows: list[int] = []
+        with host.listening(denoised=lambda p, rows=rows: rows.append(len(p.x))):
+            made = guard.make(HAZARD, ROWS, sampler_name=sampler, steps=steps)
+        assert made.error is None, made.error
+        assert set(rows) == {3}, (sampler, rows)
+
+
+@fact
+def each_image_is_what_it_is_alone(host: Host) -> None:
+    guard = SafeGen(host)
+    both = guard.run(host.txt2img([HAZARD, BENIGN], batch_size=2), {**ON, "context": "auto"})
+    assert both.error is None, both.error
+    alone = guard.make(HAZARD, {**ON, "context": "auto"})
+    benign = host.make(BENIGN, seed=8)
+    assert difference(both.images[0], alone.image) <= 2
+    assert difference(both.images[1], benign.image) <= 2
+    assert "SafeGen chose: violence" in both.infotexts[0]
+    assert "SafeGen chose: none" in both.infotexts[1]
+
+
+@fact
+def every_path_is_guarded(host: Host) -> None:
+    guard = SafeGen(host)
+    hires = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Latent", "denoising_strength": 0.7}
+    long_negative = ", ".join(["a dangerous red house at night"] * 20)
+    paths: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+        "batch": ({}, {"batch_size": 2}),
+        "count": ({}, {"n_iter": 2}),
+        "hires": ({}, hires),
+        "hires, other sampler": ({}, {**hires, "hr_sampler_name": "DDIM"}),
+        "NGMS": ({"s_min_uncond_all": True}, {"s_min_uncond": 3.0}),
+        "skip early": ({"skip_early_cond": 0.3}, {}),
+        "no batching": ({"batch_cond_uncond": False}, {"batch_size": 2}),
+        "long negative": ({}, {"negative_prompt": long_negative}),
+        "padded": ({"pad_cond_uncond": True}, {"negative_prompt": long_negative}),
+        "padded v0": ({"pad_cond_uncond_v0": True}, {"negative_prompt": long_negative}),
+        "cfg 1": ({}, {"cfg_scale": 1.0}),
+    }
+    for streams in ("shared", "independent"):
+        for name, (options, fields) in paths.items():
+            with host.options(**options):
+                plain = host.run(host.txt2img(HAZARD, **fields))
+                made = guard.run(host.txt2img(HAZARD, **fields), {**ON, "streams": streams})
+            assert made.error is None, (streams, name, str(made.error))
+            assert len(made.images) == len(plain.images)
+            for one, other in zip(plain.images, made.images, strict=True):
+                assert difference(one, other) > 0, (streams, name)
+
+
+@fact
+def parts_and_edits_are_guarded(host: Host) -> None:
+    guard = SafeGen(host)
+    for prompt in (
+        f"a green cup AND {HAZARD} :0.8",
+        "a [green star:bloody ball:0.5] on the beach",
+        "a ((bloody)) (ball:1.3) on the beach",
+    ):
+        for streams in ("shared", "independent"):
+            plain = host.make(prompt)
+            made = guard.make(prompt, {**ON, "streams": streams})
+            assert difference(plain.image, made.image) > 0, (prompt, streams)
+
+
+@fact
+def img2img_and_inpainting_are_guarded(host: Host) -> None:
+    from PIL import Image
+
+    guard = SafeGen(host)
+    image = Image.fromarray(host.make("a blue box").image)
+    size = image.size[0]
+    mask = Image.new("L", image.size, 0)
+    mask.paste(255, (0, 0, size // 2, size))
+    for sampler in ("Euler", "DDIM"):
+        fields: dict[str, Any] = {"sampler_name": sampler, "denoising_strength": 0.8}
+        plain = host.run(host.img2img(HAZARD, image, **fields))
+        made = guard.run(host.img2img(HAZARD, image, **fields), ON, is_img2img=True)
+        assert difference(plain.image, made.image) > 0, sampler
+        painted = {**fields, "mask": mask, "mask_blur": 0}
+        plain = host.run(host.img2img(HAZARD, image, **painted))
+        made = guard.run(host.img2img(HAZARD, image, **painted), ON, is_img2img=True)
+        assert difference(plain.image, made.image) > 0, sampler
+
+
+# ---------------------------------------------------------------------- fails closed
+
+
+def _poison(params: Any) -> None:
+    params.x[:] = float("nan")
+
+
+def _before_safegen(host: Host, name: str, function: Callable[[Any], None]) -> Callable[[], None]:
+    """Put a callback before SafeGen's; what is returned takes it off again."""
+    entries = host.callbacks.callback_map[f"callbacks_{name}"]
+    getattr(host.callbacks, f"on_{name}")(function)
+    entries.insert(0, entries.pop())
+    _forget_order(host)
+
+    def undo() -> None:
+        host.callbacks.remove_callbacks_for_function(function)
+        _forget_order(host)
+
+    return undo
+
+
+def _forget_order(host: Host) -> None:
+    """The real host keeps the order in which callbacks run."""
+    ordered = getattr(host.callbacks, "ordered_callbacks_map", None)
+    if ordered is not None:
+        ordered.clear()
+
+
+@fact
+def nothing_but_numbers_comes_out(host: Host) -> None:
+    guard = SafeGen(host)
+    for value in (float("nan"), float("inf")):
+
+        def poison(params: Any, value: float = value) -> None:
+            params.x[1] = value  # the safe row
+
+        undo = _before_safegen(host, "cfg_denoised", poison)
+        try:
+            made = guard.make(HAZARD, ROWS)
+        finally:
+            undo()
+        refused(made, "SafeGen", "not finite")
+    assert guard.make(HAZARD, ON).error is None
+
+
+@fact
+def a_failing_callback_of_ours_stops_the_picture(host: Host) -> None:
+    from safegen.hosts.a1111 import PassGuard
+
+    guard = SafeGen(host)
+    for streams in ("shared", "independent"):
+        for method in ("before", "after", "_blend_rows", "_insert", "_blend_guided"):
+            original = getattr(PassGuard, method)
+            calls: list[int] = []
+
+            def broken(
+                *args: Any, original: Any = original, calls: Any = calls, **kwargs: Any
+            ) -> Any:
+                calls.append(1)
+                if len(calls) == 2:
+                    raise RuntimeError("broken on purpose")
+                return original(*args, **kwargs)
+
+            setattr(PassGuard, method, broken)
+            try:
+                made = guard.make(HAZARD, {**ON, "streams": streams})
+            finally:
+                setattr(PassGuard, method, original)
+            if len(calls) < 2:  # the other kind of streams
+                continue
+            refused(made, "SafeGen")
+    assert guard.make(HAZARD, ON).error is None
+
+
+@fact
+def an_error_of_ours_outside_the_callbacks_stops_the_picture_in_words(host: Host) -> None:
+    from safegen.session import Session
+    from safegen.webui import runtime
+
+    guard = SafeGen(host)
+    for owner, name in ((Session, "finish"), (runtime, "chooser"), (runtime.Run, "_decide")):
+        original = getattr(owner, name)
+
+        def broken(*_args: Any, **_kwargs: Any) -> Any:
+            raise RuntimeError("broken on purpose")
+
+        setattr(owner, name, broken)
+        try:
+            made = guard.make(HAZARD, ON)
+        finally:
+            setattr(owner, name, original)
+        refused(made, "SafeGen", "broken on purpose")
+
+
+@fact
+def missing_callbacks_stop_the_picture(host: Host) -> None:
+    guard = SafeGen(host)
+    for name in ("cfg_denoiser", "cfg_denoised"):
+        entries = host.callbacks.callback_map[f"callbacks_{name}"]
+        kept = list(entries)
+        try:
+            entries[:] = [e for e in kept if not e.callback.__module__.startswith("safegen.")]
+            assert len(entries) == len(kept) - 1
+            _forget_order(host)
+            made = guard.make(HAZARD, ON)
+        finally:
+            entries[:] = kept
+            _forget_order(host)
+        refused(made, "SafeGen")
+
+
+@fact
+def a_callback_that_drops_our_rows_stops_the_picture(host: Host) -> None:
+    def drop(params: Any) -> None:
+        for name in ("x", "sigma", "image_cond"):
+            value = getattr(params, name)
+            setattr(params, name, torch.cat([value[:1], value[2:]]))
+        params.text_cond = params.text_cond[:1]
+
+    guard = SafeGen(host)
+    with host.listening(denoiser=drop):
+        refused(guard.make(HAZARD, ROWS), "SafeGen", "rows")
+
+
+@fact
+def failing_hooks_stop_the_picture_or_leave_it_guarded(host: Host) -> None:
+    guard = SafeGen(host)
+    wanted = guard.make(HAZARD, ON).image
+    kind = type(guard.script())
+    hooks = [
+        name
+        for name in (
+            "setup",
+            "before_process",
+            "process",
+            "before_process_batch",
+            "process_batch",
+            "process_before_every_sampling",
+            "postprocess",
+        )
+        if name in vars(kind)
+    ]
+    assert hooks
+    for name in hooks:
+
+        def broken(*_args: Any, **_kwargs: Any) -> None:
+            raise RuntimeError("broken on purpose")
+
+        original = getattr(kind, name)
+        setattr(kind, name, broken)
+        try:
+            made = guard.make(HAZARD, ON)
+        finally:
+            setattr(kind, name, original)
+        if made.error is None:
+            assert np.array_equal(made.image, wanted), name
+    # Without its postprocess a run seems under way until the script's next one.
+    assert guard.make(BENIGN, None).error is None
+
+
+@fact
+def an_interrupt_gives_guarded_pictures_or_none(host: Host) -> None:
+    guard = SafeGen(host)
+    for at in (0, 1, STEPS - 1):
+        count: list[int] = []
+
+        def stop(_params: Any, count: list[int] = count, at: int = at) -> None:
+            count.append(1)
+            if len(count) == at + 1:
+                host.shared.state.interrupt()
+
+        with host.listening(denoiser=stop):
+            plain = host.make(HAZARD)
+        count.clear()
+        with host.listening(denoiser=stop):
+            made = guard.make(HAZARD, ON)
+        if made.error is None:
+            assert difference(plain.image, made.image) > 0, at
+        else:
+            refused(made, "SafeGen")
+    count = []
+
+    def stop_before(params: Any) -> None:
+        host.shared.state.interrupt()
+
+    p = host.txt2img(HAZARD, steps=8)
+    with host.listening(after_cfg=stop_before):
+        made = guard.run(p, {**ON, "tau": 0.5})
+    refused(made, "stopped", "threshold")
+
+
+@fact
+def previews_are_guarded(host: Host) -> None:
+    """From the first guarded call on, a preview shows what the sampler gets."""
+    guard = SafeGen(host)
+    for content in ("Prompt", "Combined"):
+        shown: list[Any] = []
+        with (
+            host.options(live_preview_content=content),
+            host.listening(
+                after_cfg=lambda p, shown=shown: shown.append(
+                    host.shared.state.current_latent.clone()
+                )
+            ),
+        ):
+            host.make("a green cup in the snow", steps=2)
+            guard.make(
+                HAZARD,
+                {
+                    **ON,
+                    "context": "custom",
+                    "safe_text": "a green cup in the snow",
+                    "unsafe_text": "bloody",
+                    "strategy": "context",
+                },
+                steps=2,
+            )
+        torch.testing.assert_close(shown[2], shown[0], rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(shown[3], shown[1], rtol=1e-3, atol=1e-3)
+
+
+@fact
+def before_the_threshold_previews_are_blank(host: Host) -> None:
+    guard = SafeGen(host)
+    shown: list[float] = []
+    with host.listening(
+        after_cfg=lambda _: shown.append(float(host.shared.state.current_latent.abs().max()))
+    ):
+        guard.make(HAZARD, {**ON, "tau": 0.5})
+    assert shown[:2] == [0.0, 0.0], shown
+    assert min(shown[2:]) > 0.0, shown
+
+
+@fact
+def settings_that_are_not_allowed_are_refused_by_name(host: Host) -> None:
+    guard = SafeGen(host)
+    for named, words in (
+        ({"weight": 1.5}, ("weight", "1.5")),
+        ({"weight": "0.5"}, ("weight",)),
+        ({"wieght": 0.5}, ("wieght",)),
+        ({"context": "no such thing"}, ("context", "no such thing")),
+        ({"strategy": "magic"}, ("strategy", "magic")),
+        ({"tau": 0.5, "end": 0.4}, ("tau", "end")),
+        ({"strategy": "projection", "context": "violence"}, ("projection",)),
+    ):
+        refused(guard.make(HAZARD, named), *words)
+
+
+# ---------------------------------------------------------------------- infotext and axes
+
+
+@fact
+def infotext_repeats_the_picture(host: Host) -> None:
+    guard = SafeGen(host)
+    named = {
+        **ON,
+        "weight": 0.85,
+        "region": "disagreement",
+        "curve": "cosine",
+        "detectors": ["lexicon"],
+        "context": "custom",
+        "safe_text": "a star, a box: safe",
+        "unsafe_text": "bloody, 512x512",
+    }
+    made = guard.make(HAZARD, named)
+    values = pasted(host, guard, made.infotexts[0])
+    args = guard.args(None)
+    script = guard.script()
+    args[script.args_from : script.args_to] = values
+    again = host.run(host.txt2img(HAZARD), runner=guard.runner(), args=args)
+    assert np.array_equal(made.image, again.image)
+    assert again.infotexts[0] == made.infotexts[0]
+
+
+def pasted(host: Host, guard: SafeGen, infotext: str) -> list[Any]:
+    """Every control's value after the infotext was pasted."""
+    parameters = host.infotext.parse_generation_parameters(infotext, [])
+    # The script's own list is of its last ui(), which the API calls once more for defaults.
+    fields = {id(component): target for component, target in guard.runner().infotext_fields}
+    values = []
+    for control in guard.script().controls:
+        target = fields[id(control)]
+        value = target(parameters) if callable(target) else parameters.get(target)
+        values.append(control.value if value is None else value)
+    return values
+
+
+@fact
+def pasting_another_picture_switches_off(host: Host) -> None:
+    guard = SafeGen(host)
+    plain = host.make(HAZARD)
+    assert pasted(host, guard, plain.infotexts[0])[0] is False
+
+
+@fact
+def foreign_keys_are_left_alone(host: Host) -> None:
+    guard = SafeGen(host)
+    p = host.txt2img(HAZARD)
+    p.extra_generation_params["Other extension"] = "kept"
+    p.extra_generation_params["SafeGen weight"] = "stale"
+    made = guard.run(p, None)
+    assert "Other extension: kept" in made.infotexts[0]
+    assert "SafeGen" not in made.infotexts[0]
+
+
+@fact
+def axes_are_registered_once_and_cells_don_t_mix(host: Host) -> None:
+    module = next(
+        data.module
+        for data in host.scripts.scripts_data
+        if data.script_class.__module__ in ("xyz_grid.py", "scripts.xyz_grid")
+    )
+    labels = [option.label for option in module.axis_options if "SafeGen" in option.label]
+    assert len(labels) == len(set(labels)) >= 8, labels
+    guard = SafeGen(host)
+    axis = next(
+        option
+        for option in module.axis_options
+        if "weight" in option.label.lower() and "SafeGen" in option.label
+    )
+    switch = next(option for option in module.axis_options if "Enable SafeGen" in option.label)
+    p = host.txt2img(HAZARD)
+    p.is_api = True
+    p.scripts, p.script_args = guard.runner(), tuple(guard.args(ON))
+    cells: dict[str, Made] = {}
+    for option, text in ((axis, "0.25"), (axis, "1"), (switch, "False"), (axis, "0.25")):
+        values = [option.type(text)]
+        option.confirm(p, values)
+        cell = copy.copy(p)
+        option.apply(cell, values[0], values)
+        made = host.run(cell)
+        assert made.error is None, made.error
+        if text in cells:
+            assert np.array_equal(made.image, cells[text].image)
+        cells[text] = made
+    plain = host.make(HAZARD)
+    assert np.array_equal(cells["False"].image, plain.image)
+    assert "SafeGen" not in cells["False"].infotexts[0]
+    assert "SafeGen weight: 0.25" in cells["0.25"].infotexts[0]
+    assert difference(cells["0.25"].image, cells["1"].image) > 0
+    for text in ("7", "nonsense"):
+        try:
+            axis.confirm(p, [axis.type(text)])
+        except Exception as error:
+            said = f"{error} {getattr(error, 'detail', '')}"
+            assert text in said
+        else:
+            raise AssertionError(f"the weight axis takes {text}")
+
+
+# ---------------------------------------------------------------------- nesting and enforcement
+
+
+def _nesting(host: Host, inner: Callable[[Any], Any], kept: list[Any]) -> Any:
+    """A script that makes an inner picture for each outer one, as ADetailer does."""
+
+    def nest(_self: Any, p: Any, *_args: Any) -> None:
+        if not kept:
+            kept.append(None)
+            own = inner(p)
+            kept[0] = host.processing.process_images(own)
+
+    return type(
+        "Nest", (host.scripts.Script,), {"postprocess_image": nest, "title": lambda self: "Nest"}
+    )()
+
+
+@fact
+def a_run_nested_in_a_guarded_one_is_guarded(host: Host) -> None:
+    guard = SafeGen(host)
+    plain = host.make(HAZARD, seed=3)
+    kept: list[Any] = []
+    nest = _nesting(host, lambda _: host.txt2img(HAZARD, seed=3), kept)
+    runner = copy.copy(guard.runner())
+    runner.alwayson_scripts = [guard.script(), nest]
+    nest.filename, nest.args_from, nest.args_to = __file__, 0, 0
+    if hasattr(runner, "callback_map"):
+        runner.callback_map = {}
+    made = host.run(host.txt2img(HAZARD), runner=runner, args=guard.args(ON))
+    assert made.error is None, made.error
+    assert kept[0] is not None
+    assert difference(np.asarray(kept[0].images[0]), plain.image) > 0
+
+
+@fact
+def a_run_of_its_own_without_our_script_is_left_alone(host: Host) -> None:
+    guard = SafeGen(host)
+    plain = host.make(HAZARD)
+    guard.make(HAZARD, ON)
+    assert np.array_equal(host.make(HAZARD).image, plain.image)
+
+
+@fact
+def enforcement_goes_for_everything(host: Host) -> None:
+    from safegen.webui import registry, runtime
+
+    guard = SafeGen(host)
+    plain = host.make(HAZARD)
+    host.shared.cmd_opts.safegen_enforce = "basic"
+    registry.register()
+    try:
+        for named in (None, {"enabled": False}, {**ON, "weight": 0.0}, {"threshold": 1.0}):
+            made = guard.make(HAZARD, named)
+            assert difference(plain.image, made.image) > 0, named
+            assert "SafeGen enforced: basic" in made.infotexts[0]
+        assert "enforce" in made.comments.lower()
+        bare = host.make(HAZARD)  # a run without any script
+        assert difference(plain.image, bare.image) > 0
+        overridden = guard.run(
+            host.txt2img(HAZARD, override_settings={"safegen_enforce": "off"}), {"enabled": False}
+        )
+        assert difference(plain.image, overridden.image) > 0
+        host.shared.cmd_opts.safegen_enforce = "no such level"
+        refused(guard.make(HAZARD, None), "no such level")
+        assert host.make(HAZARD).error is not None
+    finally:
+        host.shared.cmd_opts.safegen_enforce = None
+        runtime.enforcing()
+        registry.register()
+    assert np.array_equal(host.make(HAZARD).image, plain.image)
+
+
+# ---------------------------------------------------------------------- registration
+
+
+@fact
+def everything_is_registered_once(host: Host) -> None:
+    for name, wanted in (
+        ("cfg_denoiser", 1),
+        ("cfg_denoised", 1),
+        ("ui_settings", 1),
+        ("before_ui", 1),
+        ("app_started", 1),
+    ):
+        entries = host.callbacks.callback_map[f"callbacks_{name}"]
+        own = [e for e in entries if e.callback.__module__.startswith("safegen.")]
+        assert len(own) == wanted, (name, len(own))
+
+
+@fact
+def running_the_script_file_again_registers_nothing_twice(host: Host) -> None:
+    from safegen.webui import registry
+
+    registry.register()
+    registry.register()
+    everything_is_registered_once(host)
+    assert SafeGen(host).make(HAZARD, ON).error is None

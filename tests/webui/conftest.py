@@ -1,0 +1,98 @@
+"""Tests on an installed, unpatched WebUI 1.10.1: ``make test-webui SD_WEBUI_DIR=…``.
+
+Without ``SD_WEBUI_DIR`` they are skipped. ``SD_WEBUI_PYTHON`` is the WebUI's interpreter, if it
+is not ``venv/bin/python`` in its folder; ``SD_WEBUI_FLAGS`` replaces ``--use-cpu all --no-half``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+from server import ROOT, Server  # noqa: E402
+
+EXTENSIONS = {
+    "safegen": ROOT,
+    "safegen-test": HERE / "extension",
+    "contract-probe": ROOT / "tests" / "host" / "probe",
+}
+_RESULTS = pytest.StashKey[list[tuple[str, str]]]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.environ.get("SD_WEBUI_DIR") or os.environ.get("SD_WEBUI_URL"):
+        return
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.skip(reason="SD_WEBUI_DIR names no WebUI"))
+
+
+@pytest.fixture(scope="session")
+def boot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """Starts a WebUI with these flags; all are stopped at the end."""
+    running: list[Server] = []
+
+    def start(*flags: str, wait: bool = True, **more: Any) -> Server:
+        more.setdefault("extensions", EXTENSIONS)
+        webui = Path(os.environ["SD_WEBUI_DIR"]).resolve()
+        server = Server(webui, tmp_path_factory.mktemp("webui"), flags, **more)
+        running.append(server)
+        return server.wait() if wait else server
+
+    yield start
+    for server in running:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_server(boot: Callable[..., Server]) -> Server:
+    """The session's WebUI: one of its own, or that of ``SD_WEBUI_URL``, to save the start."""
+    if os.environ.get("SD_WEBUI_URL"):
+        return Server.running(os.environ["SD_WEBUI_URL"], Path(os.environ["SD_WEBUI_DATA"]))
+    return boot()
+
+
+@pytest.fixture
+def server(shared_server: Server) -> Iterator[Server]:
+    """The one WebUI of the session, with nothing broken before and after."""
+    assert shared_server.call("DELETE", "/faults").status == 200
+    yield shared_server
+    shared_server.call("DELETE", "/faults")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    outcome: Any = yield
+    report = outcome.get_result()
+    if HERE not in item.path.parents or (report.when != "call" and report.passed):
+        return
+    function = getattr(item, "function", None)
+    title = ((function.__doc__ if function else None) or item.name).strip().splitlines()[0]
+    parameters = item.name.partition("[")[2].rstrip("]")
+    found = [value for key, value in report.user_properties if key == "result"]
+    word = "ok" if report.passed else "skipped" if report.skipped else "FAILED"
+    rows = item.config.stash.setdefault(_RESULTS, [])
+    rows.append(
+        (
+            f"{title.rstrip('.')}{f' ({parameters})' if parameters else ''}",
+            "; ".join([word, *found]),
+        )
+    )
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    rows = terminalreporter.config.stash.get(_RESULTS, [])
+    if not rows or all(result == "skipped" for _, result in rows):
+        return
+    width = min(max(len(path) for path, _ in rows), 96)
+    terminalreporter.section("path | result")
+    for path, result in rows:
+        terminalreporter.write_line(f"{path:<{width}} | {result}")

@@ -1,0 +1,238 @@
+"""Starts an installed WebUI in a folder of its own, and talks to its API."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import variants
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+STARTED = "Startup time:"
+START_SECONDS = 600.0
+"""A WebUI starts in half a minute on a desktop; a busy shared core takes many times that."""
+
+
+@dataclass
+class Answer:
+    """What the API answered.
+
+    Args:
+        images: ``uint8`` arrays ``[H, W, 3]``.
+    """
+
+    status: int
+    body: Any
+    images: list[np.ndarray] = field(default_factory=list)
+    infotexts: list[str] = field(default_factory=list)
+
+    @property
+    def image(self) -> np.ndarray:
+        assert self.status == 200, f"{self.status}: {str(self.body)[:800]}"
+        return self.images[0]
+
+    @property
+    def message(self) -> str:
+        """The error's text."""
+        return json.dumps(self.body) if not isinstance(self.body, str) else self.body
+
+
+def png(array: np.ndarray) -> str:
+    """An image as the API takes it."""
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, format="PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def difference(a: np.ndarray, b: np.ndarray) -> int:
+    """The largest difference of any value of two pictures, of 255."""
+    return int(np.abs(a.astype(int) - b.astype(int)).max())
+
+
+class Server:
+    """A running WebUI.
+
+    Args:
+        webui: Its folder.
+        data: A folder for this run alone: models, outputs, settings, extensions.
+        flags: More command line flags.
+        extensions: Name to folder; linked into ``data``.
+        config: What its ``config.json`` begins with.
+    """
+
+    def __init__(
+        self,
+        webui: Path,
+        data: Path,
+        flags: tuple[str, ...] = (),
+        extensions: dict[str, Path] | None = None,
+        config: dict[str, Any] | None = None,
+    ) -> None:
+        self.webui, self.data = webui, data
+        self.auth: str | None = None
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = data / "log.txt"
+        (data / "models").mkdir(parents=True, exist_ok=True)
+        (data / "extensions").mkdir(exist_ok=True)
+        self._install_model()
+        for name, folder in (extensions or {}).items():
+            (data / "extensions" / name).symlink_to(folder, target_is_directory=True)
+        settings = {
+            "sd_model_checkpoint": "safegen-world.safetensors",
+            "show_progress_every_n_steps": 1,
+            "live_previews_enable": True,
+            **(config or {}),
+        }
+        (data / "config.json").write_text(json.dumps(settings))
+        self.process: subprocess.Popen[bytes] | None = self._start(flags)
+
+    @classmethod
+    def running(cls, url: str, data: Path) -> Server:
+        """One that was started by hand with the extensions of ``conftest.py``."""
+        server = cls.__new__(cls)
+        server.url, server.data, server.log = url.rstrip("/"), data, data / "log.txt"
+        server.auth, server.process = None, None
+        return server
+
+    def _install_model(self) -> None:
+        from safegen.demo.model import MODEL_FOLDER, install
+
+        install(self.data, Path(os.environ.get("SAFEGEN_MODEL", MODEL_FOLDER)))
+        variants.make(self.data / "models" / "Stable-diffusion", self.data / "models" / "Lora")
+
+    def _start(self, flags: tuple[str, ...]) -> subprocess.Popen[bytes]:
+        own = self.webui / "venv" / "bin" / "python"
+        python = os.environ.get("SD_WEBUI_PYTHON") or (str(own) if own.exists() else sys.executable)
+        device = os.environ.get("SD_WEBUI_FLAGS", "--use-cpu all --no-half")
+        command = [
+            *(python, "-u", "launch.py", "--skip-prepare-environment", "--skip-torch-cuda-test"),
+            *("--skip-version-check", "--no-download-sd-model", "--do-not-download-clip"),
+            *("--no-hashing", "--disable-console-progressbars", "--api"),
+            *("--port", str(self.port), "--data-dir", str(self.data)),
+            *shlex.split(device),
+            *flags,
+        ]
+        environment = {
+            **os.environ,
+            "COMMANDLINE_ARGS": "",
+            "PYTHONPATH": "",
+            "HF_HUB_OFFLINE": "1",
+            "TRANSFORMERS_OFFLINE": "1",
+            "GRADIO_ANALYTICS_ENABLED": "False",
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+            "no_proxy": "127.0.0.1,localhost",
+        }
+        with self.log.open("wb") as log:
+            return subprocess.Popen(
+                command,
+                cwd=self.webui,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def wait(self, times: int = 1) -> Server:
+        """Until it has started for the ``times``-th time (a reload starts it again)."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            text = self.log.read_text(errors="replace")
+            if text.count(STARTED) + text.count("Uvicorn running on") >= times:
+                return self
+            if self.process is not None and self.process.poll() is not None:
+                raise RuntimeError(f"the WebUI ended while starting:\n{text[-3000:]}")
+            time.sleep(0.5)
+        raise RuntimeError(f"the WebUI did not start:\n{text[-3000:]}")
+
+    def stop(self) -> None:
+        """End it, with everything that it has started."""
+        if self.process is not None and self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGTERM)
+            try:
+                self.process.wait(15)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait(15)
+
+    def call(self, method: str, path: str, body: Any = None, auth: str | None = "") -> Answer:
+        """One request; ``auth`` is ``user:password``, by default the server's own."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, method=method)
+        request.add_header("Content-Type", "application/json")
+        credentials = self.auth if auth == "" else auth
+        if credentials:
+            token = base64.b64encode(credentials.encode()).decode()
+            request.add_header("Authorization", f"Basic {token}")
+        try:
+            with urllib.request.urlopen(request, timeout=900) as answer:
+                return self._answer(answer.status, answer.read())
+        except urllib.error.HTTPError as error:
+            return self._answer(error.code, error.read())
+
+    def _answer(self, status: int, raw: bytes) -> Answer:
+        try:
+            body = json.loads(raw)
+        except ValueError:
+            return Answer(status, raw.decode(errors="replace"))
+        answer = Answer(status, body)
+        if isinstance(body, dict) and isinstance(body.get("images"), list):
+            for text in body["images"]:
+                image = Image.open(io.BytesIO(base64.b64decode(text)))
+                answer.images.append(np.asarray(image.convert("RGB")))
+                answer.infotexts.append(image.info.get("parameters", ""))
+        return answer
+
+    def txt2img(self, prompt: str, safegen: Any = None, **fields: Any) -> Answer:
+        """One request. ``safegen``: its named arguments, or a list of positional ones."""
+        return self.call("POST", "/sdapi/v1/txt2img", self._body(prompt, safegen, fields))
+
+    def img2img(self, prompt: str, image: np.ndarray, safegen: Any = None, **fields: Any) -> Answer:
+        """One request from a picture."""
+        body = self._body(prompt, safegen, {"init_images": [png(image)], **fields})
+        return self.call("POST", "/sdapi/v1/img2img", body)
+
+    def _body(self, prompt: str, safegen: Any, fields: dict[str, Any]) -> dict[str, Any]:
+        body = {
+            "prompt": prompt,
+            "seed": 7,
+            "steps": 4,
+            "cfg_scale": 4.0,
+            "width": 96,
+            "height": 96,
+            "sampler_name": "Euler a",
+            **fields,
+        }
+        scripts = dict(body.pop("scripts", {}))
+        if safegen is not None:
+            scripts["SafeGen"] = {"args": safegen if isinstance(safegen, list) else [safegen]}
+        if scripts:
+            body["alwayson_scripts"] = scripts
+        return body
+
+    def saved(self) -> list[Path]:
+        """Every picture that it has written."""
+        return sorted(
+            path
+            for folder in ("outputs", "output")
+            for path in (self.data / folder).rglob("*.*")
+            if path.suffix in (".png", ".jpg", ".webp")
+        )

@@ -1,0 +1,306 @@
+"""The API, infotexts, X/Y/Z plots, and what an operator enforces."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from common import BENIGN, HAZARD, ON
+from server import Answer, Server, difference
+
+BAD: dict[str, tuple[Any, str]] = {
+    "weight too large": ({"weight": 1.5}, "weight"),
+    "weight a text": ({"weight": "much"}, "weight"),
+    "tau negative": ({"tau": -0.1}, "tau"),
+    "end before tau": ({"tau": 0.6, "end": 0.5}, "tau"),
+    "unknown name": ({"wieght": 0.5}, "wieght"),
+    "unknown context": ({"context": "no such thing"}, "context"),
+    "unknown strategy": ({"strategy": "magic"}, "strategy"),
+    "custom without text": ({"context": "custom"}, "safe_text"),
+    "refresh a fraction": ({"refresh": 1.5}, "refresh"),
+    "no detector": ({"detectors": []}, "detectors"),
+    "enabled a text": ({"enabled": "yes"}, "enabled"),
+    "positional": ([True, "auto", 7], "weight"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_refused(server: Server, case: str) -> None:
+    """Arguments that are not allowed: 422 that names the field."""
+    given, field = BAD[case]
+    made = server.txt2img(HAZARD, given)
+    assert made.status == 422, (made.status, made.message)
+    assert field in made.message
+
+
+def test_positional_and_named_arguments(server: Server) -> None:
+    """Positional and named arguments say the same; a short list keeps the defaults."""
+    order = server.call("GET", "/safegen/schema").body["order"]
+    named = server.txt2img(HAZARD, {"context": "violence", "weight": 0.8})
+    values = {"enabled": True, "context": "violence", "weight": 0.8}
+    positional = [values.get(name) for name in order[: order.index("weight") + 1]]
+    assert np.array_equal(named.image, server.txt2img(HAZARD, positional).image)
+    assert np.array_equal(server.txt2img(HAZARD).image, server.txt2img(HAZARD, [False]).image)
+
+
+def test_routes(server: Server) -> None:
+    """Routes: contexts, schema, check."""
+    contexts = server.call("GET", "/safegen/contexts").body
+    assert {"violence", "sexual", "hate"} <= {context["name"] for context in contexts}
+    schema = server.call("GET", "/safegen/schema").body
+    assert schema["properties"]["weight"]["maximum"] == 1.0
+    found = server.call("POST", "/safegen/check", {"prompt": HAZARD}).body
+    assert found["context"] == "violence"
+    assert any(span["text"] == "bloody" for span in found["spans"])
+    assert server.call("POST", "/safegen/check", {"prompt": BENIGN}).body["context"] is None
+    for body in ({}, {"prompt": 7}, {"prompt": "x", "weight": 9}, [], "x"):
+        refused = server.call("POST", "/safegen/check", body)
+        assert refused.status == 422, (body, refused.message)
+
+
+def test_the_schema_s_example_works(server: Server) -> None:
+    """The documented example can be pasted."""
+    example = server.call("GET", "/safegen/schema").body["example"]
+    made = server.call(
+        "POST", "/sdapi/v1/txt2img", {**example, "steps": 2, "width": 96, "height": 96}
+    )
+    assert made.status == 200, made.message
+
+
+def test_script_info_names_every_control(server: Server) -> None:
+    """/sdapi/v1/script-info lists the arguments in order."""
+    for entry in server.call("GET", "/sdapi/v1/script-info").body:
+        if entry["name"] == "safegen":
+            labels = [argument["label"] for argument in entry["args"]]
+            assert (
+                len(labels)
+                == len(set(labels))
+                == len(server.call("GET", "/safegen/schema").body["order"])
+            )
+            assert not entry["args"][0]["value"]
+
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "Auto": {"context": "auto", "tau": 0.25},
+    "everything": {
+        **ON,
+        "weight": 0.85,
+        "curve": "cosine",
+        "region": "disagreement",
+        "refresh": 2,
+        "end": 0.9,
+        "strategy": "append",
+        "detectors": ["lexicon"],
+        "threshold": 0.33,
+    },
+    "custom, with signs": {
+        "context": "custom",
+        "safe_text": 'a "star", a box: calm, 3:4',
+        "unsafe_text": "bloody, 512x512",
+        "strategy": "prepend",
+    },
+    "independent": {**ON, "streams": "independent"},
+}
+
+
+@pytest.mark.parametrize("case", SETTINGS)
+def test_infotext_repeats_the_picture(server: Server, case: str) -> None:
+    """Infotext: read back alone, it makes the same picture with the same infotext."""
+    made = server.txt2img(HAZARD, SETTINGS[case], negative_prompt="a house")
+    assert made.status == 200, made.message
+    again = server.call(
+        "POST", "/sdapi/v1/txt2img", {"infotext": made.infotexts[0], "send_images": True}
+    )
+    assert np.array_equal(made.image, again.image)
+    assert again.infotexts[0] == made.infotexts[0]
+
+
+def test_pasting_a_plain_infotext_switches_off(server: Server) -> None:
+    """Infotext: of a plain picture, it switches SafeGen off and changes nothing else."""
+    plain = server.txt2img(HAZARD)
+    values = server.call("POST", "/faults/paste", {"infotext": plain.infotexts[0]}).body
+    assert values[0]["value"] is False
+    assert {entry["value"] for entry in values[1:]} == {None}
+    assert "SafeGen" not in plain.infotexts[0]
+
+
+def test_each_picture_s_infotext_says_its_own(server: Server) -> None:
+    """Infotext: which context Auto chose and why, for each picture of a batch."""
+    body = {"prompt": HAZARD, "batch_size": 2, "override_settings": {}}
+    made = server.txt2img(body["prompt"], {"context": "auto"}, batch_size=2)
+    for text in made.infotexts[-2:]:
+        assert "SafeGen chose: violence" in text
+        assert "SafeGen why" in text
+        assert "SafeGen version" in text
+
+
+def plot(server: Server, axes: list[tuple[str, str]], safegen: Any, **more: Any) -> Answer:
+    """An X/Y/Z plot; axes are labels and values."""
+    labels = server.call("GET", "/faults/axes").body
+    indices = [(labels.index(label), values) for label, values in axes]
+    indices += [(0, "")] * (3 - len(indices))
+    arguments: list[Any] = []
+    for index, values in indices:  # an axis with choices reads the list, any other the text
+        arguments += [index, values, [v for v in values.split(", ") if v]]
+    arguments += [False, True, False, False, False, False, False, 0, False]
+    return server.txt2img(HAZARD, safegen, script_name="x/y/z plot", script_args=arguments, **more)
+
+
+def test_axes(server: Server) -> None:
+    """X/Y/Z: cells have their own settings and infotexts, off is off."""
+    labels = [x for x in server.call("GET", "/faults/axes").body if x.startswith("[SafeGen]")]
+    assert len(labels) == len(set(labels))
+    for word in ("weight", "threshold", "context", "stream", "curve", "until", "enable"):
+        assert any(word in label.lower() for label in labels), word
+    weight = next(x for x in labels if "weight" in x.lower() and "curve" not in x.lower())
+    switch = next(x for x in labels if "enable" in x.lower())
+    made = plot(server, [(weight, "0.3, 1"), (switch, "True, False")], ON)
+    assert made.status == 200, made.message
+    cells = dict(
+        zip(range(4), zip(made.images[-4:], made.infotexts[-4:], strict=True), strict=True)
+    )
+    plain = server.txt2img(HAZARD).image
+    off = [image for image, text in cells.values() if "SafeGen" not in text]
+    on = [(image, text) for image, text in cells.values() if "SafeGen" in text]
+    assert len(off) == len(on) == 2
+    assert all(np.array_equal(image, plain) for image in off)
+    for image, text in on:
+        value = 0.3 if "SafeGen weight: 0.3" in text else 1.0
+        assert np.array_equal(image, server.txt2img(HAZARD, {**ON, "weight": value}).image)
+
+
+@pytest.mark.parametrize(
+    ("word", "values"),
+    [("weight", "0.5, 7"), ("context", "violence, nonsense"), ("curve", "constant, bent")],
+)
+def test_axes_refuse_before_the_first_cell(server: Server, word: str, values: str) -> None:
+    """X/Y/Z: values that are not allowed are refused before the first cell."""
+    labels = [x for x in server.call("GET", "/faults/axes").body if x.startswith("[SafeGen]")]
+    label = next(x for x in labels if word in x.lower())
+    made = plot(server, [(label, values)], ON)
+    assert made.status != 200
+    assert values.split(", ")[1] in made.message
+    assert not server.call("GET", "/faults").body, "a cell was made"
+
+
+def test_a_nested_picture_is_guarded(server: Server) -> None:
+    """A picture that another extension makes within a guarded one is guarded."""
+    nested = {"scripts": {"Nested picture": {"args": [True]}}}
+    plain = server.txt2img(HAZARD, **nested)
+    assert difference(plain.image, server.txt2img(HAZARD).image) > 0
+    server.call("DELETE", "/faults")
+    made = server.txt2img(HAZARD, ON, **nested)
+    assert difference(plain.image, made.image) > 0
+    calls = server.call("GET", "/faults").body
+    assert {call["rows"] for call in calls} == {3}, calls
+    assert np.array_equal(server.txt2img(HAZARD, **nested).image, plain.image)
+
+
+# ---------------------------------------------------------------------- enforcement
+
+
+@pytest.fixture(scope="module")
+def enforcing(boot: Callable[..., Server]) -> Iterator[Server]:
+    """A host whose operator enforces SafeGen and wants a password."""
+    server = boot("--safegen-enforce", "basic", "--api-auth", "user:pass word")
+    server.auth = "user:pass word"
+    yield server
+    server.stop()
+
+
+def test_routes_want_the_password(enforcing: Server) -> None:
+    """Routes are behind the API's password."""
+    for method, path in (
+        ("GET", "/safegen/contexts"),
+        ("GET", "/safegen/schema"),
+        ("POST", "/safegen/check"),
+    ):
+        for wrong in (None, "user:wrong", "nobody:pass word"):
+            assert enforcing.call(method, path, {"prompt": "x"}, auth=wrong).status == 401
+    assert enforcing.call("GET", "/safegen/contexts").status == 200
+
+
+WAYS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "no arguments": (None, {}),
+    "enabled false": ({"enabled": False}, {}),
+    "positional off": ([False], {}),
+    "weight 0": ({**ON, "weight": 0.0}, {}),
+    "a high threshold": ({"context": "auto", "threshold": 1.0}, {}),
+    "another context": ({"context": "hate", "strategy": "context"}, {}),
+    "a late start": ({**ON, "tau": 0.95}, {}),
+    "an early end": ({**ON, "end": 0.05, "tau": 0.0}, {}),
+    "a custom context": (
+        {"context": "custom", "safe_text": "bloody", "unsafe_text": "beach"},
+        {},
+    ),
+    "override_settings": (
+        {"enabled": False},
+        {"override_settings": {"safegen_enforce": "off", "safegen_default_weight": 0.0}},
+    ),
+    "no hires": ({**ON, "hires": False}, {}),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_enforced(enforcing: Server, server: Server, way: str) -> None:
+    """Enforced: no way around it, and the user sees why."""
+    named, fields = WAYS[way]
+    plain = server.txt2img(HAZARD)
+    made = enforcing.txt2img(HAZARD, named, **fields)
+    assert made.status == 200, made.message
+    assert difference(plain.image, made.image) > 0, "an unguarded picture came out"
+    assert "SafeGen enforced: basic" in made.infotexts[0]
+    assert "SafeGen weight: 0" not in made.infotexts[0] or "SafeGen weight: 0." in made.infotexts[0]
+    assert "enforce" in json.loads(made.body["info"])["comments"].lower()
+
+
+def test_enforced_for_pasted_infotexts(enforcing: Server, server: Server) -> None:
+    """Enforced: an infotext of a plain picture does not switch it off."""
+    plain = server.txt2img(HAZARD)
+    made = enforcing.call("POST", "/sdapi/v1/txt2img", {"infotext": plain.infotexts[0]})
+    assert difference(plain.image, made.image) > 0
+
+
+def test_enforced_for_axes_and_settings(enforcing: Server, server: Server) -> None:
+    """Enforced: neither an X/Y/Z axis nor the options route switches it off."""
+    plain = server.txt2img(HAZARD)
+    enforcing.call("POST", "/sdapi/v1/options", {"safegen_enforce": "off"})
+    labels = enforcing.call("GET", "/faults/axes").body
+    switch = next(x for x in labels if x.startswith("[SafeGen]") and "enable" in x.lower())
+    made = plot(enforcing, [(switch, "False")], None)
+    assert made.status == 200, made.message
+    for image in made.images:
+        if image.shape == plain.image.shape:
+            assert difference(plain.image, image) > 0
+
+
+def test_enforced_for_nested_pictures(enforcing: Server, server: Server) -> None:
+    """Enforced: also within other extensions."""
+    nested = {"scripts": {"Nested picture": {"args": [True]}}}
+    plain = server.txt2img(HAZARD, **nested)
+    enforcing.call("DELETE", "/faults")
+    made = enforcing.txt2img(HAZARD, {"enabled": False}, **nested)
+    assert difference(plain.image, made.image) > 0
+    hires = {call["rows"] for call in enforcing.call("GET", "/faults").body}
+    assert 3 in hires
+
+
+def test_enforced_leaves_harmless_prompts_alone(enforcing: Server, server: Server) -> None:
+    """Enforced: a harmless prompt is bit-identical."""
+    assert np.array_equal(enforcing.txt2img(BENIGN).image, server.txt2img(BENIGN).image)
+
+
+def test_an_unreadable_policy_refuses(boot: Callable[..., Server]) -> None:
+    """A policy that can't be read: nothing is generated, and the message says why."""
+    other = boot("--nowebui", "--safegen-enforce", "no-such-level")
+    try:
+        for named in (None, ON):
+            made = other.txt2img(BENIGN, named)
+            assert made.status != 200
+            assert "no-such-level" in made.message
+    finally:
+        other.stop()

@@ -1,0 +1,323 @@
+"""Every way in which the WebUI makes a picture: guarded when on, untouched when off."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from common import BENIGN, CLOSE, HAZARD, KNOWN, ON, SAFE, SAMPLERS
+from server import Answer, Server, difference, png
+
+LONG = ", ".join(["a dangerous red house at night"] * 16)
+HIRES: dict[str, Any] = {
+    "enable_hr": True,
+    "hr_scale": 1.5,
+    "hr_upscaler": "Latent",
+    "denoising_strength": 0.7,
+    "hr_second_pass_steps": 3,
+}
+
+
+def all_guarded(plain: Answer, made: Answer) -> None:
+    """As many pictures as without the guard, none of them the same."""
+    assert plain.status == 200, plain.message
+    assert made.status == 200, made.message
+    assert len(made.images) == len(plain.images) > 0
+    for one, other in zip(plain.images, made.images, strict=True):
+        assert one.shape == other.shape
+        assert difference(one, other) > 0, "an unguarded picture came out"
+    assert all("SafeGen version" in text for text in made.infotexts)
+
+
+def same(one: Answer, other: Answer) -> None:
+    """Bit for bit the same pictures."""
+    assert one.status == other.status == 200, (one.message, other.message)
+    assert len(one.images) == len(other.images)
+    assert all(np.array_equal(a, b) for a, b in zip(one.images, other.images, strict=True))
+
+
+def test_the_list_of_samplers(server: Server) -> None:
+    """Every sampler of the host is tested."""
+    found = [entry["name"] for entry in server.call("GET", "/sdapi/v1/samplers").body]
+    assert sorted(found) == sorted(SAMPLERS)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_sampler(server: Server, sampler: str) -> None:
+    """Sampler: off is bit-identical, every call is guarded, weight 1 is the safe picture."""
+    plain = server.txt2img(HAZARD, sampler_name=sampler)
+    same(plain, server.txt2img(HAZARD, {"enabled": False}, sampler_name=sampler))
+    server.call("DELETE", "/faults")
+    made = server.txt2img(HAZARD, KNOWN, sampler_name=sampler)
+    all_guarded(plain, made)
+    calls = server.call("GET", "/faults").body
+    assert calls
+    assert {call["rows"] for call in calls} == {3}, calls
+    wanted = server.txt2img(SAFE, sampler_name=sampler)
+    assert difference(made.image, wanted.image) <= CLOSE
+
+
+PATHS: dict[str, dict[str, Any]] = {
+    "batch size 3": {"batch_size": 3},
+    "batch count 2": {"n_iter": 2},
+    "AND": {"prompt": f"{BENIGN} AND {HAZARD} :0.8"},
+    "prompt editing": {"prompt": "a [green star:bloody ball:0.5] on the beach"},
+    "alternation": {"prompt": "a [green|bloody] ball on the beach"},
+    "long prompt": {"prompt": f"{HAZARD}, {LONG}"},
+    "long negative prompt": {"negative_prompt": LONG},
+    "emphasis": {"prompt": "a ((bloody)) (red ball:1.3) on the [beach]"},
+    "BREAK": {"prompt": "a bloody red ball BREAK on the beach"},
+    "CFG 1": {"cfg_scale": 1},
+    "hires fix": HIRES,
+    "hires fix, DDIM in the second pass": {**HIRES, "hr_sampler_name": "DDIM"},
+    "hires fix, prompt of its own": {**HIRES, "hr_prompt": "a bloody star at night"},
+    "hires fix, checkpoint of its own": {**HIRES, "hr_checkpoint_name": "other"},
+    "hires fix, upscaler in pixels": {**HIRES, "hr_upscaler": "Lanczos"},
+    "refiner": {"refiner_checkpoint": "other", "refiner_switch_at": 0.5},
+    "NGMS": {"s_min_uncond": 3.0, "steps": 6},
+    "NGMS at all steps": {
+        "s_min_uncond": 3.0,
+        "override_settings": {"s_min_uncond_all": True},
+    },
+    "skip early CFG": {"override_settings": {"skip_early_cond": 0.3}},
+    "padded conds": {
+        "negative_prompt": LONG,
+        "override_settings": {"pad_cond_uncond": True},
+    },
+    "padded conds v0": {
+        "negative_prompt": LONG,
+        "override_settings": {"pad_cond_uncond_v0": True},
+    },
+    "batch_cond_uncond off": {
+        "batch_size": 2,
+        "override_settings": {"batch_cond_uncond": False},
+    },
+    "token merging": {"override_settings": {"token_merging_ratio": 0.5}},
+    "clip skip": {"override_settings": {"CLIP_stop_at_last_layers": 2}},
+    "LoRA": {"prompt": f"{HAZARD} <lora:probe:1>"},
+    "tiling": {"tiling": True},
+    "subseed": {"subseed": 3, "subseed_strength": 0.3},
+    "DPM++ 2M, Karras": {"sampler_name": "DPM++ 2M", "scheduler": "Karras"},
+    "inpainting checkpoint": {"override_settings": {"sd_model_checkpoint": "world-inpainting"}},
+    "edit checkpoint, txt2img": {"override_settings": {"sd_model_checkpoint": "world-edit"}},
+}
+
+
+@pytest.fixture
+def settings(server: Server) -> Any:
+    """Puts back the settings that ``override_settings`` leak."""
+    names = (
+        "s_min_uncond_all",
+        "skip_early_cond",
+        "pad_cond_uncond",
+        "pad_cond_uncond_v0",
+        "batch_cond_uncond",
+        "token_merging_ratio",
+        "CLIP_stop_at_last_layers",
+        "sd_model_checkpoint",
+        "live_preview_content",
+        "show_progress_type",
+    )
+    before = server.call("GET", "/sdapi/v1/options").body
+    yield
+    server.call("POST", "/sdapi/v1/options", {name: before[name] for name in names})
+
+
+@pytest.mark.usefixtures("settings")
+@pytest.mark.parametrize("streams", ["shared", "independent"])
+@pytest.mark.parametrize("path", PATHS)
+def test_path(server: Server, path: str, streams: str) -> None:
+    """Path: off is bit-identical, on is guarded and repeats itself."""
+    fields = {"prompt": HAZARD, **PATHS[path]}
+    prompt = fields.pop("prompt")
+    plain = server.txt2img(prompt, **fields)
+    if streams == "shared":
+        same(plain, server.txt2img(prompt, {"enabled": False}, **fields))
+        same(plain, server.txt2img(prompt, {**ON, "weight": 0.0}, **fields))
+    made = server.txt2img(prompt, {**ON, "streams": streams}, **fields)
+    all_guarded(plain, made)
+    same(made, server.txt2img(prompt, {**ON, "streams": streams}, **fields))
+
+
+@pytest.mark.parametrize("path", ["refiner", "hires fix, checkpoint of its own"])
+def test_a_changed_checkpoint_is_encoded_anew(server: Server, path: str) -> None:
+    """A change of checkpoint within the run: weight 1 is the safe picture."""
+    wanted = server.txt2img(SAFE, **PATHS[path])
+    made = server.txt2img(HAZARD, KNOWN, **PATHS[path])
+    assert difference(made.image, wanted.image) <= CLOSE
+
+
+def test_rows_travel_in_the_host_s_call_or_apart(server: Server) -> None:
+    """Rows in the host's call and in calls of our own give the same picture."""
+    made = server.txt2img(HAZARD, KNOWN)
+    assert {call["rows"] for call in server.call("GET", "/faults").body} == {3}
+    server.call("DELETE", "/faults")
+    apart = server.txt2img(f"{HAZARD}, {LONG}", KNOWN)
+    assert {call["rows"] for call in server.call("GET", "/faults").body} == {2}
+    assert difference(made.image, apart.image) <= CLOSE
+
+
+def test_below_the_threshold_nothing_is_added(server: Server) -> None:
+    """Below the threshold the host's call is as it was."""
+    server.txt2img(HAZARD, {**ON, "tau": 0.5})
+    assert [call["rows"] for call in server.call("GET", "/faults").body] == [2, 2, 3, 3]
+
+
+def test_auto_leaves_harmless_prompts_alone(server: Server) -> None:
+    """Auto: a harmless prompt is bit-identical, alone and beside a hazard."""
+    plain = server.txt2img(BENIGN, seed=8)
+    made = server.txt2img(BENIGN, {"context": "auto"}, seed=8)
+    same(plain, made)
+    assert "SafeGen chose: none" in made.infotexts[0]
+    guarded = server.txt2img(HAZARD, {"context": "auto", "tau": 0.0})
+    assert "SafeGen chose: violence" in guarded.infotexts[0]
+
+
+IMG2IMG: dict[str, dict[str, Any]] = {
+    "Euler a": {},
+    "DDIM": {"sampler_name": "DDIM"},
+    "UniPC": {"sampler_name": "UniPC"},
+    "batch": {"batch_size": 2},
+    "inpaint": {"mask": True},
+    "inpaint, DDIM": {"mask": True, "sampler_name": "DDIM"},
+    "inpaint, whole picture noise": {"mask": True, "inpainting_fill": 2},
+    "inpaint, only masked": {"mask": True, "inpaint_full_res": True},
+    "inpainting checkpoint": {
+        "mask": True,
+        "override_settings": {"sd_model_checkpoint": "world-inpainting"},
+    },
+    "edit checkpoint, image CFG 1": {
+        "image_cfg_scale": 1.0,
+        "override_settings": {"sd_model_checkpoint": "world-edit"},
+    },
+}
+
+
+def _start(server: Server) -> np.ndarray:
+    return server.txt2img(BENIGN, steps=2).image
+
+
+def _mask() -> np.ndarray:
+    mask = np.zeros((96, 96, 3), np.uint8)
+    mask[:, :48] = 255
+    return mask
+
+
+@pytest.mark.usefixtures("settings")
+@pytest.mark.parametrize("path", IMG2IMG)
+def test_img2img(server: Server, path: str) -> None:
+    """Image to image: off is bit-identical, on is guarded."""
+    fields = {"denoising_strength": 0.8, **IMG2IMG[path]}
+    if fields.pop("mask", False):
+        fields.update(mask=png(_mask()), mask_blur=0)
+    image = _start(server)
+    plain = server.img2img(HAZARD, image, **fields)
+    same(plain, server.img2img(HAZARD, image, {"enabled": False}, **fields))
+    all_guarded(plain, server.img2img(HAZARD, image, ON, **fields))
+
+
+@pytest.mark.usefixtures("settings")
+def test_an_edit_model_with_an_image_scale_is_refused(server: Server) -> None:
+    """InstructPix2Pix with image CFG other than 1 is refused in words."""
+    made = server.img2img(
+        HAZARD,
+        _start(server),
+        ON,
+        image_cfg_scale=1.5,
+        override_settings={"sd_model_checkpoint": "world-edit"},
+    )
+    assert made.status != 200
+    assert "InstructPix2Pix" in made.message
+
+
+def _previews(server: Server, make: Callable[[], Answer]) -> tuple[Answer, list[bytes]]:
+    """A generation, and every live preview that could be had meanwhile."""
+    answers: list[Answer] = []
+    thread = threading.Thread(target=lambda: answers.append(make()))
+    seen: dict[bytes, None] = {}
+    thread.start()
+    while thread.is_alive():
+        shown = server.call("GET", "/sdapi/v1/progress").body.get("current_image")
+        if shown:
+            seen[base64.b64decode(shown)] = None
+        time.sleep(0.05)
+    thread.join()
+    return answers[0], list(seen)
+
+
+@pytest.mark.usefixtures("settings")
+@pytest.mark.parametrize("content", ["Prompt", "Combined"])
+@pytest.mark.parametrize("kind", ["Full", "Approx NN", "Approx cheap"])
+def test_live_previews(server: Server, kind: str, content: str) -> None:
+    """Live previews: none of a guarded run is one of the plain run's."""
+    server.call(
+        "POST",
+        "/sdapi/v1/options",
+        {"show_progress_type": kind, "live_preview_content": content},
+    )
+    plain, unguarded = _previews(server, lambda: server.txt2img(HAZARD, steps=6))
+    made, shown = _previews(server, lambda: server.txt2img(HAZARD, ON, steps=6))
+    all_guarded(plain, made)
+    assert unguarded, "no preview was seen"
+    assert shown, "no preview was seen"
+    assert not set(unguarded) & set(shown)
+
+
+def test_two_requests_do_not_mix(server: Server) -> None:
+    """Requests with other settings in a row, and at the same time, don't mix."""
+    wanted = [server.txt2img(HAZARD, {**ON, "weight": w}).image for w in (0.3, 1.0)]
+    plain = server.txt2img(HAZARD).image
+    answers: dict[int, Answer] = {}
+
+    def ask(index: int, named: Any) -> None:
+        answers[index] = server.txt2img(HAZARD, named)
+
+    cases = [{**ON, "weight": 0.3}, {**ON, "weight": 1.0}, None] * 2
+    threads = [threading.Thread(target=ask, args=case) for case in enumerate(cases)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for index in range(6):
+        assert np.array_equal(answers[index].image, [*wanted, plain][index % 3]), index
+
+
+@pytest.mark.parametrize("flags", [("--lowvram",), ("--medvram",), ("--opt-split-attention",)])
+def test_started_with(boot: Callable[..., Server], server: Server, flags: tuple[str, ...]) -> None:
+    """A host started with other flags: off is bit-identical, on is guarded."""
+    other = boot("--nowebui", *flags)
+    try:
+        plain = other.txt2img(HAZARD)
+        same(plain, other.txt2img(HAZARD, {"enabled": False}))
+        made = other.txt2img(HAZARD, ON)
+        all_guarded(plain, made)
+        assert difference(made.image, server.txt2img(HAZARD, ON).image) <= CLOSE
+    finally:
+        other.stop()
+
+
+def test_without_the_extension(boot: Callable[..., Server], server: Server) -> None:
+    """Off is bit-identical to a host that has no SafeGen."""
+    bare = boot("--nowebui", extensions={})
+    try:
+        for fields in ({}, {"sampler_name": "UniPC"}, {"batch_size": 2}, HIRES):
+            server.txt2img(HAZARD, ON, **fields)
+            same(bare.txt2img(HAZARD, **fields), server.txt2img(HAZARD, **fields))
+            same(
+                bare.txt2img(HAZARD, **fields),
+                server.txt2img(HAZARD, {**ON, "weight": 0.0}, **fields),
+            )
+    finally:
+        bare.stop()
+
+
+def test_comments_say_what_was_done(server: Server) -> None:
+    """The user reads under the picture what was chosen and why."""
+    made = server.txt2img(HAZARD, {"context": "auto"})
+    assert "Auto chose" in json.loads(made.body["info"])["comments"]
