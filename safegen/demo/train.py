@@ -190,7 +190,7 @@ class Run:
             gradients = [p.grad for p in self.parameters if p.grad is not None]
             flat = torch.cat([g.flatten() for g in gradients])
             dist.all_reduce(flat)
-            parts = flat.div_(_processes()).split([g.numel() for g in gradients])
+            parts = torch.split(flat.div_(_processes()), [g.numel() for g in gradients])
             for gradient, part in zip(gradients, parts, strict=True):
                 gradient.copy_(part.view_as(gradient))
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
@@ -588,7 +588,7 @@ def main() -> None:
         _stages(args)
         return
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_process, (args.processes, f"{folder}/meeting", args), nprocs=args.processes)
+        mp.spawn(_process, (args.processes, f"{folder}/meeting", args), nprocs=args.processes)  # type: ignore[attr-defined,no-untyped-call]
 
 
 if __name__ == "__main__":
