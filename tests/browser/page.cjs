@@ -20,6 +20,9 @@ async function enabled(page) {
   return page.locator(`${ID}enable-checkbox input`).first().evaluate(box => box.checked);
 }
 
+// Where it was, for whoever reads that it got no further.
+function at(station) { console.error(`${new Date().toISOString()} ${station}`); }
+
 async function toggle(page, wanted) {
   if (await enabled(page) === wanted) return;
   await page.locator(`${ID}enable-visible-checkbox`).click();
@@ -28,19 +31,26 @@ async function toggle(page, wanted) {
     [`${ID}enable-checkbox input`, wanted], { timeout: SLOW });
 }
 
+async function shown(page) {
+  return page.evaluate(() => [
+    document.querySelector('#html_info_txt2img')?.innerText || '',
+    document.querySelector('#txt2img_gallery img')?.getAttribute('src') || '',
+  ]);
+}
+
 async function generate(page) {
-  const before = await page.locator('#html_info_txt2img').innerText().catch(() => '');
-  const image = await page.locator('#txt2img_gallery img').first().getAttribute('src').catch(() => '');
+  const before = await shown(page);
   await page.locator('#txt2img_generate').click();
   await page.waitForFunction(
-    ([text, old]) => {
-      const shown = document.querySelector('#txt2img_gallery img')?.getAttribute('src') || '';
-      const info = document.querySelector('#html_info_txt2img')?.innerText || '';
-      const busy = document.querySelector('#txt2img_interrupt')?.style.display === 'block';
-      return shown && !busy && (shown !== old || info !== text) && info.includes('Seed:');
-    }, [before, image], { timeout: SLOW });
+    ([info, image]) => {
+      const text = document.querySelector('#html_info_txt2img')?.innerText || '';
+      const source = document.querySelector('#txt2img_gallery img')?.getAttribute('src') || '';
+      // A live preview stands in the gallery first; its source holds the picture itself.
+      const saved = source.includes('file=');
+      return saved && source !== image && text.includes('Seed:');
+    }, before, { timeout: SLOW });
   await page.waitForTimeout(1500);
-  return page.locator('#html_info_txt2img').innerText();
+  return (await shown(page))[0];
 }
 
 async function main() {
@@ -59,6 +69,7 @@ async function main() {
     await page.route('**/*', route =>
       new URL(route.request().url()).hostname === local ? route.continue() : route.abort());
     await page.goto(`${url}/?__theme=light`, { waitUntil: 'domcontentloaded' });
+    at('page');
     await page.waitForSelector(`${ID}enable-visible-checkbox`, { state: 'attached' });
     await page.waitForTimeout(1500);
 
@@ -69,8 +80,10 @@ async function main() {
       await fill(page, `#txt2img_${name} input[type=number]`, value);
     await fill(page, '#txt2img_seed input', 7);
 
+    at('plain picture');
     seen.plain = await generate(page);
 
+    at('accordion');
     await toggle(page, true);
     await page.locator(`${ID}weight`).first().waitFor({ state: 'visible' });
     seen.opens = await page.locator(`${ID}weight`).first().isVisible();
@@ -87,9 +100,11 @@ async function main() {
       `${ID}summary`, { timeout: SLOW });
     await page.locator(`${ID}enable`).scrollIntoViewIfNeeded();
     await page.screenshot({ path: path.join(folder, 'webui-accordion.png') });
+    at('guarded picture');
     seen.guarded = await generate(page);
     await page.screenshot({ path: path.join(folder, 'webui-generated.png') });
 
+    at('pasting');
     // Off, and back by pasting the picture's own parameters.
     await toggle(page, false);
     await page.waitForTimeout(500);
@@ -109,6 +124,7 @@ async function main() {
     await page.waitForFunction(
       selector => document.querySelector(selector)?.checked === false,
       `${ID}enable-checkbox input`, { timeout: SLOW });
+    at('plain picture again');
     seen.off = await generate(page);
   } finally {
     await browser.close();

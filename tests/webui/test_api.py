@@ -175,7 +175,7 @@ def test_axes(server: Server) -> None:
 
 @pytest.mark.parametrize(
     ("word", "values"),
-    [("weight", "0.5, 7"), ("context", "violence, nonsense"), ("curve", "constant, bent")],
+    [("weight", "0.5, 7"), ("safety context", "violence, nonsense"), ("curve", "constant, bent")],
 )
 def test_axes_refuse_before_the_first_cell(server: Server, word: str, values: str) -> None:
     """X/Y/Z: values that are not allowed are refused before the first cell."""
