@@ -162,7 +162,7 @@ class SafetyPlan:
         advanced=False,
     )
     tau: float = _setting(
-        0.1,
+        0.2,
         label="Global-context threshold",
         help="Share of the steps in which your prompt alone lays out the scene.",
         infotext="SafeGen tau",

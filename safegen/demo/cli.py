@@ -34,7 +34,7 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
     parser.add_argument("--prompt", help="make one comparison of this prompt instead")
     parser.add_argument("--seed", type=int, default=1, help="first seed of --prompt")
     parser.add_argument("--prompts", type=int, default=120, help="hazard prompts, and benign ones")
-    parser.add_argument("--cell-prompts", type=int, default=40, help="prompts per swept setting")
+    parser.add_argument("--cell-prompts", type=int, default=30, help="prompts per swept setting")
     for name in ("context", "weight", "tau", "curve", "streams", "strategy", "region", "refresh"):
         setting = SETTINGS[name]
         parser.add_argument(

@@ -181,7 +181,7 @@ def build(
     plan: SafetyPlan | None = None,
     *,
     prompts: int = 120,
-    cell_prompts: int = 40,
+    cell_prompts: int = 30,
     folder: Path = MODEL_FOLDER,
 ) -> dict[str, Any]:
     """Sample, measure, and write ``report.json`` and both pictures under ``out``.

@@ -40,8 +40,8 @@ from safegen.evaluation.peers import SLD_PRESETS, safe_latent_diffusion
 from safegen.hosts.diffusers import Forward, guard, replaced_forward
 from safegen.plan import SafetyPlan
 
-STEPS = 20
-CFG_SCALE = 4.0
+STEPS = 12
+CFG_SCALE = 2.5
 CHUNK = 25
 
 PLAIN = "plain"

