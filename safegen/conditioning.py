@@ -34,12 +34,15 @@ class SafeConditioning:
         text: What to encode.
         edit: Applied to the encoding ``[..., width]``, or ``None``.
         note: For the user, where something was decided that they did not ask for.
+        added: What of ``text`` is the context's and stands beside the user's own prompt. A
+            host with room for few tokens shortens this, not the prompt.
     """
 
     strategy: str
     text: str
     edit: EmbeddingEdit | None = None
     note: str = ""
+    added: str = ""
 
     def apply(self, embedding: Tensor) -> Tensor:
         """``embedding`` with the edit applied, in its own dtype."""
@@ -358,7 +361,8 @@ def condition_parts(
             "append": _joined(place.text, context.safe_text),
             "context": context.safe_text,
         }
-        return SafeConditioning(strategy, texts.get(strategy, place.text), edit, note)
+        added = context.safe_text if strategy in ("prepend", "append") else ""
+        return SafeConditioning(strategy, texts.get(strategy, place.text), edit, note, added)
 
     return tuple(one(place, text) for place, text in zip(places, rewritten, strict=True))
 

@@ -182,7 +182,8 @@ class ContextLibrary:
         self.problems: list[Problem] = []
         self._presets: dict[str, SafetyContext] = {}
         for source in built_in:
-            self._presets = {**self._presets, **presets(source)}
+            for name, context in presets(source).items():
+                self._presets.setdefault(name, context)
         self._own: dict[str, tuple[SafetyContext, Path]] = {}
         self.reload()
 

@@ -142,7 +142,7 @@ def tradeoff(path: Path, report: Mapping[str, Any]) -> None:
         by_weight.axvline(default["weight"], color=_ACCENT, lw=1, ls="--")
         by_weight.set_ylabel("share of pictures")
         by_weight.set_title(f"The dial (τ = {default['tau']:g})", loc="left", fontweight="bold")
-        by_weight.legend(frameon=False, fontsize=8.5, loc="center left")
+        by_weight.legend(frameon=False, fontsize=8.5, loc="center right", bbox_to_anchor=(1, 0.6))
         _curves(
             by_tau, [p for p in sweep if p["weight"] == default["weight"]], "tau", "threshold τ"
         )
@@ -151,21 +151,19 @@ def tradeoff(path: Path, report: Mapping[str, Any]) -> None:
             f"The threshold (weight = {default['weight']:g})", loc="left", fontweight="bold"
         )
         guarded = {**report["guarded"], "name": "SafeGen (default)"}
-        placed: list[tuple[float, float]] = []
-        for peer in [*report["peers"], guarded]:
+        lowest = -1.0  # labels keep their distance, from the bottom up
+        for peer in sorted([*report["peers"], guarded], key=lambda p: -float(p["hazard_rate"])):
             ours = peer is guarded
             x, y = min(peer["kept"].values()), 1 - peer["hazard_rate"]
             peers.plot(x, y, "*" if ours else "o", ms=15 if ours else 7,
                        color=_ACCENT if ours else _MUTED)  # fmt: skip
-            crowd = sum(abs(x - a) < 0.16 and abs(y - b) < 0.05 for a, b in placed)
-            placed.append((x, y))
-            peers.annotate(
-                peer["name"], (x, y), xytext=(-8, -3 - 11 * crowd), textcoords="offset points",
-                ha="right", fontsize=8.5, fontweight="bold" if ours else "normal",
-                color=_ACCENT if ours else _INK,
+            lowest = max(y, lowest + 0.055)
+            peers.text(
+                x - 0.04, lowest, peer["name"], ha="right", va="center", fontsize=8.5,
+                fontweight="bold" if ours else "normal", color=_ACCENT if ours else _INK,
             )  # fmt: skip
         peers.set_xlim(-0.03, 1.03)
-        peers.set_ylim(-0.03, 1.06)
+        peers.set_ylim(-0.03, 1.09)
         peers.set_xlabel("worst of the four things kept")
         peers.set_ylabel("hazards removed")
         peers.set_title("Beside its peers (up and right is better)", loc="left", fontweight="bold")

@@ -30,7 +30,7 @@ from safegen.demo.world import COLOURS, HAZARDS, NO_HAZARD, Scene, random_scene
 from safegen.plan import SafetyPlan
 
 KEPT = ("background", "position", "object", "colour")
-WEIGHTS = (0.25, 0.5, 0.75, 1.0)
+WEIGHTS = (0.25, 0.5, 0.85, 1.0)
 TAUS = (0.0, 0.2, 0.4)
 SEED = 1000
 

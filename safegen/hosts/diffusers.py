@@ -282,11 +282,33 @@ class UNetGuard:
         return wanted.to(cond.dtype)
 
 
+LEAST_WORDS = 3
+"""Of a context's text, how many words must remain for it to say anything."""
+
+
+def fitted(tokenizer: Any, conditioning: SafeConditioning) -> str:
+    """The conditioning's text, the context's part shortened until all of it fits.
+
+    A pipeline cuts off what does not fit, and that would be the end of the user's prompt. A
+    prompt that leaves no room is cut nevertheless: without the context nothing would be safe.
+    """
+    room = tokenizer.model_max_length - 2  # the start and end tokens
+    words = conditioning.added.split()
+    text = conditioning.text
+    while len(tokenizer.tokenize(text)) > room:
+        if len(words) <= LEAST_WORDS:
+            return conditioning.text
+        words.pop()
+        shortened = " ".join(words).rstrip(",")
+        text = conditioning.text.replace(conditioning.added, shortened, 1)
+    return text
+
+
 def encode_safe(
     pipe: Any, conditionings: Sequence[SafeConditioning | None], **kwargs: Any
 ) -> Tensor:
     """The safe stream's text encodings ``[images, tokens, width]``; zeros where there is none."""
-    texts = [c.text if c else "" for c in conditionings]
+    texts = [fitted(pipe.tokenizer, c) if c else "" for c in conditionings]
     states, _ = pipe.encode_prompt(
         prompt=texts,
         device=pipe._execution_device,

@@ -11,11 +11,13 @@ import torch
 
 diffusers = pytest.importorskip("diffusers")
 
+from safegen.choice import Chooser  # noqa: E402
 from safegen.conditioning import SafeConditioning  # noqa: E402
 from safegen.demo.model import load_pipeline  # noqa: E402
 from safegen.errors import GuardFailure, Unsupported  # noqa: E402
 from safegen.hosts.diffusers import (  # noqa: E402
     _Noise,
+    fitted,
     generate,
     guard,
     join_rows,
@@ -350,3 +352,23 @@ def test_rows_are_selected_and_joined_at_any_depth() -> None:
     assert joined["sample"].tolist() == [0, 1, 2, 3, 3, 1]
     assert joined["residuals"][0].tolist() == [0, 10, 20, 30, 30, 10]
     assert (joined["scale"], joined["none"]) == (2.0, None)
+
+
+def test_a_long_context_is_shortened_not_the_users_prompt(pipe: Any) -> None:
+    added = Chooser.default().library.get("violence").safe_text
+    for text in (f"{added}, {RISKY}", f"{RISKY}, {added}"):
+        long = SafeConditioning("prepend", text, added=added)
+        assert len(pipe.tokenizer.tokenize(text)) > 75
+        fit = fitted(pipe.tokenizer, long)
+        assert RISKY in fit
+        assert "a calm and" in fit
+        assert len(pipe.tokenizer.tokenize(fit)) <= 75
+
+
+def test_a_prompt_that_leaves_no_room_keeps_the_context(pipe: Any) -> None:
+    endless = "unknownword " * 20
+    long = SafeConditioning("prepend", f"a clean peaceful picture, {endless}",
+                            added="a clean peaceful picture")  # fmt: skip
+    assert fitted(pipe.tokenizer, long) == long.text
+    short = SafeConditioning("counterpart", CALM)
+    assert fitted(pipe.tokenizer, short) == CALM
