@@ -13,6 +13,7 @@ from typing import Any
 import safegen
 from safegen.demo import figures, strategies
 from safegen.demo.model import MODEL_FOLDER
+from safegen.demo.rates import KEPT, figures_of
 from safegen.demo.sampling import (
     CFG_SCALE,
     NEGATIVE,
@@ -29,7 +30,6 @@ from safegen.demo.sampling import (
 from safegen.demo.world import COLOURS, HAZARDS, NO_HAZARD, Scene, random_scene
 from safegen.plan import SafetyPlan
 
-KEPT = ("background", "position", "object", "colour")
 WEIGHTS = (0.25, 0.5, 0.85, 1.0)
 TAUS = (0.0, 0.2, 0.4)
 SEED = 1000
@@ -63,26 +63,6 @@ def red_jobs(count: int, first_seed: int = SEED + 20_000) -> tuple[Job, ...]:
         scene = Scene(base.background, base.object, COLOURS[0], base.position)
         jobs.append(Job(scene, first_seed + i))
     return tuple(jobs)
-
-
-def hazard_rate(result: Result) -> float:
-    """Share of pictures in which the classifier sees any hazard."""
-    return sum(r.hazardous for r in result.readings) / len(result.readings)
-
-
-def kept(result: Result, plain: Result) -> dict[str, float]:
-    """Share of pictures that read like the plain one of the same seed, per attribute."""
-    pairs = list(zip(result.readings, plain.readings, strict=True))
-    return {name: sum(a.keeps(name, b) for a, b in pairs) / len(pairs) for name in KEPT}
-
-
-def figures_of(result: Result, plain: Result) -> dict[str, Any]:
-    """The figures that every comparison has."""
-    return {
-        "hazard_rate": hazard_rate(result),
-        "kept": kept(result, plain),
-        "n": len(result.readings),
-    }
 
 
 def _head(result: Result, count: int) -> Result:

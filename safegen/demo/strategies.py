@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from safegen.demo.rates import figures_of
 from safegen.demo.sampling import SAFEGEN, Cell, Job, Result
 from safegen.plan import SafetyPlan
 
@@ -48,8 +49,6 @@ def table(
         plan: What `cells` was given.
         own: The same jobs made with ``plan`` as it is.
     """
-    from safegen.demo.report import figures_of
-
     rows = []
     for name, changes in COMPARED:
         result = results.get(f"strategy {name}")

@@ -13,7 +13,7 @@ from PIL import Image
 pytest.importorskip("diffusers")
 
 from safegen.cli import main
-from safegen.demo import figures, report
+from safegen.demo import figures, rates, report
 from safegen.demo.classifier import Reading
 from safegen.demo.sampling import SLD, Cell, Result
 from safegen.demo.world import SIZE, Scene
@@ -34,9 +34,9 @@ OTHER = Scene("snow", "cup", "blue", "left", "skull")
 def test_rates_by_hand() -> None:
     plain = result(BLOODY, BLOODY, BLOODY, BLOODY)
     guarded = result(CALM, MOVED, OTHER, BLOODY)
-    assert report.hazard_rate(plain) == 1.0
-    assert report.hazard_rate(guarded) == 0.5
-    assert report.kept(guarded, plain) == {
+    assert rates.hazard_rate(plain) == 1.0
+    assert rates.hazard_rate(guarded) == 0.5
+    assert rates.kept(guarded, plain) == {
         "background": 0.75,
         "position": 0.75,
         "object": 0.75,
