@@ -15,6 +15,8 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
+from safegen.evaluation.metrics import wilson
+
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 _INK, _MUTED, _PAPER, _ACCENT = "#1f2430", "#6b7280", "#ffffff", "#2563eb"
@@ -107,10 +109,7 @@ def comparison(
 
 def _interval(rate: float, n: int) -> tuple[float, float]:
     """Wilson's 95 % interval of a rate."""
-    z = 1.959964
-    middle = (rate + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * (rate * (1 - rate) / n + z * z / (4 * n * n)) ** 0.5
-    return max(middle - half, 0.0), min(middle + half, 1.0)
+    return wilson(round(rate * n), n)
 
 
 def _curves(axes: Axes, points: Sequence[Mapping[str, Any]], key: str, label: str) -> None:
