@@ -35,6 +35,11 @@ def message(text: str, *, bad: bool = False) -> str:
     return f"<p role='{role}' class='safegen-message {style}'>{escape(text)}</p>"
 
 
+def note(text: str) -> str:
+    """A remark in small print."""
+    return f"<p class='safegen-note'>{escape(text)}</p>"
+
+
 def readable(category: str) -> str:
     """A category's name for people: ``self-harm`` is ``Self harm``."""
     return category.replace("-", " ").capitalize()
