@@ -7,13 +7,23 @@ these few names.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from modules import call_queue, devices, paths, prompt_parser, sd_hijack, sd_samplers, shared
+from modules import (
+    call_queue,
+    devices,
+    paths,
+    prompt_parser,
+    sd_hijack,
+    sd_models,
+    sd_samplers,
+    shared,
+)
 from modules import processing as processing
 from modules import script_callbacks as script_callbacks
 
@@ -99,6 +109,23 @@ def flag(name: str, default: Any = None) -> Any:
     return getattr(shared.cmd_opts, name, default)
 
 
+def tab_of(p: Any) -> str:
+    """Which tab makes such a picture: ``txt2img``, ``img2img`` or ``other``."""
+    for tab in ("Txt2Img", "Img2Img"):
+        kind = getattr(processing, f"StableDiffusionProcessing{tab}", None)
+        if kind is not None and isinstance(p, kind):
+            return tab.lower()
+    return "other"
+
+
+def latent_size(p: Any) -> tuple[int, int]:
+    """Height and width of the finished picture's latent, eight pixels to a place."""
+    hires = bool(getattr(p, "enable_hr", False))
+    width = p.hr_upscale_to_x if hires else p.width
+    height = p.hr_upscale_to_y if hires else p.height
+    return height // 8, width // 8
+
+
 def black_pictures(p: Any) -> Any:
     """As many black pictures as the batch has, in place of its latents.
 
@@ -131,10 +158,34 @@ def checkpoint() -> Any:
     return shared.sd_model.sd_checkpoint_info
 
 
+def is_loaded() -> bool:
+    """Whether a checkpoint is loaded; asking does not load one."""
+    return sd_models.model_data.sd_model is not None
+
+
 def loaded() -> str:
     """Names what is loaded now: the checkpoint's file, and which time it was loaded."""
     info = shared.sd_model.sd_checkpoint_info
     return f"{getattr(info, 'filename', info)} {id(shared.sd_model.cond_stage_model)}"
+
+
+def checkpoint_name() -> str:
+    """The loaded checkpoint's name for people."""
+    info = checkpoint()
+    return str(getattr(info, "short_title", None) or getattr(info, "title", info))
+
+
+def model_family() -> str:
+    """``sd1``, ``sd2``, ``sdxl``, ``ssd`` or ``sd3``; empty for a family the host does not name."""
+    for family in ("ssd", "sdxl", "sd3", "sd2", "sd1"):
+        if getattr(shared.sd_model, f"is_{family}", False):
+            return family
+    return ""
+
+
+def prediction() -> str:
+    """What the loaded model predicts, such as ``eps`` or ``v``."""
+    return str(getattr(shared.sd_model, "parameterization", "") or "noise")
 
 
 def is_edit_model() -> bool:
@@ -218,3 +269,14 @@ def token_count(text: str) -> int:
 def exclusively() -> Any:
     """A context in which nothing else uses the model; generations wait in the same queue."""
     return call_queue.queue_lock
+
+
+@contextmanager
+def exclusively_at_once() -> Iterator[bool]:
+    """Like `exclusively` without waiting: whether the model is free to be used."""
+    free = bool(call_queue.queue_lock.acquire(blocking=False))
+    try:
+        yield free
+    finally:
+        if free:
+            call_queue.queue_lock.release()

@@ -14,6 +14,10 @@ from safegen.plan import AUTO, CUSTOM, SETTINGS, SafetyPlan, Setting
 from safegen.webui import controls, host
 from safegen.webui.policy import Policy
 
+context_controls: list[Any] = []
+"""The context control of each accordion of the page that is being built; see `build`. The tab
+keeps their choices up to date when contexts are made and deleted."""
+
 
 def context_choices(chooser: Chooser) -> list[str]:
     """What the context control offers: Auto, every context by name, custom texts."""
@@ -85,7 +89,8 @@ def build(
     base: SafetyPlan,
     policy: Policy | None,
 ) -> dict[str, Any]:
-    """The controls by setting, in the order of `SETTINGS`. Has no side effects.
+    """The controls by setting, in the order of `SETTINGS`. Its context control is added to
+    `context_controls`, which the host's next page begins anew.
 
     Args:
         make_accordion: The host's ``InputAccordion``.
@@ -134,6 +139,7 @@ def build(
                     make(first)
                     if second is not None:
                         make(second)
+    context_controls.append(made["context"])
     ordered = {name: made[name] for name in SETTINGS}
     inputs = list(ordered.values())
     if policy is not None:
