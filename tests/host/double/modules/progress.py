@@ -45,4 +45,3 @@ def setup_progress_api(app: FastAPI) -> None:
         return answer(str(body.get("id_task", "")))
 
     app.add_api_route("/internal/progress", post, methods=["POST"])
-    app.add_api_route("/internal/ping", dict, methods=["GET"])
