@@ -23,6 +23,8 @@ from safegen.webui.drafts import ARROW, Desk, Form, NotPermitted
 from safegen.webui.policy import Policy
 from safegen.webui.tab.parts import QUIET, button, fleeting, html, on_arrival
 
+FIRST = "violence"
+"""The context that the pane shows first."""
 SAMPLE = "a bloody knight with a sword on a battlefield, oil painting"
 """What the preview begins with."""
 TEXTUAL = tuple(name for name in STRATEGIES if name not in ("direction", "projection"))
@@ -161,7 +163,8 @@ class Pane:
     """
 
     def __init__(self) -> None:
-        first = next(iter(_library()))
+        library = _library()
+        first = library.get(FIRST) if FIRST in library else next(iter(library))
         self._start = first.name
         with gr.Row(elem_classes=["safegen-split"]):
             with gr.Column(scale=1, min_width=240, elem_classes=["safegen-side"]):
@@ -239,6 +242,20 @@ class Pane:
     def _build_editor(self, form: Form) -> None:
         self.message = html("safegen_context_message")
         self.heading = html("safegen_context_heading")
+        with gr.Row(elem_classes=["safegen-buttons"]):
+            self.save = button("Save", "safegen_context_save", "primary", interactive=False)
+            self.discard = button("Discard changes", "safegen_context_discard", interactive=False)
+            self.duplicate = button("Duplicate", "safegen_context_duplicate")
+            self.delete = button("Delete", "safegen_context_delete", "stop", interactive=False)
+        self.confirm_discard, self.really_discard, self.keep_draft = self._question(
+            "discard", "Discard what you have changed in this context?", "Discard", "Keep"
+        )
+        self.confirm_delete, self.really_delete, self.keep_context = self._question(
+            "delete",
+            "Delete this context and what was learned for it? This can't be undone.",
+            "Delete for good",
+            "Keep",
+        )
         made: dict[str, Any] = {}
 
         def text(name: str) -> None:
@@ -267,20 +284,6 @@ class Pane:
             for name in ("fallback", "weight", "tau"):
                 text(name)
         self.form = [made[one.name] for one in fields(Form)]
-        with gr.Row(elem_classes=["safegen-buttons"]):
-            self.save = button("Save", "safegen_context_save", "primary", interactive=False)
-            self.discard = button("Discard changes", "safegen_context_discard", interactive=False)
-            self.duplicate = button("Duplicate", "safegen_context_duplicate")
-            self.delete = button("Delete", "safegen_context_delete", "stop", interactive=False)
-        self.confirm_discard, self.really_discard, self.keep_draft = self._question(
-            "discard", "Discard what you have changed in this context?", "Discard", "Keep"
-        )
-        self.confirm_delete, self.really_delete, self.keep_context = self._question(
-            "delete",
-            "Delete this context and what was learned for it? This can't be undone.",
-            "Delete for good",
-            "Keep",
-        )
 
     @staticmethod
     def _question(name: str, text: str, yes: str, no: str) -> tuple[Any, Any, Any]:
