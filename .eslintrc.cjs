@@ -1,0 +1,78 @@
+/* The rules of the WebUI's own .eslintrc.js, so that a script reads like its neighbours there. */
+const style = {
+    "arrow-spacing": "error",
+    "block-spacing": "error",
+    "brace-style": "error",
+    "comma-dangle": ["error", "only-multiline"],
+    "comma-spacing": "error",
+    "comma-style": ["error", "last"],
+    "curly": ["error", "multi-line", "consistent"],
+    "eol-last": "error",
+    "func-call-spacing": "error",
+    "function-call-argument-newline": ["error", "consistent"],
+    "function-paren-newline": ["error", "consistent"],
+    "indent": ["error", 4],
+    "key-spacing": "error",
+    "keyword-spacing": "error",
+    "linebreak-style": ["error", "unix"],
+    "no-extra-semi": "error",
+    "no-mixed-spaces-and-tabs": "error",
+    "no-multi-spaces": "error",
+    "no-redeclare": ["error", {builtinGlobals: false}],
+    "no-trailing-spaces": "error",
+    "no-whitespace-before-property": "error",
+    "object-curly-newline": ["error", {consistent: true, multiline: true}],
+    "object-curly-spacing": ["error", "never"],
+    "operator-linebreak": ["error", "after"],
+    "quote-props": ["error", "consistent-as-needed"],
+    "semi": ["error", "always"],
+    "semi-spacing": "error",
+    "semi-style": ["error", "last"],
+    "space-before-blocks": "error",
+    "space-before-function-paren": ["error", "never"],
+    "space-in-parens": ["error", "never"],
+    "space-infix-ops": "error",
+    "space-unary-ops": "error",
+    "switch-colon-spacing": "error",
+    "template-curly-spacing": ["error", "never"],
+    "unicode-bom": "error",
+};
+
+/* Ours: what the WebUI leaves open. */
+const stricter = {
+    "eqeqeq": "error",
+    "no-implicit-globals": "error",
+    "no-unused-vars": "error",
+    "no-var": "error",
+    "prefer-const": "error",
+    "quotes": ["error", "double", {avoidEscape: true}],
+    "strict": ["error", "function"],
+};
+
+module.exports = {
+    root: true,
+    extends: "eslint:recommended",
+    parserOptions: {ecmaVersion: 2021},
+    rules: {...style, ...stricter},
+    reportUnusedDisableDirectives: true,
+    overrides: [
+        {
+            files: ["javascript/*.js"],
+            env: {browser: true, es2021: true},
+            parserOptions: {sourceType: "script"},
+            globals: {
+                gradioApp: "readonly",
+                onAfterUiUpdate: "readonly",
+                onUiLoaded: "readonly",
+                onUiUpdate: "readonly",
+                randomId: "readonly",
+                requestProgress: "readonly",
+            },
+        },
+        {
+            files: ["*.cjs"],
+            env: {node: true, browser: true, es2021: true},
+            rules: {"strict": "off", "no-implicit-globals": "off"},
+        },
+    ],
+};
