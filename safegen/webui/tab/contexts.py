@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,10 @@ _LABELS: dict[str, tuple[str, str, int]] = {
     "label": ("Label", "what stands in lists", 1),
     "name": (
         "Name",
-        "lower case words joined by -; empty: made from the label",
+        "empty: made from the label",
         1,
     ),
-    "category": ("Category", "what Auto picks it for; empty: only chosen by hand", 1),
+    "category": ("Category", "what Auto picks it for, or empty", 1),
     "description": ("Description", "one sentence for whoever chooses it", 1),
     "safe_text": ("Safe text", "what the picture should be like", 2),
     "unsafe_text": ("Unsafe text", "what to move away from", 2),
@@ -68,8 +68,11 @@ def _preview(key: str, form: Form, sample: str, strategy: str) -> str:
     """What the safe stream would see of ``sample`` under ``form``, saved or not."""
     library, chooser = _library(), runtime.chooser()
     saved = library.get(key) if key in library else None
+    if not form.safe_text.strip():
+        return markup.note("Write a safe text, and what becomes of the sample stands here.")
     try:
-        context = form.to_context(saved)
+        named = replace(form, label=form.label.strip() or "New context")
+        context = named.to_context(saved)
         base = settings.base_plan()
         detectors = tuple(name for name in base.detectors if name in chooser.detectors)
         plan = SafetyPlan(
@@ -287,7 +290,7 @@ class Pane:
 
     @staticmethod
     def _question(name: str, text: str, yes: str, no: str) -> tuple[Any, Any, Any]:
-        with gr.Group(
+        with gr.Column(
             visible=False,
             elem_id=f"safegen_context_confirm_{name}",
             elem_classes=["safegen-question"],
@@ -317,11 +320,18 @@ class Pane:
         self.preview = html("safegen_context_preview")
         with gr.Accordion("Learned embedding", open=False, elem_id="safegen_context_learning"):
             self.learned = html("safegen_context_learned")
+            gr.HTML(
+                markup.note(
+                    "Pairs of your own: a CSV file with the columns unsafe and safe. Without one "
+                    "it learns from those named above."
+                ),
+                elem_classes=["safegen-pane"],
+            )
             self.pairs = gr.File(
-                label="Pairs: a CSV file with columns unsafe and safe (none: those named above)",
+                label="Pairs (.csv)",
                 file_types=[".csv"],
                 elem_id="safegen_context_pairs",
-                height=90,
+                height=140,
             )
             self.learn = button("Learn in the loaded model", "safegen_context_learn", "primary")
 
