@@ -24,11 +24,14 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from safegen.conditioning import SafeConditioning
 from safegen.errors import Unsupported
+from safegen.evidence import Disagreement
 from safegen.plan import SafetyPlan
 from safegen.schedule import check_reach
 from safegen.session import Call, Session, Verdict
@@ -203,6 +206,7 @@ class PassGuard:
         parts: For each image, for each of its ``AND`` parts, what its safe stream sees.
         hires: Whether this is the second pass.
         cache: See `SafeConds`.
+        maps: Whether to keep where the streams disagree, for `maps`.
     """
 
     def __init__(
@@ -215,6 +219,7 @@ class PassGuard:
         *,
         hires: bool,
         cache: list[Any],
+        maps: bool = False,
     ) -> None:
         check_pass(host, p, denoiser, plan)
         self.host, self.denoiser, self.plan, self.hires = host, denoiser, plan, hires
@@ -227,6 +232,8 @@ class PassGuard:
         independent = plan.streams == "independent"
         self.session = Session(plan, self.images if independent else [c is not None for c in flat])
         self.combined = 0
+        self.own_rows = 0
+        self._disagreement = Disagreement() if maps else None
         self.verdict: Verdict | None = None
         self._reset()
         self._wrapped: list[str] = []
@@ -331,6 +338,7 @@ class PassGuard:
         params.x, params.sigma = x, sigma
         params.image_cond, params.text_cond = image_cond, text_cond
         self._inserted = len(self._chosen)
+        self.own_rows += self._inserted
 
     # ------------------------------------------------------------------ after the UNet
 
@@ -374,6 +382,7 @@ class PassGuard:
                 )
             safe = cond.clone()
             safe[self._chosen] = predicted.to(safe)
+            self._watch_rows(call, rows, safe)
         blended = self.session.combine(call, cond, safe)
         skipped = self._skipped(rows)
         rows[self._chosen] = blended[self._chosen]
@@ -381,6 +390,22 @@ class PassGuard:
             self._uncond_before = rows[-len(self.layout) :].clone()
             for image in {self.image_of[row] for row in self._chosen}:
                 rows[len(rows) - len(self.layout) + image] = rows[self.first[image]]
+
+    def _watch_rows(self, call: Call, rows: Tensor, safe: Tensor) -> None:
+        """Look at the host's rows and the safe ones, if anybody asked for what that shows."""
+        cond = rows[: len(safe)]
+        if self.session.observing:
+            uncond = None if self._skipped(rows) else rows[-len(self.layout) :][self.image_of]
+            self.session.observe(call, cond, safe, uncond)
+        if self._disagreement is None:
+            return
+        noise = Noise(self.denoiser, self._sigma)
+        # At one latent x0 is eps times -sigma and a constant.
+        difference = (safe - cond).float() * (noise.sigma if noise.eps else 1.0)
+        whole = difference.new_zeros((len(self.layout), *difference.shape[1:]))
+        for row, image in enumerate(self.image_of):
+            whole[image] += self._weights[row] * difference[row]
+        self._disagreement.add(whole)
 
     def _evaluate(
         self,
@@ -404,6 +429,7 @@ class PassGuard:
             cond = self._condition(join([conds[i] for i in group]), self._image_cond[rows])
             predicted = inner_model(x[[x_rows[i] for i in group]], self._sigma[rows], cond=cond)
             self._check_rows("answer to the safe rows", predicted, len(group))
+            self.own_rows += len(group)
             out[group] = predicted.to(out)
         return out
 
@@ -443,6 +469,11 @@ class PassGuard:
                 own = self._evaluate_stream(inner_model, safe_x, skipped)
                 own_guided = guided(safe_x, own[:count], own[count:])
                 safe[self._chosen] = own_guided[self._chosen].to(safe)
+                if self.session.observing:
+                    base = None if skipped else noise.to_x0(x, uncond)
+                    self.session.observe(call, original, safe, base)
+                if self._disagreement is not None:
+                    self._disagreement.add(safe - original)
         wanted = noise.from_x0(x, self.session.combine(call, original, safe)).to(rows)
         for image in self._chosen:
             if skipped:
@@ -544,6 +575,30 @@ class PassGuard:
         result = result.clone()
         result[[i for i, guarded in enumerate(self.images) if guarded]] = 0
         return result
+
+    # ------------------------------------------------------------------ what was seen
+
+    def evidence(self) -> tuple[str, ...]:
+        """The image-time check of each image; ``""`` for one that has none."""
+        found = self.session.evidence
+        if found is None:
+            return ("",) * len(self.images)
+        if self.session.independent:
+            of_image = [[image] if guarded else [] for image, guarded in enumerate(self.images)]
+        else:
+            of_image = [
+                [
+                    row
+                    for row, of in enumerate(self.image_of)
+                    if of == image and self.session.guarded[row]
+                ]
+                for image in range(len(self.images))
+            ]
+        return tuple(found.image(rows) if rows else "" for rows in of_image)
+
+    def maps(self) -> tuple[NDArray[np.float32], ...]:
+        """For each image where the streams disagreed; see `Disagreement.maps`."""
+        return () if self._disagreement is None else self._disagreement.maps()
 
     # ------------------------------------------------------------------ the end
 

@@ -14,6 +14,7 @@ CHOSEN = "SafeGen chose"
 WHY = "SafeGen why"
 HIRES_CHOSEN = "SafeGen hires chose"
 ENFORCED = "SafeGen enforced"
+SAW = "SafeGen saw"
 PRESENT = SETTINGS["enabled"].infotext
 """The key whose presence says that SafeGen was on."""
 
@@ -23,6 +24,7 @@ KEYS = (
     CHOSEN,
     WHY,
     HIRES_CHOSEN,
+    SAW,
     ENFORCED,
 )
 """Every key of ours; all others belong to others."""

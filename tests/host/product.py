@@ -569,6 +569,152 @@ def axes_are_registered_once_and_cells_don_t_mix(host: Host) -> None:
             raise AssertionError(f"the weight axis takes {text}")
 
 
+# ---------------------------------------------------------------------- the record and the check
+
+
+@fact
+def the_last_run_is_on_record(host: Host) -> None:
+    from safegen.webui import last
+
+    guard = SafeGen(host)
+    last.clear()
+    guard.make(HAZARD, None)
+    off = last.last_run()
+    assert off is not None
+    assert (off.outcome, off.calls, off.rows, off.tab) == ("off", 0, 2.0, "txt2img")
+    guard.make(HAZARD, {**ON, "weight": 0.0})
+    nothing = last.last_run()
+    assert nothing is not None
+    assert (nothing.outcome, nothing.settings["weight"]) == ("off", 0.0)
+
+    guard.make(BENIGN, {**ON, "context": "auto"})
+    benign = last.last_run()
+    assert benign is not None
+    assert (benign.outcome, benign.contexts, benign.rows) == ("benign", (None,), 2.0)
+    assert (benign.calls, benign.needed) == (STEPS, 0)
+
+    guard.make(HAZARD, {**ROWS, "tau": 0.5}, batch_size=2, n_iter=2)
+    run = last.last_run()
+    assert run is not None
+    assert (run.outcome, run.contexts) == ("guarded", ("violence",) * 4)
+    assert (run.calls, run.needed, run.guarded, run.evaluated) == (
+        2 * STEPS,
+        STEPS,
+        STEPS,
+        STEPS,
+    )
+    assert run.rows == 2.5
+    assert run.settings["tau"] == 0.5
+    assert len(run.why) == 4
+    assert all("as asked for" in why for why in run.why)
+    assert (run.evidence, run.disagreement, run.message) == ((), (), "")
+    assert HAZARD not in repr(run)
+
+    guard.make(HAZARD, {**ROWS, "streams": "independent"})
+    four = last.last_run()
+    assert four is not None
+    assert four.rows == 4.0
+    assert last.last_error() is None
+
+
+@fact
+def a_failed_run_is_on_record_and_stays(host: Host) -> None:
+    from safegen.webui import last
+
+    guard = SafeGen(host)
+    last.clear()
+    refused(guard.make(HAZARD, {"weight": 7.0}), "weight")
+    failed = last.last_run()
+    assert failed is not None
+    assert (failed.outcome, failed.settings) == ("failed", {})
+    assert "weight" in failed.message
+    with host.listening(denoised=_poison):
+        refused(guard.make(HAZARD, ON))
+    poisoned = last.last_run()
+    assert poisoned is not None
+    assert poisoned.outcome == "failed"
+    assert "not finite" in poisoned.message
+    assert poisoned.contexts == ("violence",)
+    assert poisoned.guarded < STEPS
+    guard.make(HAZARD, ON)
+    good = last.last_run()
+    assert good is not None
+    assert good.outcome == "guarded"
+    assert last.last_error() == poisoned
+
+
+@fact
+def maps_are_kept_for_who_asks_and_change_nothing(host: Host) -> None:
+    from safegen.webui import last
+
+    guard = SafeGen(host)
+    for named in (ROWS, {**ON, "streams": "independent"}, {**ON, "strategy": "context"}):
+        for sampler in ("Euler", "DDIM"):
+            unasked = guard.make(HAZARD, named, sampler_name=sampler)
+            with last.keeping_maps():
+                made = guard.make(HAZARD, named, sampler_name=sampler)
+            assert np.array_equal(unasked.image, made.image), (named, sampler)
+            run = last.last_run()
+            assert run is not None
+            (found,) = run.disagreement
+            assert found.dtype == np.float32
+            assert found.shape == tuple(size // 8 for size in made.image.shape[:2])
+            assert found.min() >= 0.0
+            assert found.max() == 1.0
+            assert found.std() > 0.0
+    with last.keeping_maps():
+        guard.run(host.txt2img([HAZARD, BENIGN], batch_size=2), {**ON, "context": "auto"})
+        both = last.last_run()
+        guard.make(BENIGN, {**ON, "context": "auto"})
+        benign = last.last_run()
+    assert both is not None
+    assert benign is not None
+    assert [float(found.max()) for found in both.disagreement] == [1.0, 0.0]
+    assert [float(found.max()) for found in benign.disagreement] == [0.0]
+    assert benign.disagreement[0].shape == both.disagreement[0].shape
+    hires = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Latent", "denoising_strength": 0.7}
+    with last.keeping_maps():
+        made = guard.make(HAZARD, ON, **hires)
+    large = last.last_run()
+    assert large is not None
+    assert large.disagreement[0].shape == tuple(size // 8 for size in made.image.shape[:2])
+
+
+@fact
+def the_image_time_check_is_told_for_each_picture_if_asked_for(host: Host) -> None:
+    from safegen.webui import last
+
+    guard = SafeGen(host)
+    auto = {**ON, "context": "auto", "tau": 0.25}
+    for more in ({}, {"streams": "independent"}, {"strategy": "context"}):
+        for sampler in ("Euler", "DDIM"):
+            fields: dict[str, Any] = {"batch_size": 2, "sampler_name": sampler}
+            quiet = guard.run(host.txt2img([HAZARD, BENIGN], **fields), {**auto, **more})
+            p = host.txt2img([HAZARD, BENIGN], **fields)
+            told = guard.run(p, {**auto, **more, "evidence": True})
+            for one, other in zip(quiet.images, told.images, strict=True):
+                assert np.array_equal(one, other)
+            assert "SafeGen saw" not in quiet.infotexts[0]
+            assert "SafeGen image check: True" in told.infotexts[0]
+            assert "SafeGen saw" in told.infotexts[0]
+            assert "SafeGen saw" not in told.infotexts[1]
+            run = last.last_run()
+            assert run is not None
+            first, second = run.evidence
+            assert "25%" in first
+            assert "the prompt's own pull" in first
+            assert first in told.comments
+            assert second == ""
+    with host.options(skip_early_cond=0.5):
+        one = guard.make(HAZARD, {**auto, "evidence": True})
+    assert "SafeGen saw" in one.infotexts[0]
+    assert "prompt's own pull" not in one.infotexts[0]  # no uncond row to measure it by
+    both = guard.make(f"{HAZARD} AND {BENIGN}", {**auto, "evidence": True})
+    assert "SafeGen saw" in both.infotexts[0]
+    values = pasted(host, guard, both.infotexts[0])
+    assert values[-1] is True
+
+
 # ---------------------------------------------------------------------- nesting and enforcement
 
 
