@@ -17,6 +17,7 @@ from typing import Any
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.library import ContextError, ContextLibrary, clean_name, read
 from safegen.errors import InvalidValue, SafeGenError
+from safegen.plan import SETTINGS
 from safegen.webui.policy import Policy
 
 ARROW = "=>"
@@ -131,8 +132,8 @@ class Form:
             return getattr(saved, name) if same else parse(text)
 
         neutral = read("neutral", _replacements)
-        weight = read("weight", partial(_number, "Suggested weight"))
-        tau = read("tau", partial(_number, "Suggested threshold"))
+        weight = read("weight", partial(_number, "weight"))
+        tau = read("tau", partial(_number, "tau"))
         if not self.label.strip():
             raise InvalidValue("Label", self.label, "a text that is not empty")
         if not self.safe_text.strip():
@@ -151,16 +152,16 @@ class Form:
         )
 
 
-def _number(label: str, text: str) -> float | None:
+def _number(name: str, text: str) -> float | None:
     if not text.strip():
         return None
+    setting = SETTINGS[name]
     try:
-        value = float(text.strip().replace(",", "."))
+        return float(setting.check(float(text.strip().replace(",", "."))))
     except ValueError:
-        value = -1.0
-    if not 0.0 <= value <= 1.0:
-        raise InvalidValue(label, text, "a number from 0 to 1, or nothing")
-    return value
+        label = {"weight": "Suggested weight", "tau": "Suggested threshold"}[name]
+        allowed = f"a number from {setting.minimum:g} to {setting.maximum:g}, or nothing"
+        raise InvalidValue(label, text, allowed) from None
 
 
 def _replacements(text: str) -> dict[str, str]:

@@ -48,7 +48,7 @@ _LABELS: dict[str, tuple[str, str, int]] = {
     ),
     "fallback": ("Any other risky word becomes", "empty: it is dropped", 1),
     "weight": ("Suggested weight", "0 to 1, or empty", 1),
-    "tau": ("Suggested threshold", "0 to 1, or empty", 1),
+    "tau": ("Suggested threshold", "0 to 0.95, or empty", 1),
 }
 
 
