@@ -14,8 +14,11 @@ const FLAGS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ];
 
+let reached = "start";
+
 /** Tells whoever reads stderr how far it came. */
 function at(station) {
+    reached = station;
     console.error(`${new Date().toISOString()} ${station}`);
 }
 
@@ -28,10 +31,10 @@ class WebUI {
         this.refused = []; // local requests that were answered with an error
         this.generations = []; // gallery events of the server: what each generation returned
         page.setDefaultTimeout(SLOW);
-        page.on("pageerror", error => this.errors.push(`${error.stack || error}`));
+        page.on("pageerror", error => this.errors.push(`${reached}: ${error.stack || error}`));
         page.on("console", message => {
             if (message.type() !== "error") return;
-            this.errors.push(`${message.text()} (${message.location().url})`);
+            this.errors.push(`${reached}: ${message.text()} (${message.location().url})`);
         });
         page.on("response", response => {
             if (response.status() >= 400) this.refused.push(`${response.status()} ${response.url()}`);
@@ -129,15 +132,30 @@ class WebUI {
         }
     }
 
-    /** Clicks Generate; what is under the picture when it is done. */
-    async generate(tab = "txt2img") {
+    /** Clicks a button and waits for the answer of the generation that it starts. */
+    async await(selector, meanwhile = async() => {}) {
         const before = this.generations.length;
-        await this.get(`#${tab}_generate`).click();
+        await this.get(selector).click();
+        await meanwhile();
         const started = Date.now();
         while (this.generations.length === before) {
-            if (Date.now() - started > SLOW) throw new Error("no answer to Generate");
+            if (Date.now() - started > SLOW) throw new Error(`no answer to ${selector}`);
             await this.page.waitForTimeout(100);
         }
+    }
+
+    /** Clicks Compare; `meanwhile` is done while the pictures are made. */
+    async compare(meanwhile) {
+        await this.await("#safegen_compare_generate", meanwhile);
+        await this.until(
+            () => document.querySelector("#safegen_compare_interrupt")?.style.display !== "block"
+        );
+        await this.page.waitForTimeout(500);
+    }
+
+    /** Clicks Generate; what is under the picture when it is done. */
+    async generate(tab = "txt2img") {
+        await this.await(`#${tab}_generate`);
         await this.until(
             name => document.querySelector(`#${name}_interrupt`)?.style.display !== "block", tab
         );
