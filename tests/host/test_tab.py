@@ -572,3 +572,21 @@ def test_every_element_id_is_there_once(demo: Any) -> None:
     found = [getattr(block, "elem_id", None) for block in demo.blocks.values()]
     ours = [elem_id for elem_id in found if elem_id and elem_id.startswith("safegen_")]
     assert len(ours) == len(set(ours))
+
+
+def test_a_tab_that_the_host_hides_is_asked_for_nothing(
+    demo: Any, double: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host leaves it out of the page: an event that names its controls would break all."""
+    import gradio as gr
+
+    from safegen.webui import host, tab, ui
+
+    monkeypatch.setattr(host, "hides_tab", lambda name: name == "img2img")
+    ((page, _, _),) = tab.build()
+    hidden = next(c._id for c in ui.context_controls if "img2img" in c.elem_id)
+    shown = next(c._id for c in ui.context_controls if "txt2img" in c.elem_id)
+    asked = {one for d in page.dependencies for one in (*d["inputs"], *d["outputs"])}
+    assert hidden not in asked
+    assert shown in asked
+    assert isinstance(page, gr.Blocks)

@@ -151,6 +151,15 @@ def _problems() -> str:
     return "".join(markup.message(p.message, bad=True) for p in _library().problems)
 
 
+def _choosers() -> list[Any]:
+    """The accordions' context controls that are on the page: a hidden tab's are not."""
+
+    def tab(control: Any) -> str:
+        return "img2img" if "img2img" in str(control.elem_id) else "txt2img"
+
+    return [control for control in ui.context_controls if not host.hides_tab(tab(control))]
+
+
 def _categories() -> list[str]:
     return ["", *dict.fromkeys(c.category for c in _library() if c.category)]
 
@@ -359,7 +368,13 @@ class Pane:
         ):
             ask.click(lambda: gr.update(visible=True), None, group, **QUIET)
         # These change what there is to choose from, in txt2img and img2img too.
-        choosers = list(ui.context_controls)
+        choosers = _choosers()
+
+        def choices() -> Any:
+            found = ui.context_choices(runtime.chooser())
+            updates = [gr.update(choices=found) for _ in choosers]
+            return updates[0] if len(updates) == 1 else updates
+
         for click, function in (
             (self.save.click, self.on_save),
             (self.duplicate.click, self.on_duplicate),
@@ -375,7 +390,7 @@ class Pane:
             # The list itself has been read again by then.
             event = control.upload if control is self.upload else control.click
             if choosers:
-                event(self._choices, None, choosers, **QUIET)
+                event(choices, None, choosers, **QUIET)
         self.learn.click(
             self.on_learn,
             [self.shown, self.pairs],
@@ -383,13 +398,7 @@ class Pane:
         )
         on_arrival(self.on_refresh, self.state, self.outputs)
         if choosers:
-            on_arrival(self._choices, None, choosers)
-
-    @staticmethod
-    def _choices() -> Any:
-        choices = ui.context_choices(runtime.chooser())
-        updates = [gr.update(choices=choices) for _ in ui.context_controls]
-        return updates[0] if len(updates) == 1 else updates
+            on_arrival(choices, None, choosers)
 
     def _followed(self, function: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
         """``function``, whose answer also has the accordions' choice of contexts.

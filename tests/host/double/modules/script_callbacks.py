@@ -54,6 +54,7 @@ class AfterCFGCallbackParams:
 callback_map: dict[str, list[ScriptCallback]] = {
     f"callbacks_{name}": []
     for name in (
+        "after_component",
         "app_started",
         "before_ui",
         "cfg_after_cfg",
@@ -75,6 +76,7 @@ def _registrar(name: str) -> Callable[[Callable[..., Any]], None]:
     return on
 
 
+on_after_component = _registrar("after_component")
 on_app_started = _registrar("app_started")
 on_before_ui = _registrar("before_ui")
 on_cfg_after_cfg = _registrar("cfg_after_cfg")
