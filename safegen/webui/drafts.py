@@ -204,11 +204,13 @@ class Desk:
     Args:
         shown: The key whose form the page shows.
         made: New contexts begun so far.
+        answered: What the page has sent and been answered last.
     """
 
     shown: str = ""
     drafts: dict[str, Draft] = field(default_factory=dict)
     made: int = 0
+    answered: tuple[Any, ...] = ()
 
     def form(self, library: ContextLibrary, key: str) -> Form:
         """What to show for ``key``: its draft, or what is saved, or an empty form."""

@@ -262,6 +262,17 @@ def test_an_event_that_is_late_writes_into_its_own_draft(window: Window) -> None
     assert window.form["safe_text"] != "a late garden"
 
 
+def test_what_the_page_dropped_while_an_event_was_under_way_is_made_up_for(
+    window: Window,
+) -> None:
+    window.click("context_duplicate")
+    window.type("context_sample", "a frog")
+    window["safegen_context_neutral"]["value"] = "frog => prince"  # no event of its own
+    window.fire("blur", "safegen_context_safe_text")
+    assert "<ins>prince</ins>" in window.value("safegen_context_preview")
+    assert window.listed["violence-copy"].endswith("●")
+
+
 def test_the_preview_follows_what_is_not_saved(window: Window) -> None:
     window.click("context_duplicate")
     window.type("context_sample", "a frog with a sword")

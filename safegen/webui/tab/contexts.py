@@ -359,9 +359,13 @@ class Pane:
         on(self.keep_context.click, self.on_refresh)
         on(self.search.input, self.on_refresh)
         on(self.strategy.input, self.on_refresh)
-        on(self.sample.input, self.on_typing)
-        for control in self.form:
-            on(control.input, self.on_typing)
+        for control in (self.sample, *self.form):
+            # The page drops what is typed while the event before it is under way. So each is
+            # followed by one more, with what stands there by then.
+            control.input(self.on_typing, self.state, self.outputs, **QUIET).then(
+                self.on_typed, self.state, self.outputs, **QUIET
+            )
+            control.blur(self.on_typed, self.state, self.outputs, **QUIET)
         for ask, group in (
             (self.discard, self.confirm_discard),
             (self.delete, self.confirm_delete),
@@ -475,10 +479,17 @@ class Pane:
     def on_typing(self, desk: Desk, key: str, *more: Any) -> list[Any]:
         """A field of the form, or the sample prompt, was changed."""
         view, form = more[:3], more[3:]
+        desk.answered = (key, *more)
         desk.note(_library(), key, Form.of_values(form))
         if desk.shown != key:  # late: the page shows another context by now
             return [desk, *(gr.update() for _ in self.outputs[1:])]
         return self._show(desk, key, view, fill=False)
+
+    def on_typed(self, desk: Desk, key: str, *more: Any) -> list[Any]:
+        """Nothing more is typed for now: make up for what was missed, if there is anything."""
+        if desk.answered == (key, *more) or desk.shown != key:
+            return [gr.update() for _ in self.outputs]
+        return self.on_typing(desk, key, *more)
 
     def on_refresh(self, desk: Desk, key: str, *more: Any) -> list[Any]:
         """Show again what is shown."""
