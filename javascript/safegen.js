@@ -1,4 +1,5 @@
-// SafeGen's part of the page: the badge near Generate, and the comparison's slider and strip.
+// SafeGen's part of the page: the badge near Generate, the comparison's slider and strip, and a
+// status that is up to date.
 //
 // Nothing is kept here that the page can't tell: the badge is derived anew after every update, and
 // the comparison listens on the document, so elements may come, go and be replaced. The host's
@@ -233,6 +234,14 @@
         requestProgress(event.detail.task, place, null, () => showInterrupt(false));
     }
 
+    // ------------------------------------------------------------------ status
+
+    /** Whoever comes back to the SafeGen tab reads there what has happened meanwhile. */
+    function onTab() {
+        const refresh = find("#safegen_status_refresh");
+        if (refresh?.offsetParent) refresh.click();
+    }
+
     // ------------------------------------------------------------------ listening
 
     function onClick(event) {
@@ -263,4 +272,5 @@
     document.addEventListener("safegen:comparing", onComparing);
     onUiLoaded(updateBadges);
     onAfterUiUpdate(updateBadges);
+    onUiTabChange(onTab);
 })();

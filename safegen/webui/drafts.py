@@ -8,18 +8,25 @@ checked here, whatever buttons the page has shown.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.library import ContextError, ContextLibrary, clean_name, read
 from safegen.errors import InvalidValue, SafeGenError
+from safegen.plan import SETTINGS
 from safegen.webui.policy import Policy
 
 ARROW = "=>"
 """Between a risky word and its replacement, one pair a line."""
 DOT = "●"
 """Marks what is not saved yet."""
+
+OWN, BUILT_IN = "own", "built-in"
+"""Words of a search."""
 
 _WRITING = threading.Lock()
 
@@ -118,12 +125,15 @@ class Form:
             InvalidValue: Names the field, what is in it and what is allowed.
         """
         shown = None if saved is None else Form.of(saved)
-        neutral = _replacements(self.neutral)
-        weight, tau = _number("weight", self.weight), _number("tau", self.tau)
-        if saved is not None and shown is not None:
-            neutral = dict(saved.neutral) if self.neutral == shown.neutral else neutral
-            weight = saved.weight if self.weight == shown.weight else weight
-            tau = saved.tau if self.tau == shown.tau else tau
+
+        def read(name: str, parse: Callable[[str], Any]) -> Any:
+            text = getattr(self, name)
+            same = shown is not None and text == getattr(shown, name)
+            return getattr(saved, name) if same else parse(text)
+
+        neutral = read("neutral", _replacements)
+        weight = read("weight", partial(_number, "weight"))
+        tau = read("tau", partial(_number, "tau"))
         if not self.label.strip():
             raise InvalidValue("Label", self.label, "a text that is not empty")
         if not self.safe_text.strip():
@@ -145,14 +155,13 @@ class Form:
 def _number(name: str, text: str) -> float | None:
     if not text.strip():
         return None
-    label = {"weight": "Suggested weight", "tau": "Suggested threshold"}[name]
+    setting = SETTINGS[name]
     try:
-        value = float(text.strip().replace(",", "."))
+        return float(setting.check(float(text.strip().replace(",", "."))))
     except ValueError:
-        value = -1.0
-    if not 0.0 <= value <= 1.0:
-        raise InvalidValue(label, text, "a number from 0 to 1, or nothing")
-    return value
+        label = {"weight": "Suggested weight", "tau": "Suggested threshold"}[name]
+        allowed = f"a number from {setting.minimum:g} to {setting.maximum:g}, or nothing"
+        raise InvalidValue(label, text, allowed) from None
 
 
 def _replacements(text: str) -> dict[str, str]:
@@ -195,11 +204,13 @@ class Desk:
     Args:
         shown: The key whose form the page shows.
         made: New contexts begun so far.
+        answered: What the page has sent and been answered last.
     """
 
     shown: str = ""
     drafts: dict[str, Draft] = field(default_factory=dict)
     made: int = 0
+    answered: tuple[Any, ...] = ()
 
     def form(self, library: ContextLibrary, key: str) -> Form:
         """What to show for ``key``: its draft, or what is saved, or an empty form."""
@@ -225,14 +236,20 @@ class Desk:
             self.drafts[key] = Draft(form, None)
 
     def entries(self, library: ContextLibrary, search: str = "") -> list[tuple[str, str]]:
-        """Label and key of every context that has all words of ``search``, new ones last."""
+        """Label and key of every context that has all words of ``search``, new ones last.
+
+        The words ``own`` and ``built-in`` stand for the user's contexts and the others.
+        """
         wanted = search.casefold().split()
         found = []
         keys = [*library.names(), *(key for key in self.drafts if key not in library)]
         for key in keys:
             form = self.form(library, key)
-            text = " ".join((*form.values(), "built-in" if library.is_built_in(key) else "own"))
-            if all(word in text.casefold() for word in wanted):
+            kind = BUILT_IN if library.is_built_in(key) else OWN
+            text = " ".join(form.values()).casefold()
+            if all(
+                word in text if word not in (OWN, BUILT_IN) else word == kind for word in wanted
+            ):
                 label = form.label.strip() or "New context"
                 found.append((f"{label} {DOT}" if key in self.drafts else label, key))
         return found

@@ -55,6 +55,7 @@ def segments(text: str, spans: Iterable[tuple[int, int, str]]) -> list[tuple[str
         spans: Start, end and category; they may overlap and reach beyond the text.
     """
     found = [(max(start, 0), min(end, len(text)), category) for start, end, category in spans]
+    found = [span for span in found if span[0] < span[1]]
     cuts = sorted({0, len(text), *(place for start, end, _ in found for place in (start, end))})
     pieces: list[tuple[str, tuple[str, ...]]] = []
     for start, end in itertools.pairwise(cuts):

@@ -170,6 +170,22 @@ def build(
     def refresh(*args: Any) -> tuple[str, Any]:
         return summary(args, base, policy), gr.update(visible=args[1] == CUSTOM)
 
+    def suggest(*args: Any) -> tuple[Any, ...]:
+        """The chosen context's own weight and threshold, where it has them."""
+        name, found = args[1], {}
+        if name in chooser.library:
+            context = chooser.library.get(name)
+            found = controls.suggested(context, args, base, policy)
+        return tuple(found.get(dial, gr.update()) for dial in ("weight", "tau"))
+
+    # Only a person's choice: a pasted infotext changes the context too, and says the weight.
+    ordered["context"].input(
+        suggest,
+        inputs=inputs,
+        outputs=[ordered["weight"], ordered["tau"]],
+        show_progress=False,
+        queue=False,
+    )
     for control in inputs:
         control.change(
             refresh, inputs=inputs, outputs=[line, custom_texts], show_progress=False, queue=False

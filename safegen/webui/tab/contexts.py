@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from safegen.webui.drafts import ARROW, Desk, Form, NotPermitted
 from safegen.webui.policy import Policy
 from safegen.webui.tab.parts import QUIET, button, fleeting, html, on_arrival
 
+FIRST = "violence"
+"""The context that the pane shows first."""
 SAMPLE = "a bloody knight with a sword on a battlefield, oil painting"
 """What the preview begins with."""
 TEXTUAL = tuple(name for name in STRATEGIES if name not in ("direction", "projection"))
@@ -32,10 +34,10 @@ _LABELS: dict[str, tuple[str, str, int]] = {
     "label": ("Label", "what stands in lists", 1),
     "name": (
         "Name",
-        "lower case words joined by -; empty: made from the label",
+        "empty: made from the label",
         1,
     ),
-    "category": ("Category", "what Auto picks it for; empty: only chosen by hand", 1),
+    "category": ("Category", "what Auto picks it for, or empty", 1),
     "description": ("Description", "one sentence for whoever chooses it", 1),
     "safe_text": ("Safe text", "what the picture should be like", 2),
     "unsafe_text": ("Unsafe text", "what to move away from", 2),
@@ -46,7 +48,7 @@ _LABELS: dict[str, tuple[str, str, int]] = {
     ),
     "fallback": ("Any other risky word becomes", "empty: it is dropped", 1),
     "weight": ("Suggested weight", "0 to 1, or empty", 1),
-    "tau": ("Suggested threshold", "0 to 1, or empty", 1),
+    "tau": ("Suggested threshold", "0 to 0.95, or empty", 1),
 }
 
 
@@ -66,8 +68,11 @@ def _preview(key: str, form: Form, sample: str, strategy: str) -> str:
     """What the safe stream would see of ``sample`` under ``form``, saved or not."""
     library, chooser = _library(), runtime.chooser()
     saved = library.get(key) if key in library else None
+    if not form.safe_text.strip():
+        return markup.note("Write a safe text, and what becomes of the sample stands here.")
     try:
-        context = form.to_context(saved)
+        named = replace(form, label=form.label.strip() or "New context")
+        context = named.to_context(saved)
         base = settings.base_plan()
         detectors = tuple(name for name in base.detectors if name in chooser.detectors)
         plan = SafetyPlan(
@@ -146,6 +151,15 @@ def _problems() -> str:
     return "".join(markup.message(p.message, bad=True) for p in _library().problems)
 
 
+def _choosers() -> list[Any]:
+    """The accordions' context controls that are on the page: a hidden tab's are not."""
+
+    def tab(control: Any) -> str:
+        return "img2img" if "img2img" in str(control.elem_id) else "txt2img"
+
+    return [control for control in ui.context_controls if not host.hides_tab(tab(control))]
+
+
 def _categories() -> list[str]:
     return ["", *dict.fromkeys(c.category for c in _library() if c.category)]
 
@@ -161,7 +175,8 @@ class Pane:
     """
 
     def __init__(self) -> None:
-        first = next(iter(_library()))
+        library = _library()
+        first = library.get(FIRST) if FIRST in library else next(iter(library))
         self._start = first.name
         with gr.Row(elem_classes=["safegen-split"]):
             with gr.Column(scale=1, min_width=240, elem_classes=["safegen-side"]):
@@ -239,6 +254,20 @@ class Pane:
     def _build_editor(self, form: Form) -> None:
         self.message = html("safegen_context_message")
         self.heading = html("safegen_context_heading")
+        with gr.Row(elem_classes=["safegen-buttons"]):
+            self.save = button("Save", "safegen_context_save", "primary", interactive=False)
+            self.discard = button("Discard changes", "safegen_context_discard", interactive=False)
+            self.duplicate = button("Duplicate", "safegen_context_duplicate")
+            self.delete = button("Delete", "safegen_context_delete", "stop", interactive=False)
+        self.confirm_discard, self.really_discard, self.keep_draft = self._question(
+            "discard", "Discard what you have changed in this context?", "Discard", "Keep"
+        )
+        self.confirm_delete, self.really_delete, self.keep_context = self._question(
+            "delete",
+            "Delete this context and what was learned for it? This can't be undone.",
+            "Delete for good",
+            "Keep",
+        )
         made: dict[str, Any] = {}
 
         def text(name: str) -> None:
@@ -267,24 +296,10 @@ class Pane:
             for name in ("fallback", "weight", "tau"):
                 text(name)
         self.form = [made[one.name] for one in fields(Form)]
-        with gr.Row(elem_classes=["safegen-buttons"]):
-            self.save = button("Save", "safegen_context_save", "primary", interactive=False)
-            self.discard = button("Discard changes", "safegen_context_discard", interactive=False)
-            self.duplicate = button("Duplicate", "safegen_context_duplicate")
-            self.delete = button("Delete", "safegen_context_delete", "stop", interactive=False)
-        self.confirm_discard, self.really_discard, self.keep_draft = self._question(
-            "discard", "Discard what you have changed in this context?", "Discard", "Keep"
-        )
-        self.confirm_delete, self.really_delete, self.keep_context = self._question(
-            "delete",
-            "Delete this context and what was learned for it? This can't be undone.",
-            "Delete for good",
-            "Keep",
-        )
 
     @staticmethod
     def _question(name: str, text: str, yes: str, no: str) -> tuple[Any, Any, Any]:
-        with gr.Group(
+        with gr.Column(
             visible=False,
             elem_id=f"safegen_context_confirm_{name}",
             elem_classes=["safegen-question"],
@@ -314,11 +329,18 @@ class Pane:
         self.preview = html("safegen_context_preview")
         with gr.Accordion("Learned embedding", open=False, elem_id="safegen_context_learning"):
             self.learned = html("safegen_context_learned")
+            gr.HTML(
+                markup.note(
+                    "Pairs of your own: a CSV file with the columns unsafe and safe. Without one "
+                    "it learns from those named above."
+                ),
+                elem_classes=["safegen-pane"],
+            )
             self.pairs = gr.File(
-                label="Pairs: a CSV file with columns unsafe and safe (none: those named above)",
+                label="Pairs (.csv)",
                 file_types=[".csv"],
                 elem_id="safegen_context_pairs",
-                height=90,
+                height=140,
             )
             self.learn = button("Learn in the loaded model", "safegen_context_learn", "primary")
 
@@ -337,16 +359,26 @@ class Pane:
         on(self.keep_context.click, self.on_refresh)
         on(self.search.input, self.on_refresh)
         on(self.strategy.input, self.on_refresh)
-        on(self.sample.input, self.on_typing)
-        for control in self.form:
-            on(control.input, self.on_typing)
+        for control in (self.sample, *self.form):
+            # The page drops what is typed while the event before it is under way. So each is
+            # followed by one more, with what stands there by then.
+            control.input(self.on_typing, self.state, self.outputs, **QUIET).then(
+                self.on_typed, self.state, self.outputs, **QUIET
+            )
+            control.blur(self.on_typed, self.state, self.outputs, **QUIET)
         for ask, group in (
             (self.discard, self.confirm_discard),
             (self.delete, self.confirm_delete),
         ):
             ask.click(lambda: gr.update(visible=True), None, group, **QUIET)
         # These change what there is to choose from, in txt2img and img2img too.
-        choosers = list(ui.context_controls)
+        choosers = _choosers()
+
+        def choices() -> Any:
+            found = ui.context_choices(runtime.chooser())
+            updates = [gr.update(choices=found) for _ in choosers]
+            return updates[0] if len(updates) == 1 else updates
+
         for click, function in (
             (self.save.click, self.on_save),
             (self.duplicate.click, self.on_duplicate),
@@ -362,7 +394,7 @@ class Pane:
             # The list itself has been read again by then.
             event = control.upload if control is self.upload else control.click
             if choosers:
-                event(self._choices, None, choosers, **QUIET)
+                event(choices, None, choosers, **QUIET)
         self.learn.click(
             self.on_learn,
             [self.shown, self.pairs],
@@ -370,13 +402,7 @@ class Pane:
         )
         on_arrival(self.on_refresh, self.state, self.outputs)
         if choosers:
-            on_arrival(self._choices, None, choosers)
-
-    @staticmethod
-    def _choices() -> Any:
-        choices = ui.context_choices(runtime.chooser())
-        updates = [gr.update(choices=choices) for _ in ui.context_controls]
-        return updates[0] if len(updates) == 1 else updates
+            on_arrival(choices, None, choosers)
 
     def _followed(self, function: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
         """``function``, whose answer also has the accordions' choice of contexts.
@@ -453,10 +479,17 @@ class Pane:
     def on_typing(self, desk: Desk, key: str, *more: Any) -> list[Any]:
         """A field of the form, or the sample prompt, was changed."""
         view, form = more[:3], more[3:]
+        desk.answered = (key, *more)
         desk.note(_library(), key, Form.of_values(form))
         if desk.shown != key:  # late: the page shows another context by now
             return [desk, *(gr.update() for _ in self.outputs[1:])]
         return self._show(desk, key, view, fill=False)
+
+    def on_typed(self, desk: Desk, key: str, *more: Any) -> list[Any]:
+        """Nothing more is typed for now: make up for what was missed, if there is anything."""
+        if desk.answered == (key, *more) or desk.shown != key:
+            return [gr.update() for _ in self.outputs]
+        return self.on_typing(desk, key, *more)
 
     def on_refresh(self, desk: Desk, key: str, *more: Any) -> list[Any]:
         """Show again what is shown."""

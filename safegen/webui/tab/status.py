@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import gradio as gr
+
 from safegen.webui import facts, markup
 from safegen.webui.tab.parts import QUIET, button, html, on_arrival
 
@@ -26,14 +28,15 @@ def report() -> str:
         sections.append(markup.facts(title, rows))
     now = time.strftime("%H:%M:%S")
     return (
-        f"<div class='safegen-status'>{''.join(sections)}</div>"
         f"<p class='safegen-note'><span>As of</span> {now}</p>"
+        f"<div class='safegen-status'>{''.join(sections)}</div>"
     )
 
 
 def build() -> None:
     """The pane, within the tab that is being built."""
-    refresh = button("Refresh", "safegen_status_refresh")
+    with gr.Row(elem_classes=["safegen-buttons", "safegen-narrow"]):
+        refresh = button("Refresh", "safegen_status_refresh")
     shown = html("safegen_status_report", report())
     refresh.click(report, None, shown, **QUIET)
     on_arrival(report, None, shown)
