@@ -19,6 +19,7 @@ async function becomes(ui, state, tab = "txt2img") {
 
 /** The badge with the buttons above it. */
 async function shootBadge(ui, given, state) {
+    await ui.get("#txt2img_generate_box").evaluate(element => element.scrollIntoView({block: "center"}));
     const box = await ui.get("#txt2img_generate_box").boundingBox();
     const below = await ui.get("#txt2img_safegen_badge").boundingBox();
     const clip = {x: box.x - 8, y: box.y - 8, width: box.width + 16, height: below.y + below.height - box.y + 16};
@@ -48,12 +49,11 @@ scenario(async(ui, seen, given) => {
     at("auto, on");
     await page.keyboard.press("Space");
     seen.auto = await becomes(ui, "auto");
-    await page.evaluate(() => window.scrollTo(0, 0));
     await shootBadge(ui, given, "auto");
     await ui.choose(`${ID}context`, "violence");
     seen.on = await becomes(ui, "on");
-    await page.evaluate(() => window.scrollTo(0, 0));
     await shootBadge(ui, given, "on");
+    await page.evaluate(() => window.scrollTo(0, 0));
     await ui.shoot("badge");
 
     at("failed");
@@ -62,7 +62,6 @@ scenario(async(ui, seen, given) => {
     await ui.small({steps: 1});
     await ui.generate();
     seen.failed = await becomes(ui, "failed");
-    await page.evaluate(() => window.scrollTo(0, 0));
     await shootBadge(ui, given, "failed");
     seen.message = await ui.get("#html_log_txt2img").innerText();
     await ui.small({steps: 4});
