@@ -116,13 +116,14 @@ def _shot(p: Any, weight: float) -> Shot:
         processed = host.process(p)
     if host.stopping():  # half made
         return Shot(weight, message="stopped before it was finished")
-    run = last.last_run()
+    # At weight 0 there is no run of SafeGen's, and the record may be that of an earlier one.
+    run = last.last_run() if weight > 0 else None
     if run is not None and run.outcome == last.FAILED:
         return Shot(weight, message=run.message)  # the settings ask for a black picture
     image, infotext = host.first_picture(processed)
     if image is None:
         return Shot(weight, message="the WebUI returned no picture")
-    if run is None or weight == 0:
+    if run is None:
         return Shot(weight, image, infotext)
     seen = run.disagreement[0] if run.disagreement else None
     return Shot(

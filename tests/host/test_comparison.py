@@ -100,6 +100,14 @@ def test_a_failing_weight_leaves_the_others(double: Any, compare: Any, black: bo
     assert "Weight 1:" in stage.summary(result)
 
 
+def test_an_earlier_failure_is_not_the_original_s(double: Any, compare: Any) -> None:
+    from safegen.webui import settings
+
+    with double.options(**{settings.ON_FAILURE: settings.BLACK}):
+        assert compare("0.5, 1", steps=1).pictures == []
+        assert [shot.weight for shot in compare("0, 1", steps=1).pictures] == [0]
+
+
 def test_an_interrupt_names_what_is_missing(double: Any, compare: Any) -> None:
     calls: list[Any] = []
 
