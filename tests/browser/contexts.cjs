@@ -34,6 +34,7 @@ scenario(async(ui, seen, given) => {
     );
     const offered = async() => {
         await ui.tab("txt2img");
+        await ui.unfold();
         await ui.get("#script_txt2img_safegen_context input").click();
         await ui.page.waitForTimeout(300);
         const found = await ui.page.locator("#script_txt2img_safegen_context ul li").allInnerTexts();
@@ -102,7 +103,6 @@ scenario(async(ui, seen, given) => {
 
     at("followed by the accordion");
     seen.offeredAfter = await offered();
-    await ui.unfold();
     await ui.choose("#script_txt2img_safegen_context", name);
     await pane(ui, "Contexts");
     await type("name", `${name}-renamed`);

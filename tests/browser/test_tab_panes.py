@@ -123,7 +123,7 @@ def test_a_hostile_prompt_is_text(check: Seen) -> None:
 
 
 def test_threshold_and_nothing(check: Seen) -> None:
-    assert "No context" not in check["low"] or "reaches the threshold 0.01" in check["low"]
+    assert "the threshold 0.01" in check["low"]
     assert "at least one prompt" in check["nothing"]
     assert check.ours() == []
 
