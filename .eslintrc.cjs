@@ -69,6 +69,12 @@ module.exports = {
                 requestProgress: "readonly",
             },
         },
+        { // the double's page.js plays the host: its functions are the page's
+            files: ["tests/host/double/javascript/*.js"],
+            env: {browser: true, es2021: true},
+            parserOptions: {sourceType: "script"},
+            rules: {"strict": "off", "no-implicit-globals": "off", "no-unused-vars": "off"},
+        },
         {
             files: ["*.cjs"],
             env: {node: true, browser: true, es2021: true},

@@ -4,11 +4,12 @@ const {scenario, at} = require("./support.cjs");
 const PROMPT = "a bloody red ball on the beach, on the left";
 const ID = "#script_txt2img_safegen_";
 
-scenario(async(ui, seen) => {
+scenario(async(ui, seen, given) => {
     seen.startsOff = !(await ui.enabled());
     seen.startsClosed = !(await ui.get(`${ID}weight`).isVisible());
-    await ui.fill("#txt2img_prompt textarea", PROMPT);
-    await ui.small();
+    await ui.fill("#txt2img_prompt textarea", given.prompt || PROMPT);
+    await ui.small(given.fields);
+    if (given.sampler) await ui.choose("#txt2img_sampling", given.sampler);
 
     at("plain picture");
     seen.plain = await ui.generate();
@@ -28,6 +29,11 @@ scenario(async(ui, seen) => {
 
     at("guarded picture");
     seen.guarded = await ui.generate();
+    await ui.page.evaluate(() => {
+        window.scrollTo(0, 0);
+        document.activeElement.blur();
+    });
+    await ui.page.waitForTimeout(500); // the button's colours fade
     await ui.shoot("generated");
 
     at("pasting");

@@ -17,10 +17,18 @@ async function becomes(ui, state, tab = "txt2img") {
     return badge(ui, tab);
 }
 
+/** The badge with the buttons above it. */
+async function shootBadge(ui, given, state) {
+    const box = await ui.get("#txt2img_generate_box").boundingBox();
+    const below = await ui.get("#txt2img_safegen_badge").boundingBox();
+    const clip = {x: box.x - 8, y: box.y - 8, width: box.width + 16, height: below.y + below.height - box.y + 16};
+    await ui.page.screenshot({path: `${given.folder}/badge-${state}-${given.width}-${given.theme}.png`, clip});
+}
+
 scenario(async(ui, seen, given) => {
     const {page} = ui;
     seen.first = await badge(ui);
-    await ui.shoot(`badge-${seen.first.state}`, "#txt2img_actions_column");
+    await shootBadge(ui, given, seen.first.state);
     seen.spoken = await ui.get("#txt2img_safegen_badge [aria-live=polite]").evaluate(e => e.textContent);
     seen.sticksOut = await ui.sticksOut("#txt2img_safegen_badge");
 
@@ -40,11 +48,12 @@ scenario(async(ui, seen, given) => {
     at("auto, on");
     await page.keyboard.press("Space");
     seen.auto = await becomes(ui, "auto");
-    await ui.shoot("badge-auto", "#txt2img_actions_column");
+    await page.evaluate(() => window.scrollTo(0, 0));
+    await shootBadge(ui, given, "auto");
     await ui.choose(`${ID}context`, "violence");
     seen.on = await becomes(ui, "on");
-    await ui.shoot("badge-on", "#txt2img_actions_column");
     await page.evaluate(() => window.scrollTo(0, 0));
+    await shootBadge(ui, given, "on");
     await ui.shoot("badge");
 
     at("failed");
@@ -53,7 +62,8 @@ scenario(async(ui, seen, given) => {
     await ui.small({steps: 1});
     await ui.generate();
     seen.failed = await becomes(ui, "failed");
-    await ui.shoot("badge-failed", "#txt2img_actions_column");
+    await page.evaluate(() => window.scrollTo(0, 0));
+    await shootBadge(ui, given, "failed");
     seen.message = await ui.get("#html_log_txt2img").innerText();
     await ui.small({steps: 4});
     await ui.generate();

@@ -68,10 +68,12 @@ class Site:
     Args:
         url: Its address.
         folder: Where screenshots go.
+        is_double: Whether it is the host's double that serves the page.
     """
 
     url: str
     folder: Path
+    is_double: bool = False
 
     def play(self, scenario: str, width: int = 1400, theme: str = "light", **given: Any) -> Seen:
         """Run ``scenario`` in a window of ``width`` pixels; what it saw.

@@ -25,8 +25,8 @@ async function blurred(ui, selector) {
 
 scenario(async(ui, seen, given) => {
     const {page} = ui;
-    await ui.fill("#txt2img_prompt textarea", PROMPT);
-    await ui.small({steps: given.steps || 4, cfg_scale: 3, seed: given.seed || 7});
+    await ui.fill("#txt2img_prompt textarea", given.prompt || PROMPT);
+    await ui.small({steps: given.steps || 4, cfg_scale: given.cfg || 3, seed: given.seed || 7});
     if (given.sampler) await ui.choose("#txt2img_sampling", given.sampler);
     await ui.tab("SafeGen");
     await ui.get("#safegen_compare_weights").waitFor({state: "visible"});
@@ -82,8 +82,8 @@ scenario(async(ui, seen, given) => {
     seen.byKeys = await split(ui);
     await page.keyboard.press("End");
     seen.end = await split(ui);
-    const half = await ui.get(STAGE).boundingBox();
-    await page.mouse.click(half.x + half.width / 2, half.y + half.height / 3);
+    const now = await ui.get(STAGE).boundingBox();
+    await page.mouse.click(now.x + now.width * (given.split || 0.5), now.y + now.height / 3);
 
     at("strip");
     await ui.get(".safegen-thumb[aria-checked='true']").focus();
@@ -95,7 +95,9 @@ scenario(async(ui, seen, given) => {
     seen.mapShown = await ui.get(".safegen-map").isVisible();
     await ui.shoot("compare-map");
     await ui.get(".safegen-show-map").uncheck();
-    await ui.get("#tab_safegen").evaluate(() => window.scrollTo(0, 0));
+    await ui.get(".safegen-compare").evaluate(pane => {
+        window.scrollTo(0, window.innerWidth < 600 ? pane.getBoundingClientRect().top + window.scrollY - 8 : 0);
+    });
     await page.evaluate(() => document.activeElement.blur());
     await ui.shoot("compare");
     await ui.get(".safegen-compare").screenshot({path: `${given.folder}/compare-pane-${given.width}-${given.theme}.png`});

@@ -25,7 +25,7 @@ scenario(async(ui, seen) => {
 
     at("interrupt");
     await ui.tab("txt2img");
-    await ui.small({steps: 100});
+    await ui.small({steps: 150});
     await ui.tab("SafeGen");
     await ui.fill("#safegen_compare_weights textarea", "0, 0.5, 0.7, 1");
     await ui.compare(async() => {

@@ -9,7 +9,7 @@ from browser import Seen, Site
 @pytest.fixture(scope="module", params=[(1400, "dark"), (400, "light")], ids=["wide", "phone"])
 def seen(site: Site, request: pytest.FixtureRequest) -> Seen:
     width, theme = request.param
-    return site.play("badge", width, theme, reload=width == 1400)
+    return site.play("badge", width, theme, reload=not site.is_double)
 
 
 def test_it_follows_the_accordion(seen: Seen) -> None:
@@ -35,6 +35,7 @@ def test_a_failure_shows_until_the_next_generation(seen: Seen) -> None:
 
 
 def test_one_badge_and_one_tab_also_after_a_reload(seen: Seen) -> None:
+    """The double has no "Reload UI": there it is the page as first loaded."""
     assert seen["badges"] == 2  # one in txt2img, one in img2img
     assert seen["accordions"] == 1
     assert seen["tabs"] == 1

@@ -95,8 +95,11 @@ def test_a_failing_weight_says_why_and_the_others_stay(trouble: Seen) -> None:
 
 def test_an_interrupt_keeps_what_is_there_and_names_what_is_missing(trouble: Seen) -> None:
     interrupted = trouble["interrupted"]
-    assert interrupted["weights"] == ["0"]
-    assert "nothing at weight 0.5, 0.7, 1" in interrupted["message"]
+    made, all_of_them = interrupted["weights"], ["0", "0.5", "0.7", "1"]
+    assert 1 <= len(made) < 4
+    assert made == all_of_them[: len(made)]
+    missing = ", ".join(all_of_them[len(made) :])
+    assert f"nothing at weight {missing}." in interrupted["message"]
     assert trouble["interruptGone"]
     assert trouble["next"]["weights"] == ["0.5", "1"]
     assert trouble["next"]["canSend"]

@@ -88,12 +88,15 @@ on_ui_settings = _registrar("ui_settings")
 on_ui_tabs = _registrar("ui_tabs")
 
 
-def call(name: str, *args: Any) -> None:
+def call(name: str, *args: Any, **kwargs: Any) -> list[Any]:
+    """What the callbacks return, one after the other."""
+    results: list[Any] = []
     for entry in list(callback_map[f"callbacks_{name}"]):
         try:
-            entry.callback(*args)
+            results += entry.callback(*args, **kwargs) or []
         except Exception:
             errors.report(f"Error executing callback {name} for {entry.script}", exc_info=True)
+    return results
 
 
 def cfg_denoiser_callback(params: CFGDenoiserParams) -> None:
