@@ -38,8 +38,15 @@ scenario(async(ui, seen, given) => {
         await ui.get("#script_txt2img_safegen_context input").click();
         await ui.page.waitForTimeout(300);
         const found = await ui.page.locator("#script_txt2img_safegen_context ul li").allInnerTexts();
-        await ui.page.keyboard.press("Escape");
+        await ui.get("#script_txt2img_safegen_context input").blur();
+        await ui.page.waitForTimeout(300);
         return found.map(entry => entry.replace("✓", "").trim());
+    };
+    const take = async file => {
+        const [chooser] = await Promise.all([
+            ui.page.waitForEvent("filechooser"), ui.get(`${ID}import`).click(),
+        ]);
+        await chooser.setFiles(file);
     };
     const mine = `Calm ${given.width}`;
     const name = mine.toLowerCase().replace(" ", "-");
@@ -152,21 +159,12 @@ scenario(async(ui, seen, given) => {
     seen.chosenAfterDelete = await ui.get("#script_txt2img_safegen_context input").inputValue();
 
     at("import");
-    await ui.get(`${ID}import input[type=file], input[type=file]${ID}import`).setInputFiles(file)
-        .catch(async() => {
-            const [chooser] = await Promise.all([
-                ui.page.waitForEvent("filechooser"), ui.get(`${ID}import`).click(),
-            ]);
-            await chooser.setFiles(file);
-        });
+    await take(file);
     await ui.says(`${ID}message`, "Imported.");
     seen.imported = await value("safe_text");
     const bad = path.join(folder, "bad.json");
     fs.writeFileSync(bad, JSON.stringify({...seen.exported.data, name: "<img src=x>", safe_text: 3}));
-    const [chooser] = await Promise.all([
-        ui.page.waitForEvent("filechooser"), ui.get(`${ID}import`).click(),
-    ]);
-    await chooser.setFiles(bad);
+    await take(bad);
     await ui.says(`${ID}message`, "bad.json");
     seen.badImport = await ui.get(`${ID}message`).innerText();
 
