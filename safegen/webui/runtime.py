@@ -457,6 +457,9 @@ class Run:
         for choices in (self.choices, self.hires_choices):
             for choice in choices.values():
                 p.comment(f"SafeGen: {choice.why}")
+                safe = choice.conditioning
+                if safe is not None and safe.text != choice.verdict.prompt:
+                    p.comment(f"SafeGen: the safe stream saw: {safe.text}")
         for line in dict.fromkeys(line for guard in self._guards for line in guard.evidence()):
             if line:
                 p.comment(f"SafeGen: {line}")

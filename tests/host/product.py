@@ -681,6 +681,21 @@ def maps_are_kept_for_who_asks_and_change_nothing(host: Host) -> None:
 
 
 @fact
+def the_rewritten_prompt_is_shown(host: Host) -> None:
+    guard = SafeGen(host)
+    prompt = f"{HAZARD}, (bloody:1.2) [cup|star]"
+    made = guard.make(prompt, {**ROWS, "context": "auto"})
+    assert "the safe stream saw:" in made.comments
+    shown = next(line for line in made.comments.splitlines() if "stream saw" in line)
+    assert "bloody" not in shown
+    assert "[cup|star]" in shown
+    assert "red ball on the beach, on the left" in shown
+    assert "stream saw" not in guard.make(BENIGN, {**ROWS, "context": "auto"}).comments
+    with host.options(safegen_comment=False):
+        assert "SafeGen" not in guard.make(HAZARD, ROWS).comments
+
+
+@fact
 def the_image_time_check_is_told_for_each_picture_if_asked_for(host: Host) -> None:
     from safegen.webui import last
 
