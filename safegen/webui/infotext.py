@@ -14,6 +14,10 @@ CHOSEN = "SafeGen chose"
 WHY = "SafeGen why"
 HIRES_CHOSEN = "SafeGen hires chose"
 ENFORCED = "SafeGen enforced"
+NOTE = "SafeGen note"
+"""What the comment under the picture says beyond the choice; the API sends no comments."""
+FAILED = "SafeGen failed"
+"""Why a picture is black."""
 PRESENT = SETTINGS["enabled"].infotext
 """The key whose presence says that SafeGen was on."""
 
@@ -24,6 +28,8 @@ KEYS = (
     WHY,
     HIRES_CHOSEN,
     ENFORCED,
+    NOTE,
+    FAILED,
 )
 """Every key of ours; all others belong to others."""
 

@@ -120,6 +120,7 @@ class Run:
         self.choices: dict[str, Choice] = {}
         self.hires_choices: dict[str, Choice] = {}
         self.verdicts: list[Verdict] = []
+        self.failures: dict[int, str] = {}
         self._parts: dict[bool, list[Choice]] = {}
         self._guards: list[PassGuard] = []
         self._caches: dict[bool, list[Any]] = {False: [None, None], True: [None, None]}
@@ -216,6 +217,7 @@ class Run:
             if host.option(settings.ON_FAILURE, settings.STOP) == settings.STOP:
                 raise readable(error, p) from error
             p.comment(f"SafeGen: {error}")
+            self.failures[p.iteration] = str(error)
             return host.black_pictures(p)
         except SafeGenError as error:
             raise readable(error, p) from error
@@ -359,19 +361,28 @@ class Run:
             choice = self.hires_choices.get(text) if text != prompt_text else None
             return None if choice is None else choice.context.name if choice.context else "none"
 
+        def note(**_: Any) -> str | None:
+            return "; ".join(dict.fromkeys(self.notes)) or None
+
+        def failed(p: Any = None, **_: Any) -> str | None:
+            return self.failures.get(getattr(p, "iteration", 0))
+
         params[infotext.CHOSEN] = chosen
         params[infotext.WHY] = why
+        params[infotext.NOTE] = note
+        params[infotext.FAILED] = failed
         if getattr(p, "enable_hr", False):
             params[infotext.HIRES_CHOSEN] = hires_chosen
         if self.enforced is not None:
             params[infotext.ENFORCED] = self.enforced.name
 
     def _say(self, p: Any) -> None:
+        guarding = any(choice.context is not None for choice in self.choices.values())
         independent = self.plan is not None and self.plan.streams == "independent"
-        if independent and host.adds_noise(p):
-            p.comment(
-                "SafeGen: this sampler adds noise of its own at every step, which independent "
-                "streams leave out of the safe stream: expect a softer picture, or use shared"
+        if guarding and independent and host.adds_noise(p):
+            self.notes.append(
+                "this sampler adds noise of its own at every step, which independent streams "
+                "leave out of the safe stream: expect a softer picture, or use shared"
             )
         if not host.option(settings.COMMENT, True):
             return
