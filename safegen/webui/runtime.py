@@ -38,7 +38,7 @@ AXIS = "_safegen_axis"
 """Attribute of a processing object: what X/Y/Z axes changed, setting to value."""
 
 _chooser: Chooser | None = None
-_calling: PassGuard | None = None
+_calling: tuple[Run, PassGuard] | None = None
 """The guard whose denoiser is between its two callbacks; the second one names no denoiser."""
 _outer: weakref.ref[Any] | None = None
 """The processing object of the guarded run that is under way, for runs nested in it."""
@@ -121,22 +121,37 @@ class Run:
         self.hires_choices: dict[str, Choice] = {}
         self.verdicts: list[Verdict] = []
         self.failures: dict[int, str] = {}
+        self.broken: BaseException | None = None
         self._parts: dict[bool, list[Choice]] = {}
         self._guards: list[PassGuard] = []
         self._caches: dict[bool, list[Any]] = {False: [None, None], True: [None, None]}
+        self._joined: weakref.ref[Any] | None = None
+
+    @property
+    def stands_before_sampling(self) -> bool:
+        """Whether the host is within this run's own `sample`, which meets every error."""
+        return self.sampling and self._joined is None
 
     @property
     def sampling(self) -> bool:
         """Whether the host is within this run's `sample`."""
         return bool(self._parts)
 
+    def joined_other_pass(self, p: Any) -> bool:
+        """Whether this run was taken over in a pass before the one that is under way."""
+        return self._joined is not None and self._joined() is not p.sampler
+
     def belongs_to(self, p: Any) -> bool:
         """Whether this is the run of ``p`` itself and not of what ``p`` was copied from."""
         return self._p() is p
 
     def fail(self, error: BaseException) -> None:
-        """Remember the first error; `sample` raises it."""
+        """Remember the first error that concerns every batch; `sample` raises it."""
         self.failure = self.failure or error
+
+    def fail_batch(self, error: BaseException) -> None:
+        """Remember the first error in the batch that is being sampled; the next may go well."""
+        self.broken = self.broken or error
 
     # ------------------------------------------------------------------ deciding
 
@@ -205,7 +220,7 @@ class Run:
                     self._say(p)
             if not guarding:
                 return original(*args, **kwargs)
-            self._guards = []
+            self._guards, self.broken = [], None
             samples = original(*args, **kwargs)
             with owning_up():
                 self._verify(p)
@@ -256,6 +271,7 @@ class Run:
             [choice.parts for choice in self._parts[hires]],
             hires=hires,
             cache=self._caches[hires],
+            floor=0.0 if self.enforced is None else self.enforced.floor("weight"),
         )
         self._guards.append(guard)
         return guard
@@ -268,9 +284,9 @@ class Run:
             return
         original = sampler.launch_sampling
 
-        def launch_sampling(*args: Any, **kwargs: Any) -> Any:
+        def launch_sampling(steps: Any, func: Callable[[], Any]) -> Any:
             try:
-                samples = original(*args, **kwargs)
+                samples = original(steps, guard.watching(func))
                 self._close(guard)
                 return samples
             finally:
@@ -280,13 +296,18 @@ class Run:
         sampler.launch_sampling = launch_sampling
 
     def join(self, p: Any) -> None:
-        """Take over a run whose sampling has begun already: nothing stands before its ``sample``.
+        """Take over a pass whose sampling has begun: nothing stands before its ``sample``.
 
         The last method of the sampler that the host calls before it hands the latent on then
-        verifies the pass.
+        verifies the pass. The next pass or batch of the same run is taken over anew.
         """
         self.started = True
-        if not self._decide(p):
+        self._joined = weakref.ref(p.sampler)
+        self._guards, self.broken = [], None
+        self._decide(p)
+        hires = bool(getattr(p, "is_hr_pass", False))
+        self._parts = {hires: self._parts.get(hires, [])}
+        if not self._expects(p):
             return
         check_pass(host, p, None, self.plan or SafetyPlan())
         sampler = p.sampler
@@ -313,6 +334,8 @@ class Run:
 
     def _verify(self, p: Any) -> None:
         """Every pass that had a picture to guard had a guard, and each is content."""
+        if self.broken is not None:
+            raise own_fault(self.broken) from self.broken.__cause__
         for guard in self._guards:
             self._close(guard)
         wanted = {
@@ -514,7 +537,7 @@ def before_sampling(p: Any) -> None:
     try:
         run.attach_before(p)
     except Exception as error:
-        run.fail(error)
+        run.fail_batch(error)
 
 
 def done(p: Any) -> None:
@@ -531,7 +554,11 @@ def done(p: Any) -> None:
 def _around(p: Any) -> Run | None:
     """The guarded run that is under way and that ``p``, being another, is nested in."""
     outer = None if _outer is None else _outer()
-    return None if outer is None or outer is p else run_of(outer)
+    if outer is None or outer is p:
+        return None
+    if outer.sampler is None and outer.c is None:
+        return None  # the host has closed it, though ``postprocess`` never came
+    return run_of(outer)
 
 
 def _nested(p: Any) -> Run | None:
@@ -580,12 +607,15 @@ def on_cfg_denoiser(params: Any) -> None:
             run = _nested(p) or _missed(p, denoiser)
             if run is None:
                 return
-        if run.failure is not None:
-            raise run.failure
+        elif run.joined_other_pass(p):
+            run.join(p)
+        failure = run.failure or run.broken
+        if failure is not None:
+            raise failure
         guard = run.attach(p, denoiser)
         if guard is None:
             return
-        _calling = guard
+        _calling = run, guard
         guard.before(params)
     except Exception as error:
         _stop(denoiser, run, error)
@@ -594,20 +624,22 @@ def on_cfg_denoiser(params: Any) -> None:
 def on_cfg_denoised(params: Any) -> None:
     """The host's callback after each UNet call."""
     global _calling
-    guard, _calling = _calling, None
-    if guard is None:
+    if _calling is None:
         return
+    (run, guard), _calling = _calling, None
     try:
         guard.after(params)
     except Exception as error:
-        _stop(guard.denoiser, None, error)
+        _stop(guard.denoiser, run, error)
 
 
 def _stop(denoiser: Any, run: Run | None, error: Exception) -> None:
     """Let the next thing that the host calls directly raise ``error``."""
+    shown: Exception = own_fault(error)
     if run is not None:
-        run.fail(error)
-    shown = readable(own_fault(error), denoiser.p)
+        run.fail_batch(error)
+    if run is None or not run.stands_before_sampling:  # else that tells the user, or paints black
+        shown = readable(own_fault(error), denoiser.p)
 
     def combine_denoised(*_args: Any, **_kwargs: Any) -> Any:
         vars(denoiser).pop("combine_denoised", None)
