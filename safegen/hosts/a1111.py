@@ -36,6 +36,9 @@ from safegen.plan import SafetyPlan
 from safegen.schedule import check_reach
 from safegen.session import Call, Session, Verdict
 
+PRESENTABLE = 0.5
+"""Share of its full weight that the guard must have reached before an unfinished picture is
+shown: below it, early on a rising curve, such a picture is mostly the original stream's."""
 CONTROLNET_MARK = 1000.0
 """ControlNet puts a row of ±1024 before the tokens, to tell cond from uncond rows."""
 
@@ -180,6 +183,8 @@ class SafeConds:
         """The encoding ``[1, tokens, width]`` of each of ``rows`` at ``step``."""
         if self.host.checkpoint() != self._checkpoint:
             self.encode()
+            if self.host.checkpoint() != self._checkpoint:
+                raise RuntimeError("the safe texts' encoding is that of another checkpoint")
         found = []
         for row in rows:
             cond = self.host.cond_at(self._schedules[row], step)
@@ -207,6 +212,7 @@ class PassGuard:
         hires: Whether this is the second pass.
         cache: See `SafeConds`.
         maps: Whether to keep where the streams disagree, for `maps`.
+        floor: The weight, 0 to 1, below which nothing may be shown, also not unfinished.
     """
 
     def __init__(
@@ -220,6 +226,7 @@ class PassGuard:
         hires: bool,
         cache: list[Any],
         maps: bool = False,
+        floor: float = 0.0,
     ) -> None:
         check_pass(host, p, denoiser, plan)
         self.host, self.denoiser, self.plan, self.hires = host, denoiser, plan, hires
@@ -231,6 +238,8 @@ class PassGuard:
         self.conds = SafeConds(host, p, flat, hires=hires, cache=cache)
         independent = plan.streams == "independent"
         self.session = Session(plan, self.images if independent else [c is not None for c in flat])
+        self.floor = max(floor, PRESENTABLE * plan.weight)
+        self.completed: bool | None = None
         self.combined = 0
         self.own_rows = 0
         self._disagreement = Disagreement() if maps else None
@@ -568,7 +577,7 @@ class PassGuard:
     ) -> Tensor:
         """What previews and an interrupted run show; blank for what is not guarded yet."""
         result = original(x_in, x_out, sigma)
-        if self.session.begun:
+        if self._presentable:
             return result
         if len(result) != len(self.images):
             return torch.zeros_like(result)
@@ -602,6 +611,25 @@ class PassGuard:
 
     # ------------------------------------------------------------------ the end
 
+    @property
+    def _presentable(self) -> bool:
+        """Whether what there is of an unfinished picture may be shown."""
+        return self.session.begun and self.session.reached >= self.floor
+
+    def watching(self, sampling: Callable[[], Any]) -> Callable[[], Any]:
+        """``sampling``, seen to its end: when it is stopped the host takes ``last_latent``."""
+        self.completed = False
+
+        def watched() -> Any:
+            samples = sampling()
+            self.completed = True
+            return samples
+
+        return watched
+
+    def _cut_short(self) -> bool:
+        return self.host.stopping() if self.completed is None else not self.completed
+
     def finish(self, *, verified_input: bool = False) -> Verdict | None:
         """Close the pass: every call of the denoiser was guarded that had to be.
 
@@ -620,6 +648,11 @@ class PassGuard:
             self.session.fail(
                 "it was stopped before the guard had begun (at the global-context threshold), "
                 "when only the unguarded picture was there"
+            )
+        if self.session.reason is None and self._cut_short() and not self._presentable:
+            self.session.fail(
+                f"it was stopped when the guard's weight had come to {self.session.reached:.2g} "
+                f"only, and an unfinished picture needs {self.floor:.2g}"
             )
         if self.combined != self.denoiser.step and self.session.reason is None:
             self.session.fail(

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -227,6 +228,12 @@ class Server:
         if scripts:
             body["alwayson_scripts"] = scripts
         return body
+
+    def last_error(self) -> str:
+        """The last line of its log that names an exception; its API wraps them without a cause."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        found = [line.strip(" |") for line in lines if re.match(r"[ |]*[\w.]*Error: ", line)]
+        return found[-1] if found else ""
 
     def saved(self) -> list[Path]:
         """Every picture that it has written."""
