@@ -11,17 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from common import BENIGN, CLOSE, HAZARD, KNOWN, ON, SAFE, SAMPLERS
+from common import BENIGN, CLOSE, HAZARD, HIRES, KNOWN, ON, REPEATABLE, SAFE, SAMPLERS
 from server import Answer, Server, difference, png
 
 LONG = ", ".join(["a dangerous red house at night"] * 16)
-HIRES: dict[str, Any] = {
-    "enable_hr": True,
-    "hr_scale": 1.5,
-    "hr_upscaler": "Latent",
-    "denoising_strength": 0.7,
-    "hr_second_pass_steps": 3,
-}
 
 
 def all_guarded(plain: Answer, made: Answer) -> None:
@@ -179,9 +172,6 @@ def test_auto_leaves_harmless_prompts_alone(server: Server) -> None:
     assert "SafeGen chose: violence" in guarded.infotexts[0]
 
 
-REPEATABLE = {"Repeatable": {"args": [True]}}
-"""The host encodes a picture with noise from torch's own generator, which it does not seed: two
-equal requests differ. The script seeds it, for the run with and for the run without SafeGen."""
 IMG2IMG: dict[str, dict[str, Any]] = {
     "Euler a": {},
     "DDIM": {"sampler_name": "DDIM"},
