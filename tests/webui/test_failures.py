@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from common import BENIGN, HAZARD, HIRES, ON, REPEATABLE
 from PIL import Image
-from server import STARTED, Answer, Server, difference
+from server import Answer, Server, difference
 
 HOOKS = (
     "before_process",
@@ -251,20 +251,6 @@ def test_interrupted_by_the_api(server: Server) -> None:
     assert np.array_equal(server.txt2img(HAZARD, ON).image, wanted.image)
 
 
-def _reload_ui(server: Server) -> None:
-    text = server.log.read_text(errors="replace")
-    server.call("POST", "/faults/reload-ui")
-    server.wait(text.count(STARTED) + text.count("Uvicorn running on") + 1)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        try:
-            if server.call("GET", "/faults/registrations").status == 200:
-                return
-        except OSError:
-            pass
-        time.sleep(0.5)
-
-
 def test_reloads(server: Server) -> None:
     """Reload UI twice and reload the scripts: one registration of everything."""
     plain, wanted = server.txt2img(HAZARD), server.txt2img(HAZARD, ON)
@@ -284,5 +270,5 @@ def test_reloads(server: Server) -> None:
         assert server.call("POST", "/faults/reload-scripts").status == 200
         as_before()
     for _ in range(2):
-        _reload_ui(server)
+        server.reload_ui()
         as_before()
