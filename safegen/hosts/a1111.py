@@ -568,6 +568,8 @@ class PassGuard:
             # The uncond rows equalled the cond rows by themselves: the host skipped nothing.
             x_out[-len(self.layout) :] = self._uncond_before
         result = original(x_out, conds_list, uncond, cond_scale)
+        if self._call.active and not bool(torch.isfinite(result[self.images]).all()):
+            self.session.fail("the guided result holds values that are not finite")
         self.combined += 1
         self._reset()
         return result

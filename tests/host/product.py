@@ -265,6 +265,17 @@ def nothing_but_numbers_comes_out(host: Host) -> None:
         finally:
             undo()
         refused(made, "SafeGen", "not finite")
+        for streams in ("shared", "independent"):
+
+            def poison_uncond(params: Any, value: float = value) -> None:
+                params.x[-1] = value
+
+            undo = _before_safegen(host, "cfg_denoised", poison_uncond)
+            try:
+                made = guard.make(HAZARD, {**ROWS, "streams": streams})
+            finally:
+                undo()
+            refused(made, "SafeGen", "not finite")
     assert guard.make(HAZARD, ON).error is None
 
 
