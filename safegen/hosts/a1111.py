@@ -78,6 +78,13 @@ def with_tokens(cond: Any, value: Tensor) -> Any:
     return _like(cond, {**cond, "crossattn": value}) if isinstance(cond, dict) else value
 
 
+def with_vector_of(cond: Any, other: Any) -> Any:
+    """``cond`` with the pooled vector of ``other``, where the model has one (SDXL)."""
+    if not isinstance(cond, dict) or "vector" not in cond:
+        return cond
+    return _like(cond, {**cond, "vector": other["vector"]})
+
+
 def is_timestep_sampler(denoiser: Any) -> bool:
     """Whether rows are eps and sigma is a timestep (DDIM, PLMS, UniPC), not x0 and a sigma."""
     return getattr(denoiser, "alphas", None) is not None
@@ -152,12 +159,14 @@ class SafeConds:
         self.conditionings = tuple(conditionings)
         self._checkpoint: Any = None
         self._schedules: dict[int, Any] = {}
+        self._pooled: dict[int, Any] = {}
         self.encode()
 
     def encode(self) -> None:
         """Encode every text with the model that is loaded now."""
         wanted = {row: c for row, c in enumerate(self.conditionings) if c is not None}
-        texts = list(dict.fromkeys(c.text for c in wanted.values()))
+        pooled = [c.pooled for c in wanted.values() if c.pooled]
+        texts = list(dict.fromkeys([*(c.text for c in wanted.values()), *pooled]))
         swapped = self._checkpoint is not None
         if swapped and any(c.edit is not None for c in wanted.values()):
             raise Unsupported(
@@ -171,6 +180,7 @@ class SafeConds:
             raise RuntimeError(f"{len(texts)} safe texts gave {len(schedules)} encodings")
         by_text = dict(zip(texts, schedules, strict=True))
         self._schedules = {row: by_text[c.text] for row, c in wanted.items()}
+        self._pooled = {row: by_text[c.pooled] for row, c in wanted.items() if c.pooled}
         self._checkpoint = checkpoint
 
     def at(self, rows: Sequence[int], step: int) -> list[Any]:
@@ -183,6 +193,8 @@ class SafeConds:
             conditioning = self.conditionings[row]
             if conditioning is not None and conditioning.edit is not None:
                 cond = with_tokens(cond, conditioning.apply(tokens(cond)))
+                if row in self._pooled:
+                    cond = with_vector_of(cond, self.host.cond_at(self._pooled[row], step))
             found.append(cond)
         return found
 
