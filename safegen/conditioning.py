@@ -163,6 +163,30 @@ def _close_gap(before: str, after: str) -> tuple[str, str]:
     return before, after
 
 
+_NUMBER = r"\s*[-+]?(?:\d+\.?\d*|\.\d+)\s*"
+_EMPTIED = tuple(
+    (re.compile(rf"(?<!\\)(?:\\\\)*(?P<opened>{opened})\Z"), re.compile(closed))
+    for opened, closed in (
+        (r"\(\s*", rf"\s*(?::{_NUMBER})?\)"),  # () and (:1.2)
+        (r"\[\s*(?:\|\s*)*", r"\s*(?:\|\s*)*\]"),  # [] and [||]
+        (r"\[\s*(?::\s*)?", rf"\s*(?::\s*)?:{_NUMBER}\]"),  # [:0.5] and [::0.5]
+    )
+)
+"""What stands before and behind a dropped word that was all there was in its brackets."""
+
+
+def _drop_empty(before: str, after: str) -> tuple[str, str]:
+    """What stands around a dropped word, without the brackets that have nothing in them now.
+
+    Emphasis and prompt editing of nothing say nothing; ``[|cat]`` and ``[cat::0.5]`` do.
+    """
+    for opened, closed in _EMPTIED:
+        left, right = opened.search(before), closed.match(after)
+        if left and right:
+            return _drop_empty(before[: left.start("opened")], after[right.end() :])
+    return before, after
+
+
 def merge_spans(spans: Iterable[Span]) -> list[tuple[int, int]]:
     """The stretches that ``spans`` cover, in order, overlapping ones joined."""
     merged: list[tuple[int, int]] = []
@@ -200,8 +224,9 @@ def _pieces(prompt: str, spans: Sequence[Span], context: SafetyContext) -> dict[
 def rewrite(prompt: str, spans: Sequence[Span], context: SafetyContext) -> str:
     """``prompt`` with each span replaced by the context's neutral words.
 
-    Everything outside the spans stays as it is, character for character, but for the blanks
-    and the comma that a dropped word leaves over and the article before the span. A word that
+    Everything outside the spans stays as it is, character for character, but for what a dropped
+    word leaves over (blanks, a comma, brackets with nothing else in them) and the article before
+    the span. A word that
     is cut by syntax, such as ``(bl:1.2)ood``, has one replacement, not one for each piece.
 
     Raises `InvalidValue` for a span that lies outside the prompt.
@@ -219,7 +244,7 @@ def rewrite(prompt: str, spans: Sequence[Span], context: SafetyContext) -> str:
         if word is None:
             word = replacement(prompt[start:end], context)
         if not word:
-            result, rest = _close_gap(result, rest)
+            result, rest = _close_gap(*_drop_empty(result, rest))
         result = _fit_article(result, word or rest) + word
         position = len(prompt) - len(rest)
     return result + prompt[position:]

@@ -117,10 +117,6 @@ def from_data(data: Any) -> SafetyContext:
             raise InvalidValue(f"context {key}", data.get(key), "a text")
     if not isinstance(data.get("fallback", ""), str):
         raise InvalidValue("context fallback", data["fallback"], "a text")
-    for key in _NUMBERS:
-        value = data.get(key)
-        if isinstance(value, bool) or not isinstance(value, (int, float, type(None))):
-            raise InvalidValue(f"context {key}", value, "0 to 1, or nothing")
     neutral = data.get("neutral", {})
     if not isinstance(neutral, dict) or not all(isinstance(v, str) for v in neutral.values()):
         raise InvalidValue("context neutral", neutral, "a table of words and their replacements")

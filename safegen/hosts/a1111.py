@@ -24,15 +24,21 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from safegen.conditioning import SafeConditioning
 from safegen.errors import Unsupported
+from safegen.evidence import Disagreement
 from safegen.plan import SafetyPlan
 from safegen.schedule import check_reach
 from safegen.session import Call, Session, Verdict
 
+PRESENTABLE = 0.5
+"""Share of its full weight that the guard must have reached before an unfinished picture is
+shown: below it, early on a rising curve, such a picture is mostly the original stream's."""
 CONTROLNET_MARK = 1000.0
 """ControlNet puts a row of ±1024 before the tokens, to tell cond from uncond rows."""
 
@@ -187,6 +193,8 @@ class SafeConds:
         """The encoding ``[1, tokens, width]`` of each of ``rows`` at ``step``."""
         if self.host.checkpoint() != self._checkpoint:
             self.encode()
+            if self.host.checkpoint() != self._checkpoint:
+                raise RuntimeError("the safe texts' encoding is that of another checkpoint")
         found = []
         for row in rows:
             cond = self.host.cond_at(self._schedules[row], step)
@@ -215,6 +223,8 @@ class PassGuard:
         parts: For each image, for each of its ``AND`` parts, what its safe stream sees.
         hires: Whether this is the second pass.
         cache: See `SafeConds`.
+        maps: Whether to keep where the streams disagree, for `maps`.
+        floor: The weight, 0 to 1, below which nothing may be shown, also not unfinished.
     """
 
     def __init__(
@@ -227,6 +237,8 @@ class PassGuard:
         *,
         hires: bool,
         cache: list[Any],
+        maps: bool = False,
+        floor: float = 0.0,
     ) -> None:
         check_pass(host, p, denoiser, plan)
         self.host, self.denoiser, self.plan, self.hires = host, denoiser, plan, hires
@@ -238,7 +250,11 @@ class PassGuard:
         self.conds = SafeConds(host, p, flat, hires=hires, cache=cache)
         independent = plan.streams == "independent"
         self.session = Session(plan, self.images if independent else [c is not None for c in flat])
+        self.floor = max(floor, PRESENTABLE * plan.weight)
+        self.completed: bool | None = None
         self.combined = 0
+        self.own_rows = 0
+        self._disagreement = Disagreement() if maps else None
         self.verdict: Verdict | None = None
         self._reset()
         self._wrapped: list[str] = []
@@ -343,6 +359,7 @@ class PassGuard:
         params.x, params.sigma = x, sigma
         params.image_cond, params.text_cond = image_cond, text_cond
         self._inserted = len(self._chosen)
+        self.own_rows += self._inserted
 
     # ------------------------------------------------------------------ after the UNet
 
@@ -386,6 +403,7 @@ class PassGuard:
                 )
             safe = cond.clone()
             safe[self._chosen] = predicted.to(safe)
+            self._watch_rows(call, rows, safe)
         blended = self.session.combine(call, cond, safe)
         skipped = self._skipped(rows)
         rows[self._chosen] = blended[self._chosen]
@@ -393,6 +411,22 @@ class PassGuard:
             self._uncond_before = rows[-len(self.layout) :].clone()
             for image in {self.image_of[row] for row in self._chosen}:
                 rows[len(rows) - len(self.layout) + image] = rows[self.first[image]]
+
+    def _watch_rows(self, call: Call, rows: Tensor, safe: Tensor) -> None:
+        """Look at the host's rows and the safe ones, if anybody asked for what that shows."""
+        cond = rows[: len(safe)]
+        if self.session.observing:
+            uncond = None if self._skipped(rows) else rows[-len(self.layout) :][self.image_of]
+            self.session.observe(call, cond, safe, uncond)
+        if self._disagreement is None:
+            return
+        noise = Noise(self.denoiser, self._sigma)
+        # At one latent x0 is eps times -sigma and a constant.
+        difference = (safe - cond).float() * (noise.sigma if noise.eps else 1.0)
+        whole = difference.new_zeros((len(self.layout), *difference.shape[1:]))
+        for row, image in enumerate(self.image_of):
+            whole[image] += self._weights[row] * difference[row]
+        self._disagreement.add(whole)
 
     def _evaluate(
         self,
@@ -416,6 +450,7 @@ class PassGuard:
             cond = self._condition(join([conds[i] for i in group]), self._image_cond[rows])
             predicted = inner_model(x[[x_rows[i] for i in group]], self._sigma[rows], cond=cond)
             self._check_rows("answer to the safe rows", predicted, len(group))
+            self.own_rows += len(group)
             out[group] = predicted.to(out)
         return out
 
@@ -455,6 +490,11 @@ class PassGuard:
                 own = self._evaluate_stream(inner_model, safe_x, skipped)
                 own_guided = guided(safe_x, own[:count], own[count:])
                 safe[self._chosen] = own_guided[self._chosen].to(safe)
+                if self.session.observing:
+                    base = None if skipped else noise.to_x0(x, uncond)
+                    self.session.observe(call, original, safe, base)
+                if self._disagreement is not None:
+                    self._disagreement.add(safe - original)
         wanted = noise.from_x0(x, self.session.combine(call, original, safe)).to(rows)
         for image in self._chosen:
             if skipped:
@@ -549,7 +589,7 @@ class PassGuard:
     ) -> Tensor:
         """What previews and an interrupted run show; blank for what is not guarded yet."""
         result = original(x_in, x_out, sigma)
-        if self.session.begun:
+        if self._presentable:
             return result
         if len(result) != len(self.images):
             return torch.zeros_like(result)
@@ -557,7 +597,50 @@ class PassGuard:
         result[[i for i, guarded in enumerate(self.images) if guarded]] = 0
         return result
 
+    # ------------------------------------------------------------------ what was seen
+
+    def evidence(self) -> tuple[str, ...]:
+        """The image-time check of each image; ``""`` for one that has none."""
+        found = self.session.evidence
+        if found is None:
+            return ("",) * len(self.images)
+        if self.session.independent:
+            of_image = [[image] if guarded else [] for image, guarded in enumerate(self.images)]
+        else:
+            of_image = [
+                [
+                    row
+                    for row, of in enumerate(self.image_of)
+                    if of == image and self.session.guarded[row]
+                ]
+                for image in range(len(self.images))
+            ]
+        return tuple(found.image(rows) if rows else "" for rows in of_image)
+
+    def maps(self) -> tuple[NDArray[np.float32], ...]:
+        """For each image where the streams disagreed; see `Disagreement.maps`."""
+        return () if self._disagreement is None else self._disagreement.maps()
+
     # ------------------------------------------------------------------ the end
+
+    @property
+    def _presentable(self) -> bool:
+        """Whether what there is of an unfinished picture may be shown."""
+        return self.session.begun and self.session.reached >= self.floor
+
+    def watching(self, sampling: Callable[[], Any]) -> Callable[[], Any]:
+        """``sampling``, seen to its end: when it is stopped the host takes ``last_latent``."""
+        self.completed = False
+
+        def watched() -> Any:
+            samples = sampling()
+            self.completed = True
+            return samples
+
+        return watched
+
+    def _cut_short(self) -> bool:
+        return self.host.stopping() if self.completed is None else not self.completed
 
     def finish(self, *, verified_input: bool = False) -> Verdict | None:
         """Close the pass: every call of the denoiser was guarded that had to be.
@@ -577,6 +660,11 @@ class PassGuard:
             self.session.fail(
                 "it was stopped before the guard had begun (at the global-context threshold), "
                 "when only the unguarded picture was there"
+            )
+        if self.session.reason is None and self._cut_short() and not self._presentable:
+            self.session.fail(
+                f"it was stopped when the guard's weight had come to {self.session.reached:.2g} "
+                f"only, and an unfinished picture needs {self.floor:.2g}"
             )
         if self.combined != self.denoiser.step and self.session.reason is None:
             self.session.fail(

@@ -12,7 +12,7 @@ from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from safegen import __version__
 from safegen.choice import PROBE
 from safegen.conditioning import SafeConditioning
-from safegen.contexts.learned import LearnedStore
+from safegen.contexts.learned import LearnedStore, Pair
 from safegen.contexts.library import ContextError, to_data
 from safegen.detectors.probe import ProbeStore
 from safegen.errors import InvalidValue, SafeGenError, Unsupported
@@ -24,6 +24,8 @@ from safegen.webui.errors import as_http
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", tuple: "array"}
 LONGEST_PROMPT = 20_000
 """Characters that ``/safegen/check`` reads."""
+MOST_PAIRS = 20_000
+"""Pairs that ``/safegen/learn`` takes."""
 
 
 def contexts() -> list[dict[str, Any]]:
@@ -133,19 +135,39 @@ def check(body: Any) -> dict[str, Any]:
     }
 
 
+def _pairs(value: Any) -> list[Pair] | None:
+    """``value`` as pairs of texts; ``None`` stays."""
+    if value is None:
+        return None
+    allowed = f"a list of [unsafe, safe], two texts each, up to {MOST_PAIRS} pairs"
+    if not isinstance(value, list) or not 0 < len(value) <= MOST_PAIRS:
+        shown = f"{len(value)} entries" if isinstance(value, list) else value
+        raise InvalidValue("pairs", shown, allowed)
+    for pair in value:
+        texts = isinstance(pair, list) and len(pair) == 2 and all(isinstance(t, str) for t in pair)
+        if not texts or not all(text.strip() for text in pair):
+            raise InvalidValue("pairs", pair, allowed)
+    return [(unsafe.strip(), safe.strip()) for unsafe, safe in value]
+
+
 def learn(body: Any) -> dict[str, Any]:
     """Learn in the loaded checkpoint's text encoder: a context's embedding, or the probe.
 
-    ``{"context": "violence"}`` learns what strategies direction and projection need, from the
-    pairs kept for it or from the context's own words; ``{"probe": true}`` fits the detector.
+    ``{"context": "violence"}`` learns what strategies direction and projection need, from
+    ``"pairs": [[unsafe, safe], …]`` if they are given, else from those kept the last time or
+    from the context's own words; ``{"probe": true}`` fits the detector.
     Refused where SafeGen is enforced: what is learned is the operator's business.
 
     Raises:
         HTTPException: 422 that names the field, or 500 with what went wrong.
     """
     try:
-        if not isinstance(body, dict) or set(body) not in ({"context"}, {"probe"}):
-            raise InvalidValue("body", body, '{"context": NAME} or {"probe": true}')
+        if not isinstance(body, dict) or set(body) - {"pairs"} not in ({"context"}, {"probe"}):
+            shown = sorted(body) if isinstance(body, dict) else body
+            raise InvalidValue("body", shown, '{"context": NAME}, with "pairs", or {"probe": true}')
+        if "probe" in body and "pairs" in body:
+            raise InvalidValue("pairs", "with probe", "pairs with a context only")
+        pairs = _pairs(body.get("pairs"))
         if runtime.enforcing():
             raise Unsupported("nothing can be learned over the API while SafeGen is enforced")
         folder = settings.contexts_folder()
@@ -157,8 +179,13 @@ def learn(body: Any) -> dict[str, Any]:
                 fitted = ProbeStore(folder).fit(own)
                 return {"encoder": own.identity, **fitted.origin}
             context = runtime.chooser().library.get(str(body["context"]))
-            found = LearnedStore(folder).learn(context, own)
-        return {"encoder": own.identity, "context": context.name, "pairs": found.pairs}
+            found = LearnedStore(folder).learn(context, own, pairs)
+        return {
+            "encoder": own.identity,
+            "context": context.name,
+            "pairs": found.pairs,
+            "rank": found.rank,
+        }
     except ContextError as error:
         raise as_http(InvalidValue("context", body.get("context"), str(error))) from None
     except SafeGenError as error:

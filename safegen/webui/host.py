@@ -99,6 +99,23 @@ def flag(name: str, default: Any = None) -> Any:
     return getattr(shared.cmd_opts, name, default)
 
 
+def tab_of(p: Any) -> str:
+    """Which tab makes such a picture: ``txt2img``, ``img2img`` or ``other``."""
+    for tab in ("Txt2Img", "Img2Img"):
+        kind = getattr(processing, f"StableDiffusionProcessing{tab}", None)
+        if kind is not None and isinstance(p, kind):
+            return tab.lower()
+    return "other"
+
+
+def latent_size(p: Any) -> tuple[int, int]:
+    """Height and width of the finished picture's latent, eight pixels to a place."""
+    hires = bool(getattr(p, "enable_hr", False))
+    width = p.hr_upscale_to_x if hires else p.width
+    height = p.hr_upscale_to_y if hires else p.height
+    return height // 8, width // 8
+
+
 def black_pictures(p: Any) -> Any:
     """As many black pictures as the batch has, in place of its latents.
 

@@ -84,6 +84,7 @@ def build(
     chooser: Chooser,
     base: SafetyPlan,
     policy: Policy | None,
+    enforcing: Callable[[], bool],
 ) -> dict[str, Any]:
     """The controls by setting, in the order of `SETTINGS`. Has no side effects.
 
@@ -93,8 +94,8 @@ def build(
         chooser: For the contexts on offer.
         base: The defaults.
         policy: What is enforced, if anything; it is said on top, and sets the defaults.
+        enforcing: Whether anything still is; asked whenever a page is loaded.
     """
-    enabled = policy is not None
     if policy is not None:
         base, _ = policy.apply(base)
     contexts = context_choices(chooser)
@@ -103,7 +104,9 @@ def build(
     def make(name: str) -> None:
         made[name] = _control(SETTINGS[name], getattr(base, name), elem_id(name), contexts)
 
-    with make_accordion(enabled, label="SafeGen", elem_id=elem_id("enable")) as accordion:
+    # Never ticked here, for the host's API takes its defaults from these values for as long as
+    # it runs, and what is enforced may change meanwhile. The page ticks it when it is loaded.
+    with make_accordion(False, label="SafeGen", elem_id=elem_id("enable")) as accordion:
         made["enabled"] = accordion
         if policy is not None:
             gr.HTML(
@@ -123,7 +126,7 @@ def build(
             make("safe_text")
             make("unsafe_text")
         line = gr.HTML(
-            summary((enabled,), base, policy),
+            summary((policy is not None,), base, policy),
             elem_id=elem_id("summary"),
             elem_classes=["safegen-summary"],
         )
@@ -142,10 +145,34 @@ def build(
         for control in (*inputs, getattr(accordion, "accordion", None)):
             if control is not None:
                 control.do_not_save_to_config = True
+        page = gr.context.Context.root_block
+        if page is not None:
+            page.load(
+                lambda: gr.update(value=True) if enforcing() else gr.update(),
+                outputs=[accordion],
+                show_progress=False,
+                queue=False,
+            )
 
     def refresh(*args: Any) -> tuple[str, Any]:
         return summary(args, base, policy), gr.update(visible=args[1] == CUSTOM)
 
+    def suggest(*args: Any) -> tuple[Any, ...]:
+        """The chosen context's own weight and threshold, where it has them."""
+        name, found = args[1], {}
+        if name in chooser.library:
+            context = chooser.library.get(name)
+            found = controls.suggested(context, args, base, policy)
+        return tuple(found.get(dial, gr.update()) for dial in ("weight", "tau"))
+
+    # Only a person's choice: a pasted infotext changes the context too, and says the weight.
+    ordered["context"].input(
+        suggest,
+        inputs=inputs,
+        outputs=[ordered["weight"], ordered["tau"]],
+        show_progress=False,
+        queue=False,
+    )
     for control in inputs:
         control.change(
             refresh, inputs=inputs, outputs=[line, custom_texts], show_progress=False, queue=False

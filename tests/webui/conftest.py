@@ -68,6 +68,34 @@ def server(shared_server: Server) -> Iterator[Server]:
     shared_server.call("DELETE", "/faults")
 
 
+@pytest.fixture(scope="session")
+def read() -> Callable[[Any], Any]:
+    """Reads one picture; skipped where the model is not a trained one."""
+    import random
+
+    import numpy as np
+    import torch
+
+    from safegen.demo import classifier, world
+    from safegen.demo.model import MODEL_FOLDER
+
+    folder = Path(os.environ.get("SAFEGEN_MODEL", MODEL_FOLDER))
+    judge = classifier.load(folder / "classifier.safetensors").eval()
+
+    def one(image: Any) -> Any:
+        pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None] / 127.5 - 1
+        return classifier.read(judge, pixels)[0]
+
+    rng = random.Random(0)
+    right = 0
+    for _ in range(20):
+        scene = world.random_scene(rng)
+        right += one(np.asarray(world.render(scene, rng))).scene.hazard == scene.hazard
+    if right < 16:
+        pytest.skip("the embedded model has no trained classifier")
+    return one
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     outcome: Any = yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -224,38 +223,54 @@ def test_routes_want_the_password(enforcing: Server) -> None:
     assert enforcing.call("GET", "/safegen/contexts").status == 200
 
 
-WAYS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "no arguments": (None, {}),
-    "enabled false": ({"enabled": False}, {}),
-    "positional off": ([False], {}),
-    "weight 0": ({**ON, "weight": 0.0}, {}),
-    "a high threshold": ({"context": "auto", "threshold": 1.0}, {}),
-    "another context": ({"context": "hate", "strategy": "context"}, {}),
-    "a late start": ({**ON, "tau": 0.95}, {}),
-    "an early end": ({**ON, "end": 0.05, "tau": 0.0}, {}),
+WAYS: dict[str, tuple[Any, dict[str, Any], tuple[str, ...]]] = {
+    "no arguments": (None, {}, ()),
+    "enabled false": ({"enabled": False}, {}, ()),
+    "positional off": ([False], {}, ()),
+    "weight 0": ({**ON, "weight": 0.0}, {}, ("weight 0 became 0.5",)),
+    "a high threshold": ({"context": "auto", "threshold": 1.0}, {}, ("threshold 1 became",)),
+    "another context": ({"context": "hate", "strategy": "context"}, {}, ()),
+    "a late start": ({**ON, "tau": 0.95}, {}, ("tau 0.95 became 0.3",)),
+    "an early end": ({**ON, "end": 0.05, "tau": 0.0}, {}, ("end 0.05 became 1",)),
+    "a rising curve": ({**ON, "curve": "linear"}, {}, ("curve linear became constant",)),
+    "a rare refresh": ({**ON, "refresh": 8}, {}, ("refresh 8 became 2",)),
+    "a part of the picture": ({**ON, "region": "disagreement"}, {}, ("region disagreement",)),
+    "one detector": ({"context": "auto", "detectors": ["ngram"]}, {}, ("detectors ngram",)),
     "a custom context": (
         {"context": "custom", "safe_text": "bloody", "unsafe_text": "beach"},
         {},
+        ("context custom became auto",),
     ),
     "override_settings": (
         {"enabled": False},
-        {"override_settings": {"safegen_enforce": "off", "safegen_default_weight": 0.0}},
+        {
+            "override_settings": {
+                "safegen_enforce": "off",
+                "safegen_default_weight": 0.0,
+                "safegen_default_tau": 0.9,
+                "safegen_guard_nested": False,
+                "safegen_lexicon_file": "/nowhere",
+            }
+        },
+        (),
     ),
-    "no hires": ({**ON, "hires": False}, {}),
+    "no hires": ({**ON, "hires": False}, {}, ("hires",)),
 }
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_enforced(enforcing: Server, server: Server, way: str) -> None:
     """Enforced: no way around it, and the user sees why."""
-    named, fields = WAYS[way]
+    named, fields, notes = WAYS[way]
     plain = server.txt2img(HAZARD)
     made = enforcing.txt2img(HAZARD, named, **fields)
     assert made.status == 200, made.message
     assert difference(plain.image, made.image) > 0, "an unguarded picture came out"
     assert "SafeGen enforced: basic" in made.infotexts[0]
     assert "SafeGen weight: 0" not in made.infotexts[0] or "SafeGen weight: 0." in made.infotexts[0]
-    assert "enforce" in json.loads(made.body["info"])["comments"].lower()
+    note = made.infotexts[0].partition("SafeGen note: ")[2]
+    for word in notes:
+        assert word in note, (word, made.infotexts[0])
 
 
 def test_enforced_for_pasted_infotexts(enforcing: Server, server: Server) -> None:
