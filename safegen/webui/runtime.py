@@ -542,11 +542,15 @@ def _wrap(p: Any, run: Run) -> None:
 
     def sample(*args: Any, **kwargs: Any) -> Any:
         # Removed first: copies that other extensions make of p while or after it samples must
-        # not carry it along. The next batch's hooks put it back.
-        if own:
-            p.sample = original
-        else:
-            vars(p).pop("sample", None)
+        # not carry it along. The next batch's hooks put it back. Another extension's method that
+        # stands before this one (ControlNet puts one there, once for all batches) stays.
+        if vars(p).get("sample") is sample:
+            if own:
+                p.sample = original
+            else:
+                del p.sample
+        if run.sampling:  # one of an earlier hook, behind the other extension's
+            return original(*args, **kwargs)
         return run.sample(p, original, *args, **kwargs)
 
     sample.is_safegen = True  # type: ignore[attr-defined]
