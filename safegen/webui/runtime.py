@@ -582,8 +582,14 @@ def prepare(p: Any, args: Sequence[Any] | None) -> None:
     ``args`` are the script's, or ``None`` for a run in which the script has no part.
     """
     global _outer
+    inherited = vars(p).get(RUN)
+    copied = isinstance(inherited, Run) and not inherited.belongs_to(p)
     forget(p)
-    if args is not None:
+    if copied:
+        # ADetailer calls the hooks with a copy of p after each batch; the copy shares the table
+        # of what the infotext of p, whose generation goes on, says.
+        p.extra_generation_params = dict(p.extra_generation_params)
+    elif args is not None:
         _outer = None
     try:
         plan, rules, notes = _plan_of(args, vars(p).get(AXIS, {}))

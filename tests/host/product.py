@@ -1111,3 +1111,32 @@ def beside_hooks_in_the_unet_calls_keep_the_host_s_rows(host: Host) -> None:
         images = int(fields.get("batch_size", 1))
         assert set(seen) == {2 * images}, seen
     assert difference(guard.make(HAZARD, ROWS).image, wanted.image) <= 1
+
+
+@fact
+def hooks_called_with_a_copy_leave_the_infotext_alone(host: Host) -> None:
+    """ADetailer calls the scripts' first hooks with a copy of ``p`` after each batch."""
+    guard = SafeGen(host)
+
+    def again(_self: Any, p: Any, *_args: Any) -> None:
+        other = copy.copy(p)
+        p.scripts.before_process(other)
+        p.scripts.process(other)
+
+    kind = type(
+        "Again", (host.scripts.Script,), {"postprocess_image": again, "title": lambda self: "Again"}
+    )
+    script = kind()
+    runner = copy.copy(guard.runner())
+    runner.alwayson_scripts = [guard.script(), script]
+    script.filename, script.args_from, script.args_to = __file__, 0, 0
+    if hasattr(runner, "callback_map"):
+        runner.callback_map = {}
+    auto = {**ON, "context": "auto"}
+    wanted = guard.make(HAZARD, auto, n_iter=2)
+    made = host.run(host.txt2img(HAZARD, n_iter=2), runner=runner, args=guard.args(auto))
+    assert made.error is None, made.error
+    for one, same in zip(made.images, wanted.images, strict=True):
+        assert np.array_equal(one, same)
+    for text in made.infotexts:
+        assert "SafeGen chose: violence" in text, text
