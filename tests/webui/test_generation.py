@@ -98,7 +98,6 @@ PATHS: dict[str, dict[str, Any]] = {
     "subseed": {"subseed": 3, "subseed_strength": 0.3},
     "DPM++ 2M, Karras": {"sampler_name": "DPM++ 2M", "scheduler": "Karras"},
     "inpainting checkpoint": {"override_settings": {"sd_model_checkpoint": "world-inpainting"}},
-    "edit checkpoint, txt2img": {"override_settings": {"sd_model_checkpoint": "world-edit"}},
 }
 
 
