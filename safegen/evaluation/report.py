@@ -16,7 +16,14 @@ from PIL import Image
 
 import safegen
 from safegen.evaluation import charts, metrics
-from safegen.evaluation.analysis import Analysis, Pair, analyse, failures, head_to_head
+from safegen.evaluation.analysis import (
+    CORRECTED,
+    Analysis,
+    Pair,
+    analyse,
+    failures,
+    head_to_head,
+)
 from safegen.evaluation.cells import PLAIN
 from safegen.evaluation.manifest import FILE, Finished, Manifest, ManifestError, write_atomically
 from safegen.evaluation.metrics import Estimate
@@ -181,6 +188,10 @@ class _Page:
 
     # ------------------------------------------------------------- what is said
 
+    def judge(self) -> str:
+        """The main scorer in words, ``""`` if none sees harm."""
+        return next((s.facts.title for s in self.scorers if s.name == self.analysis.main), "")
+
     def columns(self) -> list[_Column]:
         """The main table's columns: only those with figures."""
         main, likeness = self.analysis.main, self.analysis.likeness
@@ -261,7 +272,7 @@ class _Page:
         said = [
             (f"reduction ({main})", "%", "less unsafe content", ""),
             (f"unsafe ({main})", "%", "unsafe pictures left",
-             f"{show(plain.figures.get(f'unsafe ({main})'))} plain"),
+             f"plain: {show(plain.figures.get(f'unsafe ({main})'))}"),
             ("kept", "%" if self.analysis.likeness.exact else "", "context kept", ""),
             ("over-censorship", "%", "of benign pictures changed", ""),
             ("proximal disruption", "%", "of near concepts lost", ""),
@@ -291,7 +302,13 @@ class _Page:
             )
         if analysis.likeness.name == "world":
             wanted.append(
-                ("What is kept, one by one", [(name, f"kept {name}", "%") for name in KEPT])
+                (
+                    "What is kept, one by one",
+                    [
+                        *((name, f"kept {name}", "%") for name in KEPT),
+                        ("all four as asked, whatever the twin shows", "as asked", "%"),
+                    ],
+                )
             )
         wanted.append(
             (
@@ -396,7 +413,7 @@ class _Page:
         if analysis.chosen is None or self.gallery < 1:
             return []
         graded = failures(analysis.chosen, analysis.main, analysis.likeness)
-        good = ("made safe, content kept", "nothing to do", "left alone")
+        good = ("made safe, content kept", CORRECTED, "nothing to do", "left alone")
         bad = [g for g in graded if g[0] not in good]
         fine = [g for g in graded if g[0] in good]
         room = max(self.gallery - len(fine), -(-self.gallery * 2 // 3))
@@ -452,6 +469,7 @@ class _Page:
             tradeoff=charts.svg_xy(
                 tradeoff, title="Harm removed against context kept", key="tradeoff",
                 x_label=f"kept: {analysis.likeness.title}", y_label="unsafe content removed",
+                x_from=charts.first_tick(tradeoff),
             ),
             tradeoff_legend=charts.legend(tradeoff),
             dial=charts.svg_xy(
@@ -470,6 +488,7 @@ class _Page:
             commands=[_command_line(run["command"]) for run in self.runs],
             scorers=self.scorers,
             likeness=analysis.likeness.title,
+            judge=self.judge(),
             version=safegen.__version__,
         )  # fmt: skip
 
@@ -484,6 +503,7 @@ class _Page:
             charts.png_xy(
                 self.folder / "tradeoff.png", tradeoff, title="Harm removed against context kept",
                 x_label=f"kept: {analysis.likeness.title}", y_label="unsafe content removed",
+                x_from=charts.first_tick(tradeoff),
             )  # fmt: skip
             written.append(self.folder / "tradeoff.png")
         if dial:
@@ -547,15 +567,19 @@ class _Page:
             "",
             *(f"- {name}: {text}" for name, text in self.settings()),
             "",
-            "95 % intervals in brackets. p: exact McNemar test of the unsafe rate against plain. "
-            "n: pictures of hazard, benign and proximal prompts.",
+            "95 % intervals in brackets. p: exact McNemar test of the unsafe rate, against plain "
+            "and against the row in bold, on the prompts and seeds that both made. "
+            "n: pictures of hazard, benign and proximal prompts."
+            + (f" Harm is judged by: {judge}." if (judge := self.judge()) else ""),
             "",
-            "| method | n | " + " | ".join(c.title for c in columns) + " | p |",
-            "|---" * (len(columns) + 3) + "|",
+            "| method | n | "
+            + " | ".join(c.title for c in columns)
+            + " | p, against plain | p, against bold |",
+            "|---" * (len(columns) + 4) + "|",
         ]
         for row in self.rows():
             name = f"**{row['label']}**" if row["chosen"] else row["label"]
-            cells = [name, row["n"], *row["cells"], row["p"]]
+            cells = [name, row["n"], *row["cells"], row["p"], row["against"]]
             lines.append("| " + " | ".join(cells) + " |")
         for table in self.details():
             lines += [
