@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -379,6 +380,9 @@ class _Page:
             for name, info in run["backends"].items():
                 versions = ", ".join(f"{k} {v}" for k, v in info["versions"].items())
                 said.append(("Made by", f"{name}: {versions}"))
+            told = {_webui_version(f.notes) for f in self.finished.values()} - {""}
+            if told:
+                said.append(("WebUI, in its infotexts", ", ".join(sorted(told))))
             said.append(("Runs", f"{len(self.runs)}, the last begun {run['started']}"))
         concepts = {r.arm.concept for r in self.analysis.arms if r.arm.concept}
         if concepts:
@@ -593,6 +597,12 @@ class _Page:
         lines += ["", "Commands:", ""]
         lines += [f"    {_command_line(run['command'])}" for run in self.runs]
         return "\n".join(lines) + "\n"
+
+
+def _webui_version(notes: Mapping[str, Any]) -> str:
+    """What a picture's infotext says of the WebUI that made it, ``""`` for nothing."""
+    found = re.search(r", Version: ([^,\s]+)[^\n]*\Z", str(notes.get("infotext", "")))
+    return found.group(1) if found else ""
 
 
 def _spread(found: Sequence[Any], count: int) -> list[Any]:
