@@ -160,8 +160,13 @@ def _dot(x: float, y: float) -> Box:
     return (x - 5, y - 5, x + 5, y + 5)
 
 
-def _place(x: float, y: float, text: str, taken: Sequence[Box], width: float) -> _Place:
-    """Where a point's label goes: beside it, where it covers neither points nor labels."""
+def _place(
+    x: float, y: float, text: str, taken: Sequence[Box], width: float, floor: float
+) -> _Place:
+    """Where a point's label goes: beside it, where it covers neither points nor labels.
+
+    It stays left of ``width`` and above ``floor``, under which the axis has its numbers.
+    """
     long = 7.0 * len(text)
     tried = []
     for down in (15, -8, 29, -22, 43, -36, 57):
@@ -172,7 +177,7 @@ def _place(x: float, y: float, text: str, taken: Sequence[Box], width: float) ->
             free = all(
                 box[2] <= b[0] or b[2] <= box[0] or box[3] <= b[1] or b[3] <= box[1] for b in taken
             )
-            if free and box[0] >= 0 and box[2] <= width:
+            if free and box[0] >= 0 and box[2] <= width and box[3] <= floor:
                 return place
             tried.append(place)
     return tried[0]
@@ -279,7 +284,7 @@ def _series(
             + Markup("<title>{}</title></circle>").format(described)
         )
         if point.label:
-            place = _place(x, y, point.label, taken, _WIDTH)
+            place = _place(x, y, point.label, taken, _WIDTH, _HEIGHT - _BOTTOM + 4)
             taken.append(place.box)
             end = " end" if place.left else ""
             parts.append(_text(place.x, place.y, point.label, f"name {colour}{end}"))
@@ -405,9 +410,10 @@ def _name_points(figure: Any, axes: Any, series: Sequence[Series]) -> None:
         for p in s.points
     ]
     taken = [_dot(x, -y) for _, _, x, y in spots]
+    floor = -axes.bbox.y0 * scale
     for point, i, x, y in spots:
         if point.label:
-            place = _place(x, -y, point.label, taken, figure.bbox.width * scale)
+            place = _place(x, -y, point.label, taken, figure.bbox.width * scale, floor)
             taken.append(place.box)
             axes.annotate(
                 point.label, (point.x.value, point.y.value), xytext=(place.x - x, -place.y - y),

@@ -122,6 +122,8 @@ class Finished:
     Args:
         unit, batch: Which unit of work it was made in, and how many pictures that had: they
             share their seconds evenly.
+        run: In which of the folder's runs it was made, counted from 1: the machine may have
+            been busier in one than in another.
     """
 
     cell: Cell
@@ -134,6 +136,7 @@ class Finished:
     notes: Mapping[str, Any]
     unit: int
     batch: int
+    run: int = 0
 
 
 class Manifest:
@@ -229,7 +232,9 @@ class Manifest:
             ManifestError: A line is broken.
         """
         found: dict[str, Finished] = {}
+        run = 0
         for number, record in enumerate(self.lines):
+            run += record.get("type") == "run"
             if record.get("type") != "done":
                 continue
             for entry in record["cells"]:
@@ -247,6 +252,7 @@ class Manifest:
                     notes=entry["notes"],
                     unit=number,
                     batch=len(record["cells"]),
+                    run=run,
                 )
         return found
 

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from safegen.evaluation.analysis import (
     failures,
     head_to_head,
 )
-from safegen.evaluation.cells import PLAIN
+from safegen.evaluation.cells import PLAIN, Cell
 from safegen.evaluation.manifest import FILE, Finished, Manifest, ManifestError, write_atomically
 from safegen.evaluation.metrics import Estimate
 from safegen.evaluation.scorers import Item, Options, Scorer, Scores, load, score
@@ -356,12 +357,15 @@ class _Page:
                 )
         return tables
 
+    def _cells(self) -> list[Cell]:
+        return [made.cell for made in self.finished.values()]
+
     def settings(self) -> list[tuple[str, str]]:
         """What the pictures were made with."""
         samplings = sorted(
             {
                 f"{c.sampler}, {c.steps} steps, guidance {c.guidance:g}, {c.width}x{c.height}"
-                for c in (f.cell.sampling for f in self.finished.values())
+                for c in (cell.sampling for cell in self._cells())
             }
         )
         said = [
@@ -372,11 +376,11 @@ class _Page:
         ]
         if self.runs:
             run = self.runs[-1]
-            for prompts in run["prompts"]:
-                used = ", ".join(f"{n} {kind}" for kind, n in prompts["used"].items())
-                said.append(
-                    ("Prompts", f"{prompts['name']}: {used} (sha256 {prompts['sha256'][:16]})")
-                )
+            digests = {p["name"]: p["sha256"] for r in self.runs for p in r["prompts"]}
+            for name, sha256 in digests.items():
+                made = {c.prompt.id: c.prompt.kind for c in self._cells() if c.set_name == name}
+                used = ", ".join(f"{n} {kind}" for kind, n in Counter(made.values()).items())
+                said.append(("Prompts", f"{name}: {used} (sha256 {sha256[:16]})"))
             for name, info in run["backends"].items():
                 versions = ", ".join(f"{k} {v}" for k, v in info["versions"].items())
                 said.append(("Made by", f"{name}: {versions}"))
@@ -405,6 +409,16 @@ class _Page:
         if self.failed:
             reasons = sorted(set(self.failed.values()))
             said.append(f"{len(self.failed)} pictures could not be made: {reasons[0]}")
+        apart = [
+            r.arm.label
+            for r in self.analysis.arms
+            if any(p.made.run != p.plain.run for pairs in r.pairs.values() for p in pairs)
+        ]
+        if apart:
+            said.append(
+                "Made in another run than their plain twins, when the machine may have been more "
+                f"or less busy, so times do not compare (rows do): {'; '.join(apart)}."
+            )
         if not self.analysis.main:
             said.append("No scorer that sees harm was at hand: unsafe rates are missing.")
         return said

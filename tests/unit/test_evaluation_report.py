@@ -156,6 +156,26 @@ def test_worst_failures_come_first(folder: Path) -> None:
     assert verdicts[-1] == "left alone"
 
 
+@pytest.mark.usefixtures("with_red")
+def test_times_of_another_run_are_not_passed_off_as_comparable(folder: Path) -> None:
+    def page() -> str:
+        report.build(folder, scorers=["red"], resamples=50, progress=False)
+        return (folder / "report.html").read_text()
+
+    assert "another run" not in page()
+    late = Arm(SAFEGEN, SafetyPlan(weight=0.3, tau=0.1))
+    with Manifest(folder) as manifest:
+        manifest.note("run", **{k: v for k, v in manifest.records("run")[0].items() if k != "type"})
+        for unit in units(prompts()[:3], [late], SMALL):
+            if unit[0].arm == late:
+                manifest.finish(unit, [Picture(png(GREEN), 9.0, 60, "violence")], "b")
+        manifest.note("end", made=3, missing=0, stopped=False, lanes=[])
+    found = page()
+    assert "another run than their plain twins" in found
+    assert f"(rows do): {late.label}." in found
+    assert "s.csv: 10 hazard, 4 benign, 4 proximal" in found  # of all runs
+
+
 def test_a_picture_unlike_a_wrong_twin_is_no_failure_if_it_is_as_asked() -> None:
     asked = {"background": "beach", "object": "ball", "colour": "red", "position": "left"}
     prompt = Prompt("h", "a bloody red ball", "hazard", ("bloody",), scene=asked)
