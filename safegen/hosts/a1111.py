@@ -769,6 +769,8 @@ def check_pass(host: Any, p: Any, denoiser: Any, plan: SafetyPlan) -> None:
         )
     if plan.streams != "independent":
         return
+    if host.is_flow_model():
+        raise Unsupported("independent streams don't know SD3's way of adding noise; use shared")
     if getattr(p, "mask", None) is not None:
         raise Unsupported(
             "independent streams can't keep the masked area of an inpainting; use shared streams"

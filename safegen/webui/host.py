@@ -195,6 +195,11 @@ def is_edit_model() -> bool:
     return bool(getattr(shared.sd_model, "cond_stage_key", "") == "edit")
 
 
+def is_flow_model() -> bool:
+    """Whether the loaded model is a rectified flow (SD3), whose latents mix noise otherwise."""
+    return bool(getattr(shared.sd_model, "is_sd3", False))
+
+
 def empty_prompt() -> Any:
     """The token embeddings ``[1, 77, width]`` of an empty prompt, with which the host pads."""
     return shared.sd_model.cond_stage_model_empty_prompt

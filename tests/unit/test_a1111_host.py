@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from safegen.conditioning import MoveAlong, SafeConditioning
-from safegen.hosts.a1111 import PassGuard, SafeConds, join, rows_of, tokens
+from safegen.errors import Unsupported
+from safegen.hosts.a1111 import PassGuard, SafeConds, check_pass, join, rows_of, tokens
 from safegen.plan import SafetyPlan
 
 WIDTH = 4
@@ -33,7 +34,7 @@ class Host:
     """As much of `safegen.webui.host` as the adapter asks for."""
 
     def __init__(self, **options: Any) -> None:
-        self.options, self.hooked = options, True
+        self.options, self.hooked, self.flow = options, True, False
         self.asked: list[str] = []
 
     def checkpoint(self) -> str:
@@ -57,6 +58,9 @@ class Host:
 
     def is_edit_model(self) -> bool:
         return False
+
+    def is_flow_model(self) -> bool:
+        return self.flow
 
     def empty_prompt(self) -> Tensor:
         return torch.zeros(1, 77, WIDTH)
@@ -157,3 +161,11 @@ def test_without_hooks_the_rows_travel_in_the_host_s_call() -> None:
     assert params.x.flatten().tolist() == [0, 1, 2, 0, 2, 3, 4]
     assert type(params.text_cond) is Dict
     assert len(params.text_cond["vector"]) == len(params.text_cond["crossattn"]) == 5
+
+
+def test_independent_streams_are_refused_on_a_flow_model() -> None:
+    host = Host()
+    host.flow = True
+    check_pass(host, None, None, SafetyPlan(enabled=True, streams="shared"))
+    with pytest.raises(Unsupported, match="SD3"):
+        check_pass(host, None, None, SafetyPlan(enabled=True, streams="independent"))
