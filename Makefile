@@ -14,7 +14,7 @@ export OMP_WAIT_POLICY ?= passive
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet -e '.[demo,eval,dev,webui]'
+	$(BIN)/pip install --quiet -e '.[demo,eval,scorers,cluster,dev,webui]'
 	touch $@
 
 demo: $(VENV)/ready

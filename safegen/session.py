@@ -103,6 +103,7 @@ class Session:
         self._latent_given = False
         self._finished = False
         self._calls = self._needed = self._done = self._evaluated = 0
+        self._reached = 0.0
 
     @property
     def independent(self) -> bool:
@@ -113,6 +114,11 @@ class Session:
     def begun(self) -> bool:
         """Whether any call of the run has been blended yet."""
         return self._done > 0
+
+    @property
+    def reached(self) -> float:
+        """The highest weight that a call was blended with so far, 0 to 1."""
+        return self._reached
 
     @property
     def calls(self) -> int:
@@ -260,6 +266,7 @@ class Session:
         if self._latent_given:
             self._stream.saw(row)
         self._done += 1
+        self._reached = max(self._reached, *call.weights)
         self._evaluated += call.evaluate
         self._open = None
         return result

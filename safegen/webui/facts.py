@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from safegen import __version__
 from safegen.errors import SafeGenError
@@ -67,10 +68,10 @@ def versions() -> Facts:
 
 FAMILIES = {
     "sd1": ("Stable Diffusion 1", "guarded", GOOD),
-    "sd2": ("Stable Diffusion 2", "guarded; not yet seen on real files", NEUTRAL),
-    "sdxl": ("Stable Diffusion XL", "guarded; not yet seen on real files", NEUTRAL),
+    "sd2": ("Stable Diffusion 2", "guarded; tried on checkpoints made for tests", GOOD),
+    "sdxl": ("Stable Diffusion XL", "guarded; tried on checkpoints made for tests", GOOD),
     "ssd": ("SSD-1B", "never tried; a picture that can't be guarded is stopped", BAD),
-    "sd3": ("Stable Diffusion 3", "never tried; a picture that can't be guarded is stopped", BAD),
+    "sd3": ("Stable Diffusion 3", "never tried; independent streams are refused", BAD),
 }
 """Family to its name, what is known of it, and how that reads."""
 
@@ -181,6 +182,14 @@ def last_error() -> Facts:
     return [Fact(f"{_when(run.finished)}, {run.tab}", run.message, BAD)]
 
 
+def _shown(folder: Path) -> str:
+    """A folder for every user's eyes: not where on the machine the WebUI's data is."""
+    try:
+        return f"{folder.relative_to(host.data_path()).as_posix()} in the WebUI's data folder"
+    except ValueError:
+        return f"{folder.name}, as set in Settings, SafeGen"
+
+
 def contexts() -> Facts:
     """How many contexts there are, and files that can't be used."""
     library = runtime.chooser().library
@@ -188,6 +197,6 @@ def contexts() -> Facts:
     own = [name for name in names if not library.is_built_in(name)]
     found = [
         Fact("Contexts", f"{len(names) - len(own)} built in, {len(own)} of your own"),
-        Fact("Folder", str(settings.contexts_folder())),
+        Fact("Folder", _shown(settings.contexts_folder())),
     ]
     return found + [Fact("Skipped", problem.message, BAD) for problem in library.problems]

@@ -195,6 +195,28 @@ def is_edit_model() -> bool:
     return bool(getattr(shared.sd_model, "cond_stage_key", "") == "edit")
 
 
+def is_flow_model() -> bool:
+    """Whether the loaded model is a rectified flow (SD3), whose latents mix noise otherwise."""
+    return bool(getattr(shared.sd_model, "is_sd3", False))
+
+
+def empty_prompt() -> Any:
+    """The token embeddings ``[1, 77, width]`` of an empty prompt, with which the host pads."""
+    return shared.sd_model.cond_stage_model_empty_prompt
+
+
+def unet_is_hooked() -> bool:
+    """Whether another extension has put its own ``forward`` in a part of the loaded UNet.
+
+    ControlNet, IP-Adapter and Regional Prompter do. They may know cond from uncond rows by their
+    place, or keep something for as many rows as the first call had. The host itself replaces
+    methods of classes only.
+    """
+    unet = getattr(getattr(shared.sd_model, "model", None), "diffusion_model", None)
+    modules = unet.modules() if unet is not None else ()
+    return any("forward" in vars(m) or "_forward" in vars(m) for m in modules)
+
+
 def conditioning_key() -> str | None:
     """How the loaded model takes its image condition."""
     key = getattr(getattr(shared.sd_model, "model", None), "conditioning_key", None)

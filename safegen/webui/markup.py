@@ -75,7 +75,7 @@ def highlighted(prompt: str, spans: Iterable[Data]) -> str:
     ):
         if categories:
             names = escape(", ".join(readable(category) for category in categories))
-            parts.append(f"<mark>{escape(text)}<small>{names}</small></mark>")
+            parts.append(f"<mark>{escape(text)} <small>{names}</small></mark>")
         else:
             parts.append(escape(text))
     return f"<p class='safegen-text'>{''.join(parts)}</p>"
@@ -250,16 +250,16 @@ def _replaced(choice: Choice) -> list[tuple[int, int]]:
     return [(span.start, span.end) for span in spans]
 
 
-def heading(context: SafetyContext | None, *, built_in: bool, unsaved: bool) -> str:
-    """The context's name, whose it is, and a link that saves its file."""
+def heading(context: SafetyContext | None, label: str, *, built_in: bool, unsaved: bool) -> str:
+    """What the context is called, whose it is, and a link that hands on its file as saved."""
+    title = f"<h3>{escape(label.strip() or 'New context')}</h3>"
     if context is None:
-        return "<div class='safegen-heading'><h3>New context</h3><small>not saved yet</small></div>"
+        return f"<div class='safegen-heading'>{title}<small>not saved yet</small></div>"
     kind = "built in: duplicate it to change it" if built_in else "your own"
     state = "<small class='safegen-unsaved'>● not saved</small>" if unsaved else ""
     content = base64.b64encode(to_text(context).encode()).decode()
     return (
-        f"<div class='safegen-heading'><h3>{escape(context.label)}</h3>"
-        f"<small>{kind}</small>{state}"
+        f"<div class='safegen-heading'>{title}<small>{kind}</small>{state}"
         f"<a class='safegen-export' download='{escape(context.name)}.json' "
         f"href='data:application/json;base64,{content}'>Export</a></div>"
     )

@@ -43,7 +43,7 @@ AXIS = "_safegen_axis"
 """Attribute of a processing object: what X/Y/Z axes changed, setting to value."""
 
 _chooser: Chooser | None = None
-_calling: PassGuard | None = None
+_calling: tuple[Run, PassGuard] | None = None
 """The guard whose denoiser is between its two callbacks; the second one names no denoiser."""
 _outer: weakref.ref[Any] | None = None
 """The processing object of the guarded run that is under way, for runs nested in it."""
@@ -129,22 +129,38 @@ class Run:
         self.choices: dict[str, Choice] = {}
         self.hires_choices: dict[str, Choice] = {}
         self.verdicts: list[Verdict] = []
+        self.failures: dict[int, str] = {}
+        self.broken: BaseException | None = None
         self._parts: dict[bool, list[Choice]] = {}
         self._guards: list[PassGuard] = []
         self._caches: dict[bool, list[Any]] = {False: [None, None], True: [None, None]}
+        self._joined: weakref.ref[Any] | None = None
+
+    @property
+    def stands_before_sampling(self) -> bool:
+        """Whether the host is within this run's own `sample`, which meets every error."""
+        return self.sampling and self._joined is None
 
     @property
     def sampling(self) -> bool:
         """Whether the host is within this run's `sample`."""
         return bool(self._parts)
 
+    def joined_other_pass(self, p: Any) -> bool:
+        """Whether this run was taken over in a pass before the one that is under way."""
+        return self._joined is not None and self._joined() is not p.sampler
+
     def belongs_to(self, p: Any) -> bool:
         """Whether this is the run of ``p`` itself and not of what ``p`` was copied from."""
         return self._p() is p
 
     def fail(self, error: BaseException) -> None:
-        """Remember the first error; `sample` raises it."""
+        """Remember the first error that concerns every batch; `sample` raises it."""
         self.failure = self.failure or error
+
+    def fail_batch(self, error: BaseException) -> None:
+        """Remember the first error in the batch that is being sampled; the next may go well."""
+        self.broken = self.broken or error
 
     # ------------------------------------------------------------------ deciding
 
@@ -260,7 +276,7 @@ class Run:
             with owning_up():
                 self._check(p)
                 assert self.plan is not None
-                self._guards = []
+                self._guards, self.broken = [], None
                 guarding = self._decide(p)
                 self._open_batch(p)
                 if guarding:
@@ -281,6 +297,7 @@ class Run:
             if host.option(settings.ON_FAILURE, settings.STOP) == settings.STOP:
                 raise readable(error, p) from error
             p.comment(f"SafeGen: {error}")
+            self.failures[p.iteration] = str(error)
             return host.black_pictures(p)
         except Exception as error:
             self._blame(error)
@@ -324,6 +341,7 @@ class Run:
             hires=hires,
             cache=self._caches[hires],
             maps=self.tally.maps and not self.nested,
+            floor=0.0 if self.enforced is None else self.enforced.floor("weight"),
         )
         self._guards.append(guard)
         return guard
@@ -336,9 +354,9 @@ class Run:
             return
         original = sampler.launch_sampling
 
-        def launch_sampling(*args: Any, **kwargs: Any) -> Any:
+        def launch_sampling(steps: Any, func: Callable[[], Any]) -> Any:
             try:
-                samples = original(*args, **kwargs)
+                samples = original(steps, guard.watching(func))
                 self._close(guard)
                 return samples
             finally:
@@ -348,13 +366,18 @@ class Run:
         sampler.launch_sampling = launch_sampling
 
     def join(self, p: Any) -> None:
-        """Take over a run whose sampling has begun already: nothing stands before its ``sample``.
+        """Take over a pass whose sampling has begun: nothing stands before its ``sample``.
 
         The last method of the sampler that the host calls before it hands the latent on then
-        verifies the pass.
+        verifies the pass. The next pass or batch of the same run is taken over anew.
         """
         self.started = True
-        if not self._decide(p):
+        self._joined = weakref.ref(p.sampler)
+        self._guards, self.broken = [], None
+        self._decide(p)
+        hires = bool(getattr(p, "is_hr_pass", False))
+        self._parts = {hires: self._parts.get(hires, [])}
+        if not self._expects(p):
             return
         check_pass(host, p, None, self.plan or SafetyPlan())
         sampler = p.sampler
@@ -384,6 +407,8 @@ class Run:
 
     def _verify(self, p: Any) -> None:
         """Every pass that had a picture to guard had a guard, and each is content."""
+        if self.broken is not None:
+            raise own_fault(self.broken) from self.broken.__cause__
         for guard in self._guards:
             self._close(guard)
         wanted = {
@@ -436,27 +461,39 @@ class Run:
             lines = self.tally.evidence
             return (lines[index] or None) if index < len(lines) else None
 
+        def note(**_: Any) -> str | None:
+            return "; ".join(dict.fromkeys(self.notes)) or None
+
+        def failed(p: Any = None, **_: Any) -> str | None:
+            return self.failures.get(getattr(p, "iteration", 0))
+
         params[infotext.CHOSEN] = chosen
         params[infotext.WHY] = why
         if self.plan.evidence:
             params[infotext.SAW] = saw
+        params[infotext.NOTE] = note
+        params[infotext.FAILED] = failed
         if getattr(p, "enable_hr", False):
             params[infotext.HIRES_CHOSEN] = hires_chosen
         if self.enforced is not None:
             params[infotext.ENFORCED] = self.enforced.name
 
     def _say(self, p: Any) -> None:
+        guarding = any(choice.context is not None for choice in self.choices.values())
         independent = self.plan is not None and self.plan.streams == "independent"
-        if independent and host.adds_noise(p):
-            p.comment(
-                "SafeGen: this sampler adds noise of its own at every step, which independent "
-                "streams leave out of the safe stream: expect a softer picture, or use shared"
+        if guarding and independent and host.adds_noise(p):
+            self.notes.append(
+                "this sampler adds noise of its own at every step, which independent streams "
+                "leave out of the safe stream: expect a softer picture, or use shared"
             )
         if not host.option(settings.COMMENT, True):
             return
         for choices in (self.choices, self.hires_choices):
             for choice in choices.values():
                 p.comment(f"SafeGen: {choice.why}")
+                safe = choice.conditioning
+                if safe is not None and safe.text != choice.verdict.prompt:
+                    p.comment(f"SafeGen: the safe stream saw: {safe.text}")
         for line in dict.fromkeys(line for guard in self._guards for line in guard.evidence()):
             if line:
                 p.comment(f"SafeGen: {line}")
@@ -508,11 +545,15 @@ def _wrap(p: Any, run: Run) -> None:
 
     def sample(*args: Any, **kwargs: Any) -> Any:
         # Removed first: copies that other extensions make of p while or after it samples must
-        # not carry it along. The next batch's hooks put it back.
-        if own:
-            p.sample = original
-        else:
-            vars(p).pop("sample", None)
+        # not carry it along. The next batch's hooks put it back. Another extension's method that
+        # stands before this one (ControlNet puts one there, once for all batches) stays.
+        if vars(p).get("sample") is sample:
+            if own:
+                p.sample = original
+            else:
+                del p.sample
+        if run.sampling:  # one of an earlier hook, behind the other extension's
+            return original(*args, **kwargs)
         return run.sample(p, original, *args, **kwargs)
 
     sample.is_safegen = True  # type: ignore[attr-defined]
@@ -544,8 +585,14 @@ def prepare(p: Any, args: Sequence[Any] | None) -> None:
     ``args`` are the script's, or ``None`` for a run in which the script has no part.
     """
     global _outer
+    inherited = vars(p).get(RUN)
+    copied = isinstance(inherited, Run) and not inherited.belongs_to(p)
     forget(p)
-    if args is not None:
+    if copied:
+        # ADetailer calls the hooks with a copy of p after each batch; the copy shares the table
+        # of what the infotext of p, whose generation goes on, says.
+        p.extra_generation_params = dict(p.extra_generation_params)
+    elif args is not None:
         _outer = None
     try:
         plan, rules, notes = _plan_of(args, vars(p).get(AXIS, {}))
@@ -604,7 +651,7 @@ def before_sampling(p: Any) -> None:
     try:
         run.attach_before(p)
     except Exception as error:
-        run.fail(error)
+        run.fail_batch(error)
 
 
 def done(p: Any) -> None:
@@ -624,7 +671,11 @@ def done(p: Any) -> None:
 def _around(p: Any) -> Run | None:
     """The guarded run that is under way and that ``p``, being another, is nested in."""
     outer = None if _outer is None else _outer()
-    return None if outer is None or outer is p else run_of(outer)
+    if outer is None or outer is p:
+        return None
+    if outer.sampler is None and outer.c is None:
+        return None  # the host has closed it, though ``postprocess`` never came
+    return run_of(outer)
 
 
 def _around_for(p: Any, args: Sequence[Any] | None) -> Run | None:
@@ -678,13 +729,16 @@ def on_cfg_denoiser(params: Any) -> None:
             run = _nested(p) or _missed(p, denoiser)
             if run is None:
                 return
-        if run.failure is not None:
-            raise run.failure
+        elif run.joined_other_pass(p):
+            run.join(p)
+        failure = run.failure or run.broken
+        if failure is not None:
+            raise failure
         guard = run.attach(p, denoiser)
         if guard is None:
             run.passed_over(p)
             return
-        _calling = guard
+        _calling = run, guard
         guard.before(params)
     except Exception as error:
         _stop(denoiser, run, error)
@@ -693,21 +747,23 @@ def on_cfg_denoiser(params: Any) -> None:
 def on_cfg_denoised(params: Any) -> None:
     """The host's callback after each UNet call."""
     global _calling
-    guard, _calling = _calling, None
-    if guard is None:
+    if _calling is None:
         return
+    (run, guard), _calling = _calling, None
     try:
         guard.after(params)
     except Exception as error:
-        _stop(guard.denoiser, None, error)
+        _stop(guard.denoiser, run, error)
 
 
 def _stop(denoiser: Any, run: Run | None, error: Exception) -> None:
     """Let the next thing that the host calls directly raise ``error``."""
+    shown: Exception = own_fault(error)
     if run is not None:
-        run.fail(error)
+        run.fail_batch(error)
     (run or run_of(denoiser.p) or Run(denoiser.p, None)).record_failure(error)
-    shown = readable(own_fault(error), denoiser.p)
+    if run is None or not run.stands_before_sampling:  # else that tells the user, or paints black
+        shown = readable(own_fault(error), denoiser.p)
 
     def combine_denoised(*_args: Any, **_kwargs: Any) -> Any:
         vars(denoiser).pop("combine_denoised", None)

@@ -106,6 +106,7 @@ def build(
     chooser: Chooser,
     base: SafetyPlan,
     policy: Policy | None,
+    enforcing: Callable[[], bool],
 ) -> dict[str, Any]:
     """The controls by setting, in the order of `SETTINGS`. Its context control is added to
     `context_controls`, which the host's next page begins anew.
@@ -116,8 +117,8 @@ def build(
         chooser: For the contexts on offer.
         base: The defaults.
         policy: What is enforced, if anything; it is said on top, and sets the defaults.
+        enforcing: Whether anything still is; asked whenever a page is loaded.
     """
-    enabled = policy is not None
     if policy is not None:
         base, _ = policy.apply(base)
     contexts = context_choices(chooser)
@@ -126,7 +127,9 @@ def build(
     def make(name: str) -> None:
         made[name] = _control(SETTINGS[name], getattr(base, name), elem_id(name), contexts)
 
-    with make_accordion(enabled, label="SafeGen", elem_id=elem_id("enable")) as accordion:
+    # Never ticked here, for the host's API takes its defaults from these values for as long as
+    # it runs, and what is enforced may change meanwhile. The page ticks it when it is loaded.
+    with make_accordion(False, label="SafeGen", elem_id=elem_id("enable")) as accordion:
         made["enabled"] = accordion
         if policy is not None:
             gr.HTML(
@@ -146,7 +149,7 @@ def build(
             make("safe_text")
             make("unsafe_text")
         line = gr.HTML(
-            summary((enabled,), base, policy),
+            summary((policy is not None,), base, policy),
             elem_id=elem_id("summary"),
             elem_classes=["safegen-summary"],
         )
@@ -166,6 +169,14 @@ def build(
         for control in (*inputs, getattr(accordion, "accordion", None)):
             if control is not None:
                 control.do_not_save_to_config = True
+        page = gr.context.Context.root_block
+        if page is not None:
+            page.load(
+                lambda: gr.update(value=True) if enforcing() else gr.update(),
+                outputs=[accordion],
+                show_progress=False,
+                queue=False,
+            )
 
     def refresh(*args: Any) -> tuple[str, Any]:
         return summary(args, base, policy), gr.update(visible=args[1] == CUSTOM)

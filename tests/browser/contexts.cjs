@@ -36,11 +36,19 @@ scenario(async(ui, seen, given) => {
     );
     const offered = async() => {
         await ui.tab("txt2img");
+        await ui.unfold();
         await ui.get("#script_txt2img_safegen_context input").click();
         await ui.page.waitForTimeout(300);
         const found = await ui.page.locator("#script_txt2img_safegen_context ul li").allInnerTexts();
-        await ui.page.keyboard.press("Escape");
+        await ui.get("#script_txt2img_safegen_context input").blur();
+        await ui.page.waitForTimeout(300);
         return found.map(entry => entry.replace("✓", "").trim());
+    };
+    const take = async file => {
+        const [chooser] = await Promise.all([
+            ui.page.waitForEvent("filechooser"), ui.get(`${ID}import`).click(),
+        ]);
+        await chooser.setFiles(file);
     };
     const mine = `Calm ${given.width}`;
     const name = mine.toLowerCase().replace(" ", "-");
@@ -104,7 +112,6 @@ scenario(async(ui, seen, given) => {
 
     at("followed by the accordion");
     seen.offeredAfter = await offered();
-    await ui.unfold();
     await ui.choose("#script_txt2img_safegen_context", name);
     await pane(ui, "Contexts");
     await type("name", `${name}-renamed`);
@@ -154,21 +161,12 @@ scenario(async(ui, seen, given) => {
     seen.chosenAfterDelete = await ui.get("#script_txt2img_safegen_context input").inputValue();
 
     at("import");
-    await ui.get(`${ID}import input[type=file], input[type=file]${ID}import`).setInputFiles(file)
-        .catch(async() => {
-            const [chooser] = await Promise.all([
-                ui.page.waitForEvent("filechooser"), ui.get(`${ID}import`).click(),
-            ]);
-            await chooser.setFiles(file);
-        });
+    await take(file);
     await ui.says(`${ID}message`, "Imported.");
     seen.imported = await value("safe_text");
     const bad = path.join(folder, "bad.json");
     fs.writeFileSync(bad, JSON.stringify({...seen.exported.data, name: "<img src=x>", safe_text: 3}));
-    const [chooser] = await Promise.all([
-        ui.page.waitForEvent("filechooser"), ui.get(`${ID}import`).click(),
-    ]);
-    await chooser.setFiles(bad);
+    await take(bad);
     await ui.says(`${ID}message`, "bad.json");
     seen.badImport = await ui.get(`${ID}message`).innerText();
 

@@ -129,7 +129,7 @@ def test_a_hostile_prompt_is_text(check: Seen) -> None:
 
 
 def test_threshold_and_nothing(check: Seen) -> None:
-    assert "No context" not in check["low"] or "reaches the threshold 0.01" in check["low"]
+    assert "the threshold 0.01" in check["low"]
     assert "at least one prompt" in check["nothing"]
     assert check.ours() == []
 
@@ -138,7 +138,7 @@ def test_threshold_and_nothing(check: Seen) -> None:
 
 
 def test_the_last_generation_s_verdict(status: Seen) -> None:
-    assert "4 of 4" in status["guarded"]
+    assert "3 of 3; the model was called 4 times" in status["guarded"]
     assert "violence" in status["guarded"]
     assert "SafeGen was off" in status["off"]
 

@@ -442,7 +442,7 @@ def test_one_prompt_is_shown_in_full(window: Window) -> None:
     window.click("check_go")
     found = window.value("safegen_check_found")
     assert "<b>Violence</b>" in found
-    assert "bloody<small>Violence</small></mark>" in found
+    assert "bloody <small>Violence</small></mark>" in found
     assert "<ins>clean</ins>" in found
     assert "the threshold 0.60" in found
     assert "<thead>" not in found

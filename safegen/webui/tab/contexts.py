@@ -357,9 +357,8 @@ class Pane:
         on(self.really_discard.click, self.on_discard)
         on(self.keep_draft.click, self.on_refresh)
         on(self.keep_context.click, self.on_refresh)
-        on(self.search.input, self.on_refresh)
         on(self.strategy.input, self.on_refresh)
-        for control in (self.sample, *self.form):
+        for control in (self.search, self.sample, *self.form):
             # The page drops what is typed while the event before it is under way. So each is
             # followed by one more, with what stands there by then.
             control.input(self.on_typing, self.state, self.outputs, **QUIET).then(
@@ -463,7 +462,7 @@ class Pane:
             desk,
             key,
             gr.update(choices=desk.entries(library, search), value=key),
-            markup.heading(saved, built_in=built_in, unsaved=unsaved),
+            markup.heading(saved, form.label, built_in=built_in, unsaved=unsaved),
             *controls,
             gr.update(interactive=unsaved),
             gr.update(interactive=unsaved),

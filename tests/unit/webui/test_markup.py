@@ -87,7 +87,7 @@ def test_a_hostile_prompt_stays_text(chooser: Chooser) -> None:
         markup.message(HOSTILE, bad=True),
         markup.note(HOSTILE),
         markup.facts(HOSTILE, [(HOSTILE, HOSTILE, "bad")]),
-        markup.heading(contexts[0], built_in=False, unsaved=True),
+        markup.heading(contexts[0], HOSTILE, built_in=False, unsaved=True),
     ):
         assert "onerror=alert(1)" in read(shown).text
     choice = chooser.choose_for(HOSTILE, contexts[0], SafetyPlan())
@@ -171,7 +171,7 @@ def test_the_export_link_holds_the_whole_file() -> None:
     import json
 
     context = SafetyContext("calm", "Calm", "", "", "a calm scene", "", {"größe": "x"})
-    shown = markup.heading(context, built_in=False, unsaved=False)
+    shown = markup.heading(context, "Calm", built_in=False, unsaved=False)
     (content,) = re.findall(r"base64,([^']+)'", shown)
     assert json.loads(base64.b64decode(content))["neutral"] == {"größe": "x"}
     assert "download='calm.json'" in shown
