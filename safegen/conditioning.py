@@ -36,6 +36,9 @@ class SafeConditioning:
         note: For the user, where something was decided that they did not ask for.
         added: What of ``text`` is the context's and stands beside the user's own prompt. A
             host with room for few tokens shortens this, not the prompt.
+        pooled: For the strategies that edit the embedding: a text without the risky words, for
+            models that see a prompt's pooled vector beside its tokens (SDXL). No edit is
+            learned for that vector, so the safe stream has this text's.
     """
 
     strategy: str
@@ -43,6 +46,7 @@ class SafeConditioning:
     edit: EmbeddingEdit | None = None
     note: str = ""
     added: str = ""
+    pooled: str = ""
 
     def apply(self, embedding: Tensor) -> Tensor:
         """``embedding`` with the edit applied, in its own dtype."""
@@ -337,6 +341,10 @@ def condition_parts(
             )
         edit = _edit(learned, strategy, strength)
     places = parts(prompt)
+    pooled = [""] * len(places)
+    if edit is not None:
+        plainly = condition_parts(prompt, context, "counterpart", spans=spans)
+        pooled = [one.text for one in plainly]
     note = ""
     rewritten = [place.text for place in places]
     if strategy == "counterpart":
@@ -369,7 +377,7 @@ def condition_parts(
     if len(silent) == len(places):
         silent.discard(places[0])
 
-    def one(place: Part, text: str) -> SafeConditioning:
+    def one(place: Part, text: str, pooled: str) -> SafeConditioning:
         if place.weight <= 0 or place in silent:
             return SafeConditioning(strategy, place.text, note=note)
         if strategy == "counterpart":
@@ -387,9 +395,10 @@ def condition_parts(
             "context": context.safe_text,
         }
         added = context.safe_text if strategy in ("prepend", "append") else ""
-        return SafeConditioning(strategy, texts.get(strategy, place.text), edit, note, added)
+        text = texts.get(strategy, place.text)
+        return SafeConditioning(strategy, text, edit, note, added, pooled)
 
-    return tuple(one(place, text) for place, text in zip(places, rewritten, strict=True))
+    return tuple(map(one, places, rewritten, pooled))
 
 
 def _edit(learned: LearnedEmbedding, strategy: str, strength: float) -> EmbeddingEdit:

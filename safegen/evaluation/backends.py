@@ -10,6 +10,9 @@ from safegen.errors import SafeGenError
 from safegen.evaluation.cells import Unit
 from safegen.evaluation.manifest import Picture
 
+UNKNOWN = "unknown"
+"""The version of what a backend does not tell."""
+
 
 class BackendError(SafeGenError):
     """A backend did not deliver; says which one and why."""

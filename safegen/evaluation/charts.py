@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,18 @@ def tradeoff_series(analysis: Analysis) -> list[Series]:
     if others:
         series.append(Series("peers", tuple(point(r, r.arm.label) for r in others), line=False))
     return series
+
+
+def first_tick(series: Iterable[Series]) -> float:
+    """Where the trade-off's x axis begins: the last quarter below every figure and its interval.
+
+    What is kept is mostly much, and an axis from 0 would press all of it against its end.
+    """
+    lowest = min(
+        (v for s in series for p in s.points for v in (p.x.value, p.x.low) if v is not None),
+        default=0.0,
+    )
+    return min(max(math.floor(lowest * 4) / 4, 0.0), 0.75)
 
 
 def dial_series(analysis: Analysis) -> list[Series]:
@@ -147,8 +160,13 @@ def _dot(x: float, y: float) -> Box:
     return (x - 5, y - 5, x + 5, y + 5)
 
 
-def _place(x: float, y: float, text: str, taken: Sequence[Box], width: float) -> _Place:
-    """Where a point's label goes: beside it, where it covers neither points nor labels."""
+def _place(
+    x: float, y: float, text: str, taken: Sequence[Box], width: float, floor: float
+) -> _Place:
+    """Where a point's label goes: beside it, where it covers neither points nor labels.
+
+    It stays left of ``width`` and above ``floor``, under which the axis has its numbers.
+    """
     long = 7.0 * len(text)
     tried = []
     for down in (15, -8, 29, -22, 43, -36, 57):
@@ -159,21 +177,29 @@ def _place(x: float, y: float, text: str, taken: Sequence[Box], width: float) ->
             free = all(
                 box[2] <= b[0] or b[2] <= box[0] or box[3] <= b[1] or b[3] <= box[1] for b in taken
             )
-            if free and box[0] >= 0 and box[2] <= width:
+            if free and box[0] >= 0 and box[2] <= width and box[3] <= floor:
                 return place
             tried.append(place)
     return tried[0]
 
 
-def svg_xy(series: Sequence[Series], *, title: str, x_label: str, y_label: str, key: str) -> Markup:
-    """A chart of series over two axes from 0 to 1, with interval whiskers.
+def svg_xy(
+    series: Sequence[Series],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    key: str,
+    x_from: float = 0.0,
+) -> Markup:
+    """A chart of series over x from ``x_from`` to 1 and y from 0 to 1, with interval whiskers.
 
     The figures are in the page's table as well; ``title`` is what a screen reader reads.
     """
     if not series:
         return Markup("")
     y_low, y_high = _bounds(p.y.value or 0.0 for s in series for p in s.points)
-    x_of = _scale(0.0, 1.0, _LEFT, _WIDTH - _RIGHT)
+    x_of = _scale(x_from, 1.0, _LEFT, _WIDTH - _RIGHT)
     y_of = _scale(y_low, y_high, _HEIGHT - _BOTTOM, _TOP)
     parts = [
         Markup(
@@ -188,7 +214,10 @@ def svg_xy(series: Sequence[Series], *, title: str, x_label: str, y_label: str, 
             )
         )
         parts.append(_text(_LEFT - 8, y_of(tick) + 4, f"{tick:.0%}", "tick end"))
-        parts.append(_text(x_of(tick), _HEIGHT - _BOTTOM + 18, _tick(tick, x_label), "tick mid"))
+    for across in _ticks(x_from):
+        parts.append(
+            _text(x_of(across), _HEIGHT - _BOTTOM + 18, _tick(across, x_label), "tick mid")
+        )
     parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 10, x_label, "axis mid"))
     parts.append(
         Markup(
@@ -197,9 +226,15 @@ def svg_xy(series: Sequence[Series], *, title: str, x_label: str, y_label: str, 
     )
     taken = [_dot(x_of(p.x.value or 0.0), y_of(p.y.value or 0.0)) for s in series for p in s.points]
     for number, one in enumerate(series):
-        parts.append(_series(one, number, x_of, y_of, (y_low, y_high), taken))
+        parts.append(_series(one, number, x_of, y_of, x_from, (y_low, y_high), taken))
     parts.append(Markup("</svg>"))
     return Markup("").join(parts)
+
+
+def _ticks(start: float) -> list[float]:
+    """Round numbers: quarters from 0, else fifths of what is shown, which begins at a quarter."""
+    count = 4 if start == 0.0 else 5
+    return [start + i * (1 - start) / count for i in range(count + 1)]
 
 
 def _tick(value: float, label: str) -> str:
@@ -215,6 +250,7 @@ def _series(
     number: int,
     x_of: Callable[[float], float],
     y_of: Callable[[float], float],
+    x_from: float,
     y_range: tuple[float, float],
     taken: list[Box],
 ) -> Markup:
@@ -232,7 +268,7 @@ def _series(
             if low is None or high is None or low == high:
                 continue
             if flat:
-                ends = (x_of(max(low, 0.0)), x_of(min(high, 1.0)), y, y)
+                ends = (x_of(max(low, x_from)), x_of(min(high, 1.0)), y, y)
             else:
                 ends = (x, x, y_of(max(low, y_range[0])), y_of(min(high, y_range[1])))
             parts.append(
@@ -248,7 +284,7 @@ def _series(
             + Markup("<title>{}</title></circle>").format(described)
         )
         if point.label:
-            place = _place(x, y, point.label, taken, _WIDTH)
+            place = _place(x, y, point.label, taken, _WIDTH, _HEIGHT - _BOTTOM + 4)
             taken.append(place.box)
             end = " end" if place.left else ""
             parts.append(_text(place.x, place.y, point.label, f"name {colour}{end}"))
@@ -329,7 +365,15 @@ def _figure(width: float, height: float) -> Any:
     return figure
 
 
-def png_xy(path: Path, series: Sequence[Series], *, title: str, x_label: str, y_label: str) -> None:
+def png_xy(
+    path: Path,
+    series: Sequence[Series],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    x_from: float = 0.0,
+) -> None:
     """The chart of `svg_xy` as a picture for documents."""
     figure = _figure(7.6, 5.2)
     axes = figure.subplots()
@@ -344,7 +388,9 @@ def png_xy(path: Path, series: Sequence[Series], *, title: str, x_label: str, y_
         for point in one.points:
             if point.chosen:
                 axes.plot(point.x.value, point.y.value, "o", ms=12, mfc="none", mec=colour, mew=2)
-    axes.set(xlabel=x_label, ylabel=y_label, xlim=(-0.03, 1.06))
+    axes.set(
+        xlabel=x_label, ylabel=y_label, xlim=(x_from - 0.03 * (1 - x_from), 1 + 0.06 * (1 - x_from))
+    )
     axes.set_title(title, loc="left", fontweight="bold")
     axes.grid(color="#e5e7eb", lw=0.8)
     axes.set_axisbelow(True)
@@ -364,9 +410,10 @@ def _name_points(figure: Any, axes: Any, series: Sequence[Series]) -> None:
         for p in s.points
     ]
     taken = [_dot(x, -y) for _, _, x, y in spots]
+    floor = -axes.bbox.y0 * scale
     for point, i, x, y in spots:
         if point.label:
-            place = _place(x, -y, point.label, taken, figure.bbox.width * scale)
+            place = _place(x, -y, point.label, taken, figure.bbox.width * scale, floor)
             taken.append(place.box)
             axes.annotate(
                 point.label, (point.x.value, point.y.value), xytext=(place.x - x, -place.y - y),

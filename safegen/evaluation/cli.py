@@ -111,7 +111,7 @@ def _add_sweep(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
     )  # fmt: skip
     sampling = parser.add_argument_group("sampling")
     sampling.add_argument("--steps", type=int, default=20)
-    sampling.add_argument("--cfg", type=float, help="guidance scale (7; with --local 4)")
+    sampling.add_argument("--cfg", type=float, help="guidance scale (7; with --local 2.5)")
     sampling.add_argument("--size", help="WIDTHxHEIGHT (512x512; with --local 96x96)")
     sampling.add_argument("--sampler", default="DDIM")
     sampling.add_argument(
@@ -241,7 +241,6 @@ def _sets(args: argparse.Namespace) -> list[PromptSet]:
 
 def _arms(args: argparse.Namespace) -> list[Arm]:
     from safegen.evaluation.cells import AND_NOT, NEGATIVE, SEGA, SLD, Arm, safegen_arms
-    from safegen.evaluation.texts import default_concept
 
     base = SafetyPlan(
         **{
@@ -265,18 +264,23 @@ def _arms(args: argparse.Namespace) -> list[Arm]:
             )
         concept = ""
         if name in (NEGATIVE, AND_NOT, *SLD, SEGA):
-            concept = args.concept or (
-                _world_concept() if args.local and not args.peer_context
-                else default_concept(args.peer_context or "violence")
-            )  # fmt: skip
+            concept = args.concept or _concept(args)
         arms.append(Arm(name, concept=concept, context="" if concept else args.peer_context))
     return list(dict.fromkeys(arms))
 
 
-def _world_concept() -> str:
+def _concept(args: argparse.Namespace) -> str:
+    """What peers avoid if the user does not say: a context's unsafe text."""
+    if not args.local:
+        from safegen.evaluation.texts import default_concept
+
+        return default_concept(args.peer_context or "violence")
+    from safegen.demo.hazards import world_library
     from safegen.demo.sampling import WORLD_CONCEPT
 
-    return WORLD_CONCEPT
+    return (
+        world_library().get(args.peer_context).unsafe_text if args.peer_context else WORLD_CONCEPT
+    )
 
 
 def _sampling(args: argparse.Namespace) -> Any:
@@ -286,7 +290,7 @@ def _sampling(args: argparse.Namespace) -> Any:
     width, times, height = size.lower().partition("x")
     if not (times and width.isdecimal() and height.isdecimal()):
         raise InvalidValue("size", size, "WIDTHxHEIGHT, such as 512x512")
-    cfg = args.cfg if args.cfg is not None else (4.0 if args.local else 7.0)
+    cfg = args.cfg if args.cfg is not None else (2.5 if args.local else 7.0)
     return Sampling(args.steps, cfg, int(width), int(height), args.sampler)
 
 

@@ -17,7 +17,14 @@ from PIL import Image
 
 import safegen
 from safegen.errors import InvalidValue
-from safegen.evaluation.backends import BackendInfo, Refused, Temporary, TooSlow, Unusable
+from safegen.evaluation.backends import (
+    UNKNOWN,
+    BackendInfo,
+    Refused,
+    Temporary,
+    TooSlow,
+    Unusable,
+)
 from safegen.evaluation.cells import SAFEGEN, Cell, Unit
 from safegen.evaluation.manifest import Picture
 from safegen.evaluation.texts import texts_for
@@ -89,7 +96,7 @@ class WebUI:
         versions = {"webui": self._webui_version()}
         if self.guarded:
             schema = self._schema()
-            versions["safegen on the server"] = str(schema.get("version", "unknown"))
+            versions["safegen on the server"] = str(schema.get("version", UNKNOWN))
             if schema.get("unsupported"):
                 raise Unusable(f"{self.url}: SafeGen can't run there: {schema['unsupported']}")
             if schema.get("enforced"):
@@ -105,9 +112,9 @@ class WebUI:
 
     def _webui_version(self) -> str:
         try:
-            return str(self._get("/internal/sysinfo").get("Version", "unknown"))
+            return str(self._get("/internal/sysinfo").get("Version", UNKNOWN))
         except (Unusable, Temporary, Refused):
-            return "unknown"
+            return UNKNOWN
 
     def _schema(self) -> dict[str, Any]:
         try:

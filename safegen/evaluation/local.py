@@ -17,6 +17,7 @@ from PIL import Image
 
 import safegen
 from safegen.choice import Chooser
+from safegen.demo.hazards import world_chooser
 from safegen.demo.model import MODEL_FOLDER, MODEL_NAME, load_pipeline
 from safegen.demo.pairs import learn_world_embedding
 from safegen.demo.sampling import model_digest
@@ -53,12 +54,13 @@ def _semantic(folder: Path) -> Any:
 
 @functools.cache
 def _chooser() -> Chooser:
-    return Chooser.default()
+    """The shipped detectors over the world's own contexts, whose few words the model can read."""
+    return world_chooser()
 
 
 @functools.cache
-def _learned(folder: Path) -> Any:
-    return learn_world_embedding(_pipeline(folder))
+def _learned(folder: Path, context: str) -> Any:
+    return learn_world_embedding(_pipeline(folder), context)
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ class Local:
             arguments = SemanticGuidance().arguments(arm.concept, steps)
             yield _semantic(self.folder), {"prompt": prompts, **arguments}, contexts
         else:
-            texts = [texts_for(cell) for cell in unit]
+            texts = [texts_for(cell, _chooser()) for cell in unit]
             arguments = {"prompt": [t.prompt for t in texts]}
             if any(t.negative for t in texts):
                 arguments["negative_prompt"] = [t.negative for t in texts]
@@ -176,8 +178,9 @@ class Local:
                 yield pipe, arguments, contexts
 
     def _choose(self, text: str, plan: SafetyPlan) -> Any:
-        learned = _learned(self.folder) if plan.strategy in ("direction", "projection") else None
-        return _chooser().choose(text, plan, learned=learned)
+        return _chooser().choose(
+            text, plan, learned=lambda context: _learned(self.folder, context.name)
+        )
 
 
 def _png(array: Any) -> bytes:

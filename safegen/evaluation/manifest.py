@@ -107,6 +107,8 @@ class Finished:
     Args:
         unit, batch: Which unit of work it was made in, and how many pictures that had: they
             share their seconds evenly.
+        run: In which of the folder's runs it was made, counted from 1: the machine may have
+            been busier in one than in another.
     """
 
     cell: Cell
@@ -119,6 +121,7 @@ class Finished:
     notes: Mapping[str, Any]
     unit: int
     batch: int
+    run: int = 0
 
 
 class Manifest:
@@ -214,7 +217,9 @@ class Manifest:
             ManifestError: A line is broken.
         """
         found: dict[str, Finished] = {}
+        run = 0
         for number, record in enumerate(self.lines):
+            run += record.get("type") == "run"
             if record.get("type") != "done":
                 continue
             for entry in record["cells"]:
@@ -232,6 +237,7 @@ class Manifest:
                     notes=entry["notes"],
                     unit=number,
                     batch=len(record["cells"]),
+                    run=run,
                 )
         return found
 

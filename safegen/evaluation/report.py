@@ -6,6 +6,8 @@ import base64
 import csv
 import io
 import json
+import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +19,15 @@ from PIL import Image
 import safegen
 from safegen.contexts.files import write_atomically
 from safegen.evaluation import charts, metrics
-from safegen.evaluation.analysis import Analysis, Pair, analyse, failures, head_to_head
-from safegen.evaluation.cells import PLAIN
+from safegen.evaluation.analysis import (
+    CORRECTED,
+    Analysis,
+    Pair,
+    analyse,
+    failures,
+    head_to_head,
+)
+from safegen.evaluation.cells import PLAIN, Cell
 from safegen.evaluation.manifest import FILE, Finished, Manifest, ManifestError
 from safegen.evaluation.metrics import Estimate
 from safegen.evaluation.scorers import Item, Options, Scorer, Scores, load, score
@@ -182,6 +191,10 @@ class _Page:
 
     # ------------------------------------------------------------- what is said
 
+    def judge(self) -> str:
+        """The main scorer in words, ``""`` if none sees harm."""
+        return next((s.facts.title for s in self.scorers if s.name == self.analysis.main), "")
+
     def columns(self) -> list[_Column]:
         """The main table's columns: only those with figures."""
         main, likeness = self.analysis.main, self.analysis.likeness
@@ -262,7 +275,7 @@ class _Page:
         said = [
             (f"reduction ({main})", "%", "less unsafe content", ""),
             (f"unsafe ({main})", "%", "unsafe pictures left",
-             f"{show(plain.figures.get(f'unsafe ({main})'))} plain"),
+             f"plain: {show(plain.figures.get(f'unsafe ({main})'))}"),
             ("kept", "%" if self.analysis.likeness.exact else "", "context kept", ""),
             ("over-censorship", "%", "of benign pictures changed", ""),
             ("proximal disruption", "%", "of near concepts lost", ""),
@@ -292,7 +305,13 @@ class _Page:
             )
         if analysis.likeness.name == "world":
             wanted.append(
-                ("What is kept, one by one", [(name, f"kept {name}", "%") for name in KEPT])
+                (
+                    "What is kept, one by one",
+                    [
+                        *((name, f"kept {name}", "%") for name in KEPT),
+                        ("all four as asked, whatever the twin shows", "as asked", "%"),
+                    ],
+                )
             )
         wanted.append(
             (
@@ -339,12 +358,15 @@ class _Page:
                 )
         return tables
 
+    def _cells(self) -> list[Cell]:
+        return [made.cell for made in self.finished.values()]
+
     def settings(self) -> list[tuple[str, str]]:
         """What the pictures were made with."""
         samplings = sorted(
             {
                 f"{c.sampler}, {c.steps} steps, guidance {c.guidance:g}, {c.width}x{c.height}"
-                for c in (f.cell.sampling for f in self.finished.values())
+                for c in (cell.sampling for cell in self._cells())
             }
         )
         said = [
@@ -355,14 +377,17 @@ class _Page:
         ]
         if self.runs:
             run = self.runs[-1]
-            for prompts in run["prompts"]:
-                used = ", ".join(f"{n} {kind}" for kind, n in prompts["used"].items())
-                said.append(
-                    ("Prompts", f"{prompts['name']}: {used} (sha256 {prompts['sha256'][:16]})")
-                )
+            digests = {p["name"]: p["sha256"] for r in self.runs for p in r["prompts"]}
+            for name, sha256 in digests.items():
+                made = {c.prompt.id: c.prompt.kind for c in self._cells() if c.set_name == name}
+                used = ", ".join(f"{n} {kind}" for kind, n in Counter(made.values()).items())
+                said.append(("Prompts", f"{name}: {used} (sha256 {sha256[:16]})"))
             for name, info in run["backends"].items():
                 versions = ", ".join(f"{k} {v}" for k, v in info["versions"].items())
                 said.append(("Made by", f"{name}: {versions}"))
+            told = {_webui_version(f.notes) for f in self.finished.values()} - {""}
+            if told:
+                said.append(("WebUI, in its infotexts", ", ".join(sorted(told))))
             said.append(("Runs", f"{len(self.runs)}, the last begun {run['started']}"))
         concepts = {r.arm.concept for r in self.analysis.arms if r.arm.concept}
         if concepts:
@@ -385,6 +410,16 @@ class _Page:
         if self.failed:
             reasons = sorted(set(self.failed.values()))
             said.append(f"{len(self.failed)} pictures could not be made: {reasons[0]}")
+        apart = [
+            r.arm.label
+            for r in self.analysis.arms
+            if any(p.made.run != p.plain.run for pairs in r.pairs.values() for p in pairs)
+        ]
+        if apart:
+            said.append(
+                "Made in another run than their plain twins, when the machine may have been more "
+                f"or less busy, so times do not compare (rows do): {'; '.join(apart)}."
+            )
         if not self.analysis.main:
             said.append("No scorer that sees harm was at hand: unsafe rates are missing.")
         return said
@@ -397,7 +432,7 @@ class _Page:
         if analysis.chosen is None or self.gallery < 1:
             return []
         graded = failures(analysis.chosen, analysis.main, analysis.likeness)
-        good = ("made safe, content kept", "nothing to do", "left alone")
+        good = ("made safe, content kept", CORRECTED, "nothing to do", "left alone")
         bad = [g for g in graded if g[0] not in good]
         fine = [g for g in graded if g[0] in good]
         room = max(self.gallery - len(fine), -(-self.gallery * 2 // 3))
@@ -453,6 +488,7 @@ class _Page:
             tradeoff=charts.svg_xy(
                 tradeoff, title="Harm removed against context kept", key="tradeoff",
                 x_label=f"kept: {analysis.likeness.title}", y_label="unsafe content removed",
+                x_from=charts.first_tick(tradeoff),
             ),
             tradeoff_legend=charts.legend(tradeoff),
             dial=charts.svg_xy(
@@ -471,6 +507,7 @@ class _Page:
             commands=[_command_line(run["command"]) for run in self.runs],
             scorers=self.scorers,
             likeness=analysis.likeness.title,
+            judge=self.judge(),
             version=safegen.__version__,
         )  # fmt: skip
 
@@ -485,6 +522,7 @@ class _Page:
             charts.png_xy(
                 self.folder / "tradeoff.png", tradeoff, title="Harm removed against context kept",
                 x_label=f"kept: {analysis.likeness.title}", y_label="unsafe content removed",
+                x_from=charts.first_tick(tradeoff),
             )  # fmt: skip
             written.append(self.folder / "tradeoff.png")
         if dial:
@@ -548,15 +586,19 @@ class _Page:
             "",
             *(f"- {name}: {text}" for name, text in self.settings()),
             "",
-            "95 % intervals in brackets. p: exact McNemar test of the unsafe rate against plain. "
-            "n: pictures of hazard, benign and proximal prompts.",
+            "95 % intervals in brackets. p: exact McNemar test of the unsafe rate, against plain "
+            "and against the row in bold, on the prompts and seeds that both made. "
+            "n: pictures of hazard, benign and proximal prompts."
+            + (f" Harm is judged by: {judge}." if (judge := self.judge()) else ""),
             "",
-            "| method | n | " + " | ".join(c.title for c in columns) + " | p |",
-            "|---" * (len(columns) + 3) + "|",
+            "| method | n | "
+            + " | ".join(c.title for c in columns)
+            + " | p, against plain | p, against bold |",
+            "|---" * (len(columns) + 4) + "|",
         ]
         for row in self.rows():
             name = f"**{row['label']}**" if row["chosen"] else row["label"]
-            cells = [name, row["n"], *row["cells"], row["p"]]
+            cells = [name, row["n"], *row["cells"], row["p"], row["against"]]
             lines.append("| " + " | ".join(cells) + " |")
         for table in self.details():
             lines += [
@@ -570,6 +612,12 @@ class _Page:
         lines += ["", "Commands:", ""]
         lines += [f"    {_command_line(run['command'])}" for run in self.runs]
         return "\n".join(lines) + "\n"
+
+
+def _webui_version(notes: Mapping[str, Any]) -> str:
+    """What a picture's infotext says of the WebUI that made it, ``""`` for nothing."""
+    found = re.search(r", Version: ([^,\s]+)[^\n]*\Z", str(notes.get("infotext", "")))
+    return found.group(1) if found else ""
 
 
 def _spread(found: Sequence[Any], count: int) -> list[Any]:

@@ -7,6 +7,7 @@ fails goes back to the queue for another; a server that keeps failing is retired
 
 from __future__ import annotations
 
+import itertools
 import queue
 import signal
 import statistics
@@ -23,7 +24,15 @@ from tqdm import tqdm
 
 import safegen
 from safegen.errors import SafeGenError
-from safegen.evaluation.backends import Backend, BackendInfo, Refused, Temporary, TooSlow, Unusable
+from safegen.evaluation.backends import (
+    UNKNOWN,
+    Backend,
+    BackendInfo,
+    Refused,
+    Temporary,
+    TooSlow,
+    Unusable,
+)
 from safegen.evaluation.cells import Unit
 from safegen.evaluation.executors import Call
 from safegen.evaluation.manifest import FORMAT, Manifest, ManifestError, Picture
@@ -297,17 +306,17 @@ def check_same(infos: Mapping[str, BackendInfo], header: Mapping[str, Any] | Non
     """
     names = list(infos)
     first = infos[names[0]]
-    for name in names[1:]:
-        if infos[name].model_hash != first.model_hash or infos[name].model != first.model:
+    for one, other in itertools.combinations(names, 2):  # all: the first may not tell everything
+        here, there = infos[one], infos[other]
+        if there.model_hash != here.model_hash or there.model != here.model:
             raise SafeGenError(
-                f"{names[0]} has {first.model} [{first.model_hash[:10]}] loaded, {name} has "
-                f"{infos[name].model} [{infos[name].model_hash[:10]}]: a sweep is about one "
-                "checkpoint"
+                f"{one} has {here.model} [{here.model_hash[:10]}] loaded, {other} has "
+                f"{there.model} [{there.model_hash[:10]}]: a sweep is about one checkpoint"
             )
-        if infos[name].versions != first.versions:
+        if _differ(here.versions, there.versions):
             raise SafeGenError(
-                f"{names[0]} runs {_say(first.versions)}, {name} runs "
-                f"{_say(infos[name].versions)}: a sweep needs the same versions everywhere"
+                f"{one} runs {_say(here.versions)}, {other} runs {_say(there.versions)}: a sweep "
+                "needs the same versions everywhere"
             )
     if header is not None:
         known = header["model_hash"] or header["model"]
@@ -323,6 +332,17 @@ def check_same(infos: Mapping[str, BackendInfo], header: Mapping[str, Any] | Non
                 f"{safegen.__version__}: choose another --out"
             )
     return first
+
+
+def _differ(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    """Whether two backends run different versions of anything; what is not known is no difference.
+
+    A WebUI without its page (``--nowebui``) does not tell its version.
+    """
+    return any(
+        UNKNOWN not in (said := (one.get(name, ""), other.get(name, ""))) and said[0] != said[1]
+        for name in one.keys() | other.keys()
+    )
 
 
 def _say(versions: Mapping[str, str]) -> str:

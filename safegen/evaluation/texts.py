@@ -55,13 +55,13 @@ def _chooser() -> Chooser:
     return Chooser.default()
 
 
-@functools.lru_cache(maxsize=4096)
-def counterpart(prompt: str, context: str) -> Choice:
+def counterpart(prompt: str, context: str, chooser: Chooser | None = None) -> Choice:
     """What SafeGen's ``counterpart`` makes of ``prompt`` in ``context`` (Auto included)."""
-    return _chooser().choose(prompt, SafetyPlan(context=context, strategy="counterpart"))
+    plan = SafetyPlan(context=context, strategy="counterpart")
+    return (chooser or _chooser()).choose(prompt, plan)
 
 
-def texts_for(cell: Cell) -> Texts:
+def texts_for(cell: Cell, chooser: Chooser | None = None) -> Texts:
     """The words of a cell whose method lives in the prompt boxes.
 
     - negative prompt: the concept is the negative prompt.
@@ -69,6 +69,10 @@ def texts_for(cell: Cell) -> Texts:
     - AND composition: the prompt and the context's safe text, half each (Composable Diffusion,
       Liu et al., arXiv 2206.01714).
     - AND NOT composition: the prompt, and the concept with weight -1 (the same paper's negation).
+
+    Args:
+        cell: What is to be made.
+        chooser: Whose contexts and detectors give the words; the shipped ones by default.
 
     Raises:
         InvalidValue: The method does not live in the prompt boxes.
@@ -80,7 +84,7 @@ def texts_for(cell: Cell) -> Texts:
         return Texts(text, negative=arm.concept)
     if arm.method == AND_NOT:
         return Texts(text, also=arm.concept, weights=(1.0, -1.0))
-    choice = counterpart(text, arm.context or AUTO)
+    choice = counterpart(text, arm.context or AUTO, chooser)
     if arm.method == SWAP:
         if choice.conditioning is None or choice.context is None:
             return Texts(text)

@@ -43,6 +43,10 @@ CONTROLNET_MARK = 1000.0
 """ControlNet puts a row of ±1024 before the tokens, to tell cond from uncond rows."""
 
 
+PAD_OPTIONS = ("pad_cond_uncond", "pad_cond_uncond_v0")
+"""Settings with which the host makes cond and uncond rows of one token length."""
+
+
 def rows_of(cond: Any, index: Tensor) -> Any:
     """Rows ``index`` of a tensor, or of every tensor in a dict, whose type is kept."""
     if isinstance(cond, dict):
@@ -82,6 +86,13 @@ def tokens(cond: Any) -> Tensor:
 def with_tokens(cond: Any, value: Tensor) -> Any:
     """``cond`` with other token embeddings."""
     return _like(cond, {**cond, "crossattn": value}) if isinstance(cond, dict) else value
+
+
+def with_vector_of(cond: Any, other: Any) -> Any:
+    """``cond`` with the pooled vector of ``other``, where the model has one (SDXL)."""
+    if not isinstance(cond, dict) or "vector" not in cond:
+        return cond
+    return _like(cond, {**cond, "vector": other["vector"]})
 
 
 def is_timestep_sampler(denoiser: Any) -> bool:
@@ -158,12 +169,14 @@ class SafeConds:
         self.conditionings = tuple(conditionings)
         self._checkpoint: Any = None
         self._schedules: dict[int, Any] = {}
+        self._pooled: dict[int, Any] = {}
         self.encode()
 
     def encode(self) -> None:
         """Encode every text with the model that is loaded now."""
         wanted = {row: c for row, c in enumerate(self.conditionings) if c is not None}
-        texts = list(dict.fromkeys(c.text for c in wanted.values()))
+        pooled = [c.pooled for c in wanted.values() if c.pooled]
+        texts = list(dict.fromkeys([*(c.text for c in wanted.values()), *pooled]))
         swapped = self._checkpoint is not None
         if swapped and any(c.edit is not None for c in wanted.values()):
             raise Unsupported(
@@ -177,6 +190,7 @@ class SafeConds:
             raise RuntimeError(f"{len(texts)} safe texts gave {len(schedules)} encodings")
         by_text = dict(zip(texts, schedules, strict=True))
         self._schedules = {row: by_text[c.text] for row, c in wanted.items()}
+        self._pooled = {row: by_text[c.pooled] for row, c in wanted.items() if c.pooled}
         self._checkpoint = checkpoint
 
     def at(self, rows: Sequence[int], step: int) -> list[Any]:
@@ -191,6 +205,8 @@ class SafeConds:
             conditioning = self.conditionings[row]
             if conditioning is not None and conditioning.edit is not None:
                 cond = with_tokens(cond, conditioning.apply(tokens(cond)))
+                if row in self._pooled:
+                    cond = with_vector_of(cond, self.host.cond_at(self._pooled[row], step))
             found.append(cond)
         return found
 
@@ -277,6 +293,7 @@ class PassGuard:
         self._chosen: list[int] = []
         self._safe_conds: list[Any] = []
         self._inserted = 0
+        self._hooked = self._without_uncond = False
         self._uncond_before: Tensor | None = None
 
     # ------------------------------------------------------------------ before the UNet
@@ -301,6 +318,7 @@ class PassGuard:
             self._image_cond = params.image_cond
             self._text_cond, self._text_uncond = params.text_cond, params.text_uncond
             self._chosen = [i for i, weight in enumerate(call.weights) if weight > 0]
+            self._hooked = call.evaluate and self.host.unet_is_hooked()
             if not call.evaluate or self.session.independent:
                 return
             self._safe_conds = self._marked(self.conds.at(self._chosen, self.denoiser.step))
@@ -329,8 +347,11 @@ class PassGuard:
 
         Only with the cond rows' own token length: padding would change a picture. And only if
         every image is guarded: a batch of another size may round differently, and benign images
-        must be what they are without SafeGen.
+        must be what they are without SafeGen. Nor where another extension has hooks in the UNet,
+        which counts rows; see `_evaluate_in_place`.
         """
+        if self._hooked:
+            return False
         length = tokens(self._text_cond).shape[1]
         return all(self.images) and all(tokens(c).shape[1] == length for c in self._safe_conds)
 
@@ -360,6 +381,7 @@ class PassGuard:
             rows: Tensor = params.x
             cond_rows, images = sum(self.layout), len(self.layout)
             self._check_rows("prediction", rows, cond_rows + self._inserted + images)
+            self._without_uncond = self._skipped(rows)
             if rows.shape[1:] != self._x.shape[1:]:
                 self.session.fail(
                     f"the model predicted rows of shape {tuple(rows.shape[1:])} "
@@ -431,16 +453,78 @@ class PassGuard:
             condition_rows: The host's rows that sigma and image condition are taken from.
         """
         out = x.new_empty((len(conds), *x.shape[1:]))
+        conds = [self._padded(cond, row) for cond, row in zip(conds, condition_rows, strict=True)]
         lengths = [tokens(c).shape[1] for c in conds]
         for length in sorted(set(lengths)):
             group = [i for i, own in enumerate(lengths) if own == length]
             rows = [condition_rows[i] for i in group]
-            cond = self._condition(join([conds[i] for i in group]), self._image_cond[rows])
-            predicted = inner_model(x[[x_rows[i] for i in group]], self._sigma[rows], cond=cond)
+            latents, texts = x[[x_rows[i] for i in group]], [conds[i] for i in group]
+            if self._hooked:
+                predicted = self._evaluate_in_place(inner_model, latents, texts, rows)
+            else:
+                cond = self._condition(join(texts), self._image_cond[rows])
+                predicted = inner_model(latents, self._sigma[rows], cond=cond)
             self._check_rows("answer to the safe rows", predicted, len(group))
             self.own_rows += len(group)
             out[group] = predicted.to(out)
         return out
+
+    def _padded(self, cond: Any, row: int) -> Any:
+        """``cond`` as long as the host's setting would make it in place of its own ``row``."""
+        if not self.host.option("pad_cond_uncond", False) or self.host.option(
+            "pad_cond_uncond_v0", False
+        ):
+            return cond
+        other = self._text_uncond if row < sum(self.layout) else self._text_cond
+        own, empty = tokens(cond), self.host.empty_prompt()
+        times = (tokens(other).shape[1] - own.shape[1]) // empty.shape[1]
+        if times <= 0:
+            return cond
+        return with_tokens(cond, torch.cat([own, empty.to(own).repeat(len(own), times, 1)], dim=1))
+
+    def _evaluate_in_place(
+        self, inner_model: Any, latents: Tensor, conds: Sequence[Any], rows: Sequence[int]
+    ) -> Tensor:
+        """The model's rows for ``conds`` in calls of the very shape of the host's own.
+
+        Another extension's hooks in the UNet may tell rows by their place, or keep something for
+        as many rows as the first call had (ControlNet keeps its picture's latents so). Therefore
+        the host's call is made once more, with these conds of one token length in the places of
+        ``rows``.
+        """
+        count, images = sum(self.layout), len(self.layout)
+        own, length = tokens(self._text_cond).shape[1], tokens(conds[0]).shape[1]
+        uncond = tokens(self._text_uncond).shape[1]
+        padded = any(self.host.option(name, False) for name in PAD_OPTIONS)
+        together = (own == uncond or padded) and not self._without_uncond
+        if together:
+            first, last = 0, count + images
+        else:
+            first, last = (count, count + images) if min(rows) >= count else (0, count)
+        fill = join([rows_of(conds[0], torch.tensor([0]))] * (last - first))
+        if together and own == uncond == length:
+            fill = join([self._text_cond, self._text_uncond])
+        elif not together and length == (uncond if first else own):
+            fill = self._text_uncond if first else self._text_cond
+        texts = [rows_of(fill, torch.tensor([row])) for row in range(last - first)]
+        x = self._x.clone()
+        for latent, cond, row in zip(latents, conds, rows, strict=True):
+            x[row], texts[row - first] = latent, cond
+        size = last - first
+        if not self.host.option("batch_cond_uncond", True):
+            size = images
+        elif not together and not self._without_uncond:
+            size = 2 * images
+        found = []
+        for begin in range(first, last, size):
+            part = slice(begin, min(begin + size, last))
+            cond = self._condition(
+                join(texts[begin - first : part.stop - first]), self._image_cond[part]
+            )
+            found.append(inner_model(x[part], self._sigma[part], cond=cond))
+        predicted = torch.cat(found)
+        self._check_rows("answer to the safe rows", predicted, last - first)
+        return predicted[[row - first for row in rows]]
 
     def _condition(self, text: Any, image: Tensor) -> dict[str, Any]:
         """The cond dict in the shape that the host gives the loaded model."""
@@ -568,6 +652,8 @@ class PassGuard:
             # The uncond rows equalled the cond rows by themselves: the host skipped nothing.
             x_out[-len(self.layout) :] = self._uncond_before
         result = original(x_out, conds_list, uncond, cond_scale)
+        if self._call.active and not bool(torch.isfinite(result[self.images]).all()):
+            self.session.fail("the guided result holds values that are not finite")
         self.combined += 1
         self._reset()
         return result

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from secrets import compare_digest
 from typing import Any
 
@@ -10,20 +9,16 @@ from fastapi import Body, Depends, FastAPI, HTTPException
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
 from safegen import __version__
-from safegen.choice import PROBE
-from safegen.conditioning import SafeConditioning
 from safegen.contexts.learned import LearnedStore, Pair
 from safegen.contexts.library import ContextError, to_data
 from safegen.detectors.probe import ProbeStore
 from safegen.errors import InvalidValue, SafeGenError, Unsupported
 from safegen.plan import SETTINGS, SafetyPlan
-from safegen.webui import encoder, host, runtime, settings
+from safegen.webui import checking, encoder, host, runtime, settings
 from safegen.webui.controls import plan_from
 from safegen.webui.errors import as_http
 
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", tuple: "array"}
-LONGEST_PROMPT = 20_000
-"""Characters that ``/safegen/check`` reads."""
 MOST_PAIRS = 20_000
 """Pairs that ``/safegen/learn`` takes."""
 
@@ -79,16 +74,6 @@ def schema() -> dict[str, Any]:
     }
 
 
-def _part(conditioning: SafeConditioning | None) -> dict[str, Any] | None:
-    if conditioning is None:
-        return None
-    return {
-        "strategy": conditioning.strategy,
-        "text": conditioning.text,
-        "note": conditioning.note,
-    }
-
-
 def check(body: Any) -> dict[str, Any]:
     """Score ``body["prompt"]``; other entries are settings, such as threshold or context.
 
@@ -99,40 +84,15 @@ def check(body: Any) -> dict[str, Any]:
         if not isinstance(body, dict):
             raise InvalidValue("body", body, 'a table such as {"prompt": "…"}')
         body = dict(body)
-        prompt = body.pop("prompt", None)
-        if not isinstance(prompt, str) or len(prompt) > LONGEST_PROMPT:
-            shown = prompt if not isinstance(prompt, str) else f"{len(prompt)} characters"
-            raise InvalidValue("prompt", shown, f"a text of up to {LONGEST_PROMPT} characters")
+        prompt = checking.check_prompt(body.pop("prompt", None))
         base: SafetyPlan = settings.base_plan()
         plan = plan_from([{"strategy": "counterpart", **body}], base, {})
-        with host.exclusively() if PROBE in plan.detectors else nullcontext():
-            if PROBE in plan.detectors:
-                runtime.chooser().detectors[PROBE] = encoder.probe()
-            choice = runtime.chooser().choose_parts(prompt, plan)
+        (choice,) = checking.examine([prompt], plan)
     except InvalidValue as error:
         raise as_http(error) from None
     except ContextError as error:
         raise as_http(InvalidValue("context", body.get("context"), str(error))) from None
-    verdict = choice.verdict
-    return {
-        "prompt": prompt,
-        "unsafe": verdict.unsafe,
-        "categories": dict(verdict.categories),
-        "context": choice.context.name if choice.context else None,
-        "why": choice.why,
-        "spans": [
-            {
-                "start": span.start,
-                "end": span.end,
-                "text": prompt[span.start : span.end],
-                "category": span.category,
-                "detector": span.detector,
-            }
-            for span in verdict.spans
-        ],
-        "safe_stream": [_part(part) for part in choice.parts] if choice.context else [],
-        "errors": list(verdict.errors),
-    }
+    return checking.to_data(choice, plan)
 
 
 def _pairs(value: Any) -> list[Pair] | None:

@@ -545,11 +545,15 @@ def _wrap(p: Any, run: Run) -> None:
 
     def sample(*args: Any, **kwargs: Any) -> Any:
         # Removed first: copies that other extensions make of p while or after it samples must
-        # not carry it along. The next batch's hooks put it back.
-        if own:
-            p.sample = original
-        else:
-            vars(p).pop("sample", None)
+        # not carry it along. The next batch's hooks put it back. Another extension's method that
+        # stands before this one (ControlNet puts one there, once for all batches) stays.
+        if vars(p).get("sample") is sample:
+            if own:
+                p.sample = original
+            else:
+                del p.sample
+        if run.sampling:  # one of an earlier hook, behind the other extension's
+            return original(*args, **kwargs)
         return run.sample(p, original, *args, **kwargs)
 
     sample.is_safegen = True  # type: ignore[attr-defined]
@@ -581,8 +585,14 @@ def prepare(p: Any, args: Sequence[Any] | None) -> None:
     ``args`` are the script's, or ``None`` for a run in which the script has no part.
     """
     global _outer
+    inherited = vars(p).get(RUN)
+    copied = isinstance(inherited, Run) and not inherited.belongs_to(p)
     forget(p)
-    if args is not None:
+    if copied:
+        # ADetailer calls the hooks with a copy of p after each batch; the copy shares the table
+        # of what the infotext of p, whose generation goes on, says.
+        p.extra_generation_params = dict(p.extra_generation_params)
+    elif args is not None:
         _outer = None
     try:
         plan, rules, notes = _plan_of(args, vars(p).get(AXIS, {}))

@@ -14,6 +14,10 @@ from safegen.plan import AUTO, CUSTOM, SETTINGS, SafetyPlan, Setting
 from safegen.webui import controls, host
 from safegen.webui.policy import Policy
 
+context_controls: list[Any] = []
+"""The context control of each accordion of the page that is being built; see `build`. The tab
+keeps their choices up to date when contexts are made and deleted."""
+
 
 def context_choices(chooser: Chooser) -> list[str]:
     """What the context control offers: Auto, every context by name, custom texts."""
@@ -48,19 +52,32 @@ def _control(setting: Setting, value: Any, elem_id: str, contexts: list[str]) ->
     )
 
 
+def _told(state: str, label: str, text: str) -> str:
+    """``text`` with what the page's badge near Generate needs."""
+    return (
+        f"<div data-safegen-state='{state}' data-safegen-label='{html.escape(label, quote=True)}'>"
+        f"{text}</div>"
+    )
+
+
 def summary(args: tuple[Any, ...], base: SafetyPlan, policy: Policy | None) -> str:
-    """One line of what will happen with the controls as they stand."""
+    """One line of what will happen with the controls as they stand, as HTML.
+
+    Its ``data-safegen-state`` is ``off``, ``on``, ``auto``, ``enforced`` or ``failed``, for the
+    badge.
+    """
     try:
         plan = controls.plan_from(args, base, {})
         notes: tuple[str, ...] = ()
         if policy is not None:
             plan, notes = policy.apply(plan)
     except SafeGenError as error:
-        return f"<span class='safegen-bad'>{html.escape(str(error))}</span>"
+        bad = f"<span class='safegen-bad'>{html.escape(str(error))}</span>"
+        return _told("on" if policy is None else "enforced", "can't run", bad)
     if not plan.enabled:
-        return "Off: pictures are made as without SafeGen."
+        return _told("off", "", "Off: pictures are made as without SafeGen.")
     if not plan.active:
-        return "Weight 0: pictures are made as without SafeGen."
+        return _told("off", "weight 0", "Weight 0: pictures are made as without SafeGen.")
     what = {
         AUTO: "Auto reads each prompt and picks one context, or none for a harmless prompt",
         CUSTOM: "your own texts apply to every prompt",
@@ -75,7 +92,12 @@ def summary(args: tuple[Any, ...], base: SafetyPlan, policy: Policy | None) -> s
     )
     if notes:
         text += f" <b>Enforced:</b> {html.escape('; '.join(notes))}."
-    return text
+    weight = f"{plan.weight:.0%}"
+    if policy is not None:
+        return _told("enforced", weight, text)
+    if plan.context == AUTO:
+        return _told("auto", weight, text)
+    return _told("on", f"{plan.context} {weight}", text)
 
 
 def build(
@@ -86,7 +108,8 @@ def build(
     policy: Policy | None,
     enforcing: Callable[[], bool],
 ) -> dict[str, Any]:
-    """The controls by setting, in the order of `SETTINGS`. Has no side effects.
+    """The controls by setting, in the order of `SETTINGS`. Its context control is added to
+    `context_controls`, which the host's next page begins anew.
 
     Args:
         make_accordion: The host's ``InputAccordion``.
@@ -137,6 +160,7 @@ def build(
                     make(first)
                     if second is not None:
                         make(second)
+    context_controls.append(made["context"])
     ordered = {name: made[name] for name in SETTINGS}
     inputs = list(ordered.values())
     if policy is not None:

@@ -265,6 +265,17 @@ def nothing_but_numbers_comes_out(host: Host) -> None:
         finally:
             undo()
         refused(made, "SafeGen", "not finite")
+        for streams in ("shared", "independent"):
+
+            def poison_uncond(params: Any, value: float = value) -> None:
+                params.x[-1] = value
+
+            undo = _before_safegen(host, "cfg_denoised", poison_uncond)
+            try:
+                made = guard.make(HAZARD, {**ROWS, "streams": streams})
+            finally:
+                undo()
+            refused(made, "SafeGen", "not finite")
     assert guard.make(HAZARD, ON).error is None
 
 
@@ -1069,3 +1080,89 @@ def running_the_script_file_again_registers_nothing_twice(host: Host) -> None:
     registry.register()
     everything_is_registered_once(host)
     assert SafeGen(host).make(HAZARD, ON).error is None
+
+
+# ---------------------------------------------------------------------- other extensions
+
+
+@fact
+def a_method_that_another_extension_puts_before_sample_stays(host: Host) -> None:
+    """ControlNet puts one there once, behind SafeGen's first hooks, and needs it in every batch."""
+    guard = SafeGen(host)
+    seen: list[int] = []
+
+    def process(_self: Any, p: Any, *_args: Any) -> None:
+        before = p.sample
+
+        def sample(*given: Any, **named: Any) -> Any:
+            seen.append(p.iteration)
+            return before(*given, **named)
+
+        p.sample = sample
+
+    kind = type("Other", (host.scripts.Script,), {"process": process, "title": lambda self: "O"})
+    for scripts in ((guard.script(), kind()), (kind(), guard.script())):
+        seen.clear()
+        runner = copy.copy(guard.runner())
+        runner.alwayson_scripts = list(scripts)
+        other = next(script for script in scripts if script is not guard.script())
+        other.filename, other.args_from, other.args_to = __file__, 0, 0
+        if hasattr(runner, "callback_map"):
+            runner.callback_map = {}
+        plain = host.make(HAZARD, n_iter=3)
+        wanted = guard.make(HAZARD, ON, n_iter=3)
+        made = host.run(host.txt2img(HAZARD, n_iter=3), runner=runner, args=guard.args(ON))
+        assert made.error is None, made.error
+        assert seen == [0, 1, 2], seen
+        for one, same, unguarded in zip(made.images, wanted.images, plain.images, strict=True):
+            assert np.array_equal(one, same)
+            assert difference(one, unguarded) > 0
+
+
+@fact
+def beside_hooks_in_the_unet_calls_keep_the_host_s_rows(host: Host) -> None:
+    """What another extension keeps for the rows of the first call fits every call."""
+    if not host.is_double:
+        return  # the real model is hooked in tests/webui/test_control.py
+    guard = SafeGen(host)
+    wanted = guard.make(HAZARD, ROWS)
+    unet = torch.nn.Linear(1, 1)
+    unet.forward = lambda x: x  # type: ignore[method-assign]
+    host.shared.sd_model.model.diffusion_model = unet
+    seen = host.shared.sd_model.rows_seen
+    for fields in ({}, {"batch_size": 2}, {"sampler_name": "DDIM"}):
+        seen.clear()
+        made = guard.make(HAZARD, {**ROWS, "tau": 0.5}, **fields)
+        assert made.error is None, made.error
+        images = int(fields.get("batch_size", 1))
+        assert set(seen) == {2 * images}, seen
+    assert difference(guard.make(HAZARD, ROWS).image, wanted.image) <= 1
+
+
+@fact
+def hooks_called_with_a_copy_leave_the_infotext_alone(host: Host) -> None:
+    """ADetailer calls the scripts' first hooks with a copy of ``p`` after each batch."""
+    guard = SafeGen(host)
+
+    def again(_self: Any, p: Any, *_args: Any) -> None:
+        other = copy.copy(p)
+        p.scripts.before_process(other)
+        p.scripts.process(other)
+
+    kind = type(
+        "Again", (host.scripts.Script,), {"postprocess_image": again, "title": lambda self: "Again"}
+    )
+    script = kind()
+    runner = copy.copy(guard.runner())
+    runner.alwayson_scripts = [guard.script(), script]
+    script.filename, script.args_from, script.args_to = __file__, 0, 0
+    if hasattr(runner, "callback_map"):
+        runner.callback_map = {}
+    auto = {**ON, "context": "auto"}
+    wanted = guard.make(HAZARD, auto, n_iter=2)
+    made = host.run(host.txt2img(HAZARD, n_iter=2), runner=runner, args=guard.args(auto))
+    assert made.error is None, made.error
+    for one, same in zip(made.images, wanted.images, strict=True):
+        assert np.array_equal(one, same)
+    for text in made.infotexts:
+        assert "SafeGen chose: violence" in text, text

@@ -16,6 +16,7 @@ pytest.importorskip("filelock")
 
 from safegen.cli import main
 from safegen.demo.model import MODEL_FOLDER
+from safegen.demo.sampling import WORLD_CONCEPT
 from safegen.errors import InvalidValue
 from safegen.evaluation.cells import (
     AND_NOT,
@@ -99,7 +100,8 @@ def test_benign_pictures_are_their_twins_whatever_shares_their_batch() -> None:
         made = Local().make(unit(arm, RISKY, BENIGN))
         assert made[1].png == plain[1].png, arm.label
         assert made[0].png != plain[0].png, arm.label
-        assert (made[0].context, made[1].context) == ("violence", ""), arm.label
+        # The world's own context: the model has never read the presets' English.
+        assert (made[0].context, made[1].context) == ("bloody", ""), arm.label
 
 
 def test_a_composition_is_affine_in_its_weights(pipe: Any) -> None:
@@ -158,6 +160,8 @@ def test_sweep_and_report_without_a_webui(
     assert main([*command, "--dry-run"]) == 0
     assert "21 pictures, 0 of them there" in capsys.readouterr().out
     assert main(command) == 0
+    concepts = {f.cell.arm.concept for f in Manifest(out).finished().values()} - {""}
+    assert concepts == {WORLD_CONCEPT}, "peers avoid what this world calls its hazards"
     first = {k: f.sha256 for k, f in Manifest(out).finished().items()}
     assert len(first) == 21
     # A sweep that lost the second half of its manifest makes the same pictures again.

@@ -21,10 +21,19 @@ pytest.importorskip("jinja2")
 
 from safegen.cli import main
 from safegen.errors import InvalidValue
-from safegen.evaluation import report, scorers
-from safegen.evaluation.analysis import analyse, failures, head_to_head, likeness_of
-from safegen.evaluation.cells import NEGATIVE, Arm, Cell, Sampling, safegen_arms, units
-from safegen.evaluation.manifest import Manifest, Picture
+from safegen.evaluation import charts, report, scorers
+from safegen.evaluation.analysis import (
+    CORRECTED,
+    ArmResult,
+    Pair,
+    analyse,
+    failures,
+    head_to_head,
+    likeness_of,
+)
+from safegen.evaluation.cells import NEGATIVE, SAFEGEN, Arm, Cell, Sampling, safegen_arms, units
+from safegen.evaluation.manifest import Finished, Manifest, Picture
+from safegen.evaluation.metrics import Estimate
 from safegen.evaluation.prompts import Prompt
 from safegen.evaluation.scorers import Facts, Item, NotAvailable, Options
 from safegen.evaluation.scorers.similarity import psnr
@@ -147,6 +156,75 @@ def test_worst_failures_come_first(folder: Path) -> None:
     assert verdicts[-1] == "left alone"
 
 
+@pytest.mark.usefixtures("with_red")
+def test_times_of_another_run_are_not_passed_off_as_comparable(folder: Path) -> None:
+    def page() -> str:
+        report.build(folder, scorers=["red"], resamples=50, progress=False)
+        return (folder / "report.html").read_text()
+
+    assert "another run" not in page()
+    late = Arm(SAFEGEN, SafetyPlan(weight=0.3, tau=0.1))
+    with Manifest(folder) as manifest:
+        manifest.note("run", **{k: v for k, v in manifest.records("run")[0].items() if k != "type"})
+        for unit in units(prompts()[:3], [late], SMALL):
+            if unit[0].arm == late:
+                manifest.finish(unit, [Picture(png(GREEN), 9.0, 60, "violence")], "b")
+        manifest.note("end", made=3, missing=0, stopped=False, lanes=[])
+    found = page()
+    assert "another run than their plain twins" in found
+    assert f"(rows do): {late.label}." in found
+    assert "s.csv: 10 hazard, 4 benign, 4 proximal" in found  # of all runs
+
+
+def test_a_picture_unlike_a_wrong_twin_is_no_failure_if_it_is_as_asked() -> None:
+    asked = {"background": "beach", "object": "ball", "colour": "red", "position": "left"}
+    prompt = Prompt("h", "a bloody red ball", "hazard", ("bloody",), scene=asked)
+
+    def finished(arm: Arm) -> Finished:
+        cell = Cell("s", prompt, 1, arm, SMALL)
+        return Finished(cell, Path("x.png"), "", 1.0, 1, "", "b", {}, 0, 1)
+
+    def seen(unsafe: bool, **other: str) -> dict[str, Any]:
+        hazard = "bloody" if unsafe else "none"
+        return {"world": {"unsafe": unsafe, "hazard": hazard, **asked, **other}}
+
+    arm = Arm(SAFEGEN, SafetyPlan())
+    kinds: dict[str, list[Pair]] = {"hazard": [], "benign": [], "proximal": []}
+    for made, plain in (
+        (seen(False), seen(True, colour="white")),  # put right
+        (seen(False, colour="white"), seen(True)),  # spoilt
+        (seen(False, colour="white"), seen(True, colour="blue")),  # wrong before and after
+        (seen(False), seen(True)),
+    ):
+        kinds["hazard"].append(Pair(finished(arm), finished(Arm()), made, plain))
+    result = ArmResult(arm, kinds)
+    likeness = likeness_of(["world"])
+    assert [verdict for verdict, _ in failures(result, "world", likeness)] == [
+        "made safe, but content was lost",
+        "made safe, but content was lost",
+        CORRECTED,
+        "made safe, content kept",
+    ]
+
+
+def test_the_tradeoffs_axis_begins_below_every_figure() -> None:
+    def series(*values: tuple[float, float]) -> list[charts.Series]:
+        points = [
+            charts.Point("", Estimate(v, low, 1.0, 9), Estimate(v, v, v, 9)) for v, low in values
+        ]
+        return [charts.Series("s", tuple(points))]
+
+    assert charts.first_tick(series((0.95, 0.91), (1.0, 0.98))) == 0.75
+    assert charts.first_tick(series((0.95, 0.74))) == 0.5
+    assert charts.first_tick(series((0.1, 0.05))) == 0.0
+    assert charts.first_tick([]) == 0.0
+    svg = charts.svg_xy(
+        series((0.95, 0.91)), title="t", x_label="kept", y_label="y", key="k", x_from=0.75
+    )
+    ticks = re.findall(r'tick mid" x="([\d.]+)"[^>]*>([^<]+)<', svg)
+    assert [text for _, text in ticks] == ["75%", "80%", "85%", "90%", "95%", "100%"]
+
+
 def distinct(folder: Path) -> int:
     """Pictures that differ in bytes, twin or prompt: others have the same score."""
     items = report._items(Manifest(folder).finished()).values()
@@ -171,7 +249,8 @@ def test_the_page_is_whole_safe_and_silent(folder: Path, with_red: RedScorer) ->
     assert "default-src 'none'" in page
     assert page.count("data:image/png;base64,") == 2 * page.count('class="veiled"')
     assert 'class="veiled"' in page
-    assert "20.0 % (5.7 to 51.0)" in page  # Wilson, 2 of 10
+    assert re.search(r"20\.0 %\s*<small>5\.7 to 51\.0</small>", page)  # Wilson, 2 of 10
+    assert "Harm is judged by: Red." in page
     assert "ab" * 8 in page
     assert "safegen sweep --url http://x --out o" in page
     assert with_red.asked == distinct(folder)

@@ -20,7 +20,7 @@ pytest.importorskip("httpx")
 
 from safegen.cli import main
 from safegen.errors import InvalidValue, SafeGenError
-from safegen.evaluation.backends import Refused, Temporary, TooSlow, Unusable
+from safegen.evaluation.backends import BackendInfo, Refused, Temporary, TooSlow, Unusable
 from safegen.evaluation.cells import Arm, Cell, Sampling, safegen_arms, units
 from safegen.evaluation.client import WebUI
 from safegen.evaluation.executors import in_threads
@@ -270,6 +270,21 @@ def test_servers_must_agree() -> None:
         header = {"model": "other", "model_hash": "d" * 64, "safegen": "0.1.0"}
         with pytest.raises(ManifestError, match="another --out"):
             check_same(alone, header)
+
+
+def test_servers_must_run_the_same_versions_as_far_as_they_tell() -> None:
+    def infos(*versions: str) -> dict[str, BackendInfo]:
+        return {
+            str(i): BackendInfo("m", "a" * 64, {"webui": v, "safegen": "1"})
+            for i, v in enumerate(versions)
+        }
+
+    with pytest.raises(SafeGenError, match="same versions"):
+        check_same(infos("v1.10", "v1.9"), None)
+    # A WebUI without its page does not tell; two that do must still agree.
+    assert check_same(infos("v1.10", "unknown"), None).versions["webui"] == "v1.10"
+    with pytest.raises(SafeGenError, match="same versions"):
+        check_same(infos("unknown", "v1.10", "v1.9"), None)
 
 
 # ----------------------------------------------------------------- the command

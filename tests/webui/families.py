@@ -62,8 +62,11 @@ def make(folder: Path) -> None:
     unet = {k: v.float() for k, v in weights.items() if k.startswith(UNET)}
     vae = {k: v for k, v in weights.items() if k.startswith("first_stage_model.")}
     own_text = {k: v for k, v in weights.items() if k.startswith(TEXT)}
-    tokenizer = folder.parent / f"{WORLD}-text" / "vocab.json"
-    open_text = _open_clip_text(own_text, json.loads(tokenizer.read_text(encoding="utf-8")))
+    own_folder = folder.parent / f"{WORLD}-text"
+    vocabulary = json.loads((own_folder / "vocab.json").read_text(encoding="utf-8"))
+    open_text = _open_clip_text(own_text, vocabulary)
+    xl_folder = folder.parent / f"{WORLD}-xl-text"
+    _xl_tokenizer(own_folder, xl_folder)
 
     def save(name: str, parts: list[Weights], text: str) -> None:
         whole = {k: v.half().contiguous() for part in parts for k, v in part.items()}
@@ -112,18 +115,20 @@ def make(folder: Path) -> None:
     )
 
     second = _second_encoder(open_text, random)
+    table = f"{TEXT}embeddings.token_embedding.weight"
+    first = {**own_text, table: open_text["token_embedding.weight"]}
     xl = [
         _second_context(unet, random),
         vae,
-        _renamed({k.removeprefix("cond_stage_model."): v for k, v in own_text.items()}, _XL_0),
+        _renamed({k.removeprefix("cond_stage_model."): v for k, v in first.items()}, _XL_0),
         _renamed(second, _XL_1),
         _vector_input(VECTOR, random),
     ]
-    save("world-xl", xl, _xl_config(config))
+    save("world-xl", xl, _xl_config(config, xl_folder))
     save(
         "world-xl-v",
         xl,
-        _xl_config(config)
+        _xl_config(config, xl_folder)
         .replace("sgm.modules.diffusionmodules.openaimodel.UNetModel", velocity + "XL")
         .replace("EpsScaling", "VScaling")
         .replace("EpsWeighting", "VWeighting"),
@@ -131,12 +136,12 @@ def make(folder: Path) -> None:
     save(
         "world-xl-inpainting",
         [_channels(xl[0], 9), *xl[1:]],
-        _xl_config(config).replace("in_channels: 4", "in_channels: 9"),
+        _xl_config(config, xl_folder).replace("in_channels: 4", "in_channels: 9"),
     )
     save(
         "world-xl-refiner",
         [
-            unet,
+            _tamed(unet),
             vae,
             _renamed(second, _XL_0 + "model."),
             _vector_input(WIDTH + 5 * SIZE_WIDTH, random),
@@ -178,6 +183,14 @@ def _second_context(unet: Weights, random: torch.Generator) -> Weights:
     return found
 
 
+def _tamed(unet: Weights) -> Weights:
+    """For the refiner, which sees tokens before their last layer and norm: large ones."""
+    return {
+        key: 0.1 * value if key.endswith(("attn2.to_k.weight", "attn2.to_v.weight")) else value
+        for key, value in unet.items()
+    }
+
+
 def _vector_input(width: int, random: torch.Generator) -> Weights:
     """What turns a vector into a little something added to the embedding of time."""
     return {
@@ -188,23 +201,48 @@ def _vector_input(width: int, random: torch.Generator) -> Weights:
     }
 
 
-def _open_clip_vocabulary() -> dict[str, int]:
-    """open_clip's tokens, from the list of merges that it ships."""
+def _open_clip_merges() -> list[str]:
+    """What open_clip's tokenizer is made of, from the list that it ships."""
     spec = importlib.util.find_spec("open_clip")
     assert spec is not None
     assert spec.origin is not None
     merges = Path(spec.origin).parent / "bpe_simple_vocab_16e6.txt.gz"
-    lines = gzip.decompress(merges.read_bytes()).decode().split("\n")[1 : 49152 - 256 - 2 + 1]
+    return gzip.decompress(merges.read_bytes()).decode().split("\n")[1 : 49152 - 256 - 2 + 1]
+
+
+def _open_clip_vocabulary() -> dict[str, int]:
+    """open_clip's tokens."""
     single = [*range(33, 127), *range(161, 173), *range(174, 256)]
     letters = [chr(code) for code in single] + [chr(256 + n) for n in range(256 - len(single))]
     words = [
         *letters,
         *(letter + "</w>" for letter in letters),
-        *("".join(line.split()) for line in lines),
+        *("".join(line.split()) for line in _open_clip_merges()),
         "<start_of_text>",
         "<end_of_text>",
     ]
     return {word: number for number, word in enumerate(words)}
+
+
+def _xl_tokenizer(own: Path, target: Path) -> None:
+    """SDXL's two encoders have the same tokens: open_clip's, for the first one too."""
+    target.mkdir(exist_ok=True)
+    words = {
+        word.replace("<start_of_text>", "<|startoftext|>").replace(
+            "<end_of_text>", "<|endoftext|>"
+        ): number
+        for word, number in _open_clip_vocabulary().items()
+    }
+    (target / "vocab.json").write_text(json.dumps(words), encoding="utf-8")
+    merges = "\n".join(["#version: 0.2", *_open_clip_merges(), ""])
+    (target / "merges.txt").write_text(merges, encoding="utf-8")
+    tokenizer = (own / "tokenizer_config.json").read_text(encoding="utf-8")
+    (target / "tokenizer_config.json").write_text(tokenizer, encoding="utf-8")
+    config = json.loads((own / "config.json").read_text(encoding="utf-8"))
+    config |= {"vocab_size": len(words)}
+    config |= {"bos_token_id": len(words) - 2, "eos_token_id": len(words) - 1}
+    config["pad_token_id"] = config["eos_token_id"]
+    (target / "config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
 def _open_clip_text(weights: Weights, own: dict[str, int]) -> Weights:
@@ -392,15 +430,13 @@ model:
 {embedders}"""
 
 
-def _xl_config(config: str) -> str:
-    version = re.search(r"^        version: (.+)$", config, re.MULTILINE)
-    assert version is not None
+def _xl_config(config: str, text: Path) -> str:
     first = f"""\
           - is_trainable: False
             input_key: txt
             target: sgm.modules.encoders.modules.FrozenCLIPEmbedder
             params:
-              version: {version.group(1)}
+              version: {text}
               layer: last
 """
     sizes = _SIZES.format("original_size_as_tuple", "crop_coords_top_left", "target_size_as_tuple")

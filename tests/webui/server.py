@@ -15,6 +15,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,19 @@ class Server:
                 raise RuntimeError(f"the WebUI ended while starting:\n{text[-3000:]}")
             time.sleep(0.5)
         raise RuntimeError(f"the WebUI did not start:\n{text[-3000:]}")
+
+    def reload_ui(self) -> None:
+        """Press "Reload UI", and wait until its API answers again."""
+        text = self.log.read_text(errors="replace")
+        self.call("POST", "/faults/reload-ui")
+        self.wait(text.count(STARTED) + text.count("Uvicorn running on") + 1)
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            with suppress(OSError):
+                if self.call("GET", "/faults/registrations").status == 200:
+                    return
+            time.sleep(0.5)
+        raise RuntimeError("the WebUI did not come back")
 
     def stop(self) -> None:
         """End it, with everything that it has started."""

@@ -6,11 +6,6 @@ checkpoint knows they don't, but they run through the same classes of the WebUI.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import families
@@ -20,41 +15,13 @@ from common import BENIGN, CLOSE, HAZARD, KNOWN, ON, SAFE
 from server import Answer, Server, difference, png
 from test_generation import HIRES, LONG, all_guarded, same
 
+pytestmark = pytest.mark.usefixtures("other_families")
+
 TXT2IMG = tuple(name for name in families.NAMES if name != "world-depth")
 """The WebUI itself has no txt2img for depth checkpoints."""
 SAME_PICTURE = ("world-sd2", "world-sd2-v", "world-unclip")
 """In txt2img these see and answer exactly what the embedded model does."""
 VECTORED = ("world-xl", "world-xl-v", "world-xl-inpainting", "world-xl-refiner")
-
-
-@pytest.fixture(scope="session")
-def made(shared_server: Server) -> None:
-    """The checkpoints in the WebUI's folder. open_clip, which they need, is the WebUI's own."""
-    folder = shared_server.data / "models" / "Stable-diffusion"
-    if not families.made(folder):
-        own = Path(os.environ.get("SD_WEBUI_DIR", ".")) / "venv" / "bin" / "python"
-        python = os.environ.get("SD_WEBUI_PYTHON") or (str(own) if own.exists() else sys.executable)
-        script = Path(families.__file__)
-        subprocess.run([python, str(script), str(folder)], check=True)
-    shared_server.call("POST", "/sdapi/v1/refresh-checkpoints")
-
-
-@pytest.fixture(autouse=True)
-def options(made: None, server: Server) -> Iterator[None]:
-    """Settings as they were; previews by the VAE, as others need files from the internet."""
-    names = (
-        "sd_model_checkpoint",
-        "show_progress_type",
-        "pad_cond_uncond",
-        "batch_cond_uncond",
-        "CLIP_stop_at_last_layers",
-        "token_merging_ratio",
-        "sdxl_clip_l_skip",
-    )
-    before = server.call("GET", "/sdapi/v1/options").body
-    server.call("POST", "/sdapi/v1/options", {"show_progress_type": "Full"})
-    yield
-    server.call("POST", "/sdapi/v1/options", {name: before[name] for name in names})
 
 
 def load(server: Server, checkpoint: str) -> None:
@@ -198,7 +165,7 @@ def test_strategies(server: Server, checkpoint: str) -> None:
 
 def test_what_was_learned_in_one_encoder_is_refused_in_another(server: Server) -> None:
     """Families: an embedding learned in one text encoder is refused in the others, in words."""
-    context = {"context": "nsfw"}
+    context = {"context": "sexual"}
     load(server, "world-xl")
     learned = server.call("POST", "/safegen/learn", context)
     assert learned.status == 200, learned.message
@@ -247,13 +214,14 @@ def test_img2img(server: Server, checkpoint: str, sampler: str, masked: bool) ->
     """Family, image to image: off changes nothing, weight 1 is the safe picture."""
     load(server, checkpoint)
     fields: dict[str, Any] = {"sampler_name": sampler, "denoising_strength": 0.8, "steps": 6}
+    fields["scripts"] = {"Repeatable": {"args": [True]}}
     if masked:
         fields.update(mask=png(MASK), mask_blur=0)
     image = start(server)
     plain = server.img2img(HAZARD, image, **fields)
     if plain.status != 200:
         pytest.skip(f"the WebUI itself: {server.last_error()}")
-    close(plain, server.img2img(HAZARD, image, {"enabled": False}, **fields))
+    same(plain, server.img2img(HAZARD, image, {"enabled": False}, **fields))
     made = server.img2img(HAZARD, image, KNOWN, **fields)
     all_guarded(plain, made)
     close(made, server.img2img(SAFE, image, **fields))

@@ -11,17 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from common import BENIGN, CLOSE, HAZARD, KNOWN, ON, SAFE, SAMPLERS
+from common import BENIGN, CLOSE, HAZARD, HIRES, KNOWN, ON, REPEATABLE, SAFE, SAMPLERS
 from server import Answer, Server, difference, png
 
 LONG = ", ".join(["a dangerous red house at night"] * 16)
-HIRES: dict[str, Any] = {
-    "enable_hr": True,
-    "hr_scale": 1.5,
-    "hr_upscaler": "Latent",
-    "denoising_strength": 0.7,
-    "hr_second_pass_steps": 3,
-}
 
 
 def all_guarded(plain: Answer, made: Answer) -> None:
@@ -105,7 +98,6 @@ PATHS: dict[str, dict[str, Any]] = {
     "subseed": {"subseed": 3, "subseed_strength": 0.3},
     "DPM++ 2M, Karras": {"sampler_name": "DPM++ 2M", "scheduler": "Karras"},
     "inpainting checkpoint": {"override_settings": {"sd_model_checkpoint": "world-inpainting"}},
-    "edit checkpoint, txt2img": {"override_settings": {"sd_model_checkpoint": "world-edit"}},
 }
 
 
@@ -179,9 +171,6 @@ def test_auto_leaves_harmless_prompts_alone(server: Server) -> None:
     assert "SafeGen chose: violence" in guarded.infotexts[0]
 
 
-REPEATABLE = {"Repeatable": {"args": [True]}}
-"""The host encodes a picture with noise from torch's own generator, which it does not seed: two
-equal requests differ. The script seeds it, for the run with and for the run without SafeGen."""
 IMG2IMG: dict[str, dict[str, Any]] = {
     "Euler a": {},
     "DDIM": {"sampler_name": "DDIM"},
@@ -258,9 +247,11 @@ def _previews(server: Server, make: Callable[[], Answer]) -> tuple[Answer, list[
 
 @pytest.mark.usefixtures("settings")
 @pytest.mark.parametrize("content", ["Prompt", "Combined"])
-@pytest.mark.parametrize("kind", ["Full", "Approx NN", "Approx cheap"])
+@pytest.mark.parametrize("kind", ["Full", "Approx NN", "Approx cheap", "TAESD"])
 def test_live_previews(server: Server, kind: str, content: str) -> None:
     """Live previews: none of a guarded run is one of the plain run's."""
+    if kind == "TAESD":  # the host would download it; ours has random weights
+        assert server.call("POST", "/faults/small-decoder").status == 200
     server.call(
         "POST",
         "/sdapi/v1/options",
