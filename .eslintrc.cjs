@@ -64,7 +64,7 @@ module.exports = {
                 gradioApp: "readonly",
                 onAfterUiUpdate: "readonly",
                 onUiLoaded: "readonly",
-                onUiUpdate: "readonly",
+                onUiTabChange: "readonly",
                 randomId: "readonly",
                 requestProgress: "readonly",
             },

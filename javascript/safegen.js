@@ -84,6 +84,8 @@
         const box = find(`#${tab}_generate_box`);
         if (!box || !find(`#script_${tab}_safegen_enable`)) return;
         const badge = find(`#${tab}_safegen_badge`) || makeBadge(tab, box);
+        // At phone width the host moves the buttons over the pictures, and back.
+        if (box.nextElementSibling !== badge) box.after(badge);
         const {state, label} = stateOf(tab);
         const button = badge.querySelector("button");
         if (button.dataset.state !== state) button.dataset.state = state;

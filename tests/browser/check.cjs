@@ -22,8 +22,8 @@ scenario(async(ui, seen) => {
     seen.bars = await ui.page.evaluate(where => [...document.querySelectorAll(`${where} .safegen-bars tr`)].map(
         row => ({
             category: row.querySelector("th").innerText,
-            beyond: row.querySelector(".safegen-bar span").getBoundingClientRect().right
-                > row.querySelector(".safegen-bar i").getBoundingClientRect().left,
+            beyond: row.querySelector(".safegen-bar span").getBoundingClientRect().right >
+                row.querySelector(".safegen-bar i").getBoundingClientRect().left,
         })
     ), FOUND);
     await ui.shoot("check-one");

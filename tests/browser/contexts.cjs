@@ -24,12 +24,14 @@ scenario(async(ui, seen, given) => {
     };
     const listed = async label => ui.until(
         ([where, wanted]) => [...document.querySelectorAll(`${where} label`)].some(
-            entry => entry.innerText.trim() === wanted),
+            entry => entry.innerText.trim() === wanted
+        ),
         [`${ID}list`, label]
     );
     const unlisted = async label => ui.until(
         ([where, wanted]) => ![...document.querySelectorAll(`${where} label`)].some(
-            entry => entry.innerText.trim() === wanted),
+            entry => entry.innerText.trim() === wanted
+        ),
         [`${ID}list`, label]
     );
     const offered = async() => {

@@ -8,7 +8,8 @@ scenario(async(ui, seen) => {
         seen[name] = {
             sticksOut: await ui.sticksOut("#tab_safegen"),
             scrolls: await ui.page.evaluate(
-                () => document.documentElement.scrollWidth > window.innerWidth),
+                () => document.documentElement.scrollWidth > window.innerWidth
+            ),
             unnamed: await unnamed(ui),
             faint: await faint(ui),
         };

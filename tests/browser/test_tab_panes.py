@@ -33,6 +33,12 @@ def look(site: Site, request: pytest.FixtureRequest) -> Seen:
     return site.play("panes_look", *request.param)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _only_real(site: Site) -> None:
+    if site.is_double:
+        pytest.skip("the panes' scenarios have only run on the real host: set SD_WEBUI_DIR")
+
+
 # ---------------------------------------------------------------------- contexts
 
 

@@ -2,6 +2,7 @@
 
 const uiLoaded = [];
 const uiAfterUpdate = [];
+const uiTabChange = [];
 
 function gradioApp() {
     return document;
@@ -13,6 +14,10 @@ function onUiLoaded(callback) {
 
 function onAfterUiUpdate(callback) {
     uiAfterUpdate.push(callback);
+}
+
+function onUiTabChange(callback) {
+    uiTabChange.push(callback);
 }
 
 function runAll(callbacks) {
@@ -120,11 +125,17 @@ function inputAccordionChecked(id, checked) {
 document.addEventListener("DOMContentLoaded", () => {
     let loaded = false;
     let waiting;
+    let tab = null;
     new MutationObserver(() => {
         if (!loaded && document.querySelector("#txt2img_prompt textarea")) {
             loaded = true;
             document.querySelectorAll(".input-accordion").forEach(setUpAccordion);
             runAll(uiLoaded);
+        }
+        const chosen = document.querySelector("#tabs > .tab-nav > button.selected");
+        if (chosen && chosen !== tab) {
+            tab = chosen;
+            runAll(uiTabChange);
         }
         clearTimeout(waiting);
         waiting = setTimeout(() => runAll(uiAfterUpdate), 200);
