@@ -100,7 +100,7 @@ _BRACKETS = st.one_of(
 PIECES = st.one_of(
     st.builds(lambda word: (word, _left(word)), WORDS),
     _BRACKETS,
-    st.builds(_nested, st.sampled_from(["(X)", "((X:1.3))", "[X]"]), _BRACKETS),
+    st.builds(_nested, st.sampled_from(["(X)", "((X:1.3))", "[X]", "[X:0.3]"]), _BRACKETS),
     st.sampled_from(_AS_IT_IS).map(lambda text: (text, text)),
 )
 
