@@ -159,7 +159,10 @@ class Server:
         while time.monotonic() < deadline:
             text = self.log.read_text(errors="replace")
             if text.count(STARTED) + text.count("Uvicorn running on") >= times:
-                return self
+                # Without its page the WebUI says so before it listens.
+                with suppress(OSError):
+                    urllib.request.urlopen(self.url + "/openapi.json", timeout=30).close()
+                    return self
             if self.process is not None and self.process.poll() is not None:
                 raise RuntimeError(f"the WebUI ended while starting:\n{text[-3000:]}")
             time.sleep(0.5)
