@@ -160,8 +160,8 @@ class Server:
             text = self.log.read_text(errors="replace")
             if text.count(STARTED) + text.count("Uvicorn running on") >= times:
                 # Without its page the WebUI says so before it listens.
-                with suppress(OSError):
-                    urllib.request.urlopen(self.url + "/openapi.json", timeout=30).close()
+                port = int(self.url.rpartition(":")[2])
+                with suppress(OSError), socket.create_connection(("127.0.0.1", port), 30):
                     return self
             if self.process is not None and self.process.poll() is not None:
                 raise RuntimeError(f"the WebUI ended while starting:\n{text[-3000:]}")
