@@ -159,7 +159,10 @@ class Server:
         while time.monotonic() < deadline:
             text = self.log.read_text(errors="replace")
             if text.count(STARTED) + text.count("Uvicorn running on") >= times:
-                return self
+                # Without its page the WebUI says so before it listens.
+                port = int(self.url.rpartition(":")[2])
+                with suppress(OSError), socket.create_connection(("127.0.0.1", port), 30):
+                    return self
             if self.process is not None and self.process.poll() is not None:
                 raise RuntimeError(f"the WebUI ended while starting:\n{text[-3000:]}")
             time.sleep(0.5)

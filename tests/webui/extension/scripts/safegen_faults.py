@@ -344,7 +344,12 @@ def _routes(_demo, app):
         torch.manual_seed(1)
         folder = Path(paths.models_path) / "VAE-taesd"
         folder.mkdir(exist_ok=True)
-        torch.save(sd_vae_taesd.decoder().state_dict(), folder / "taesd_decoder.pth")
+        # The older layout: the host's check of pickled files knows no entry of newer versions.
+        torch.save(
+            sd_vae_taesd.decoder().state_dict(),
+            folder / "taesd_decoder.pth",
+            _use_new_zipfile_serialization=False,
+        )
         return {}
 
     def reload_ui():
