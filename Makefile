@@ -1,7 +1,7 @@
 # make demo   the method on the embedded model: pictures and figures under out/demo/
 # make test   lint, types and tests
 # make test-webui SD_WEBUI_DIR=…   the extension on an installed WebUI 1.10.1 (minutes)
-# make test-browser SD_WEBUI_DIR=…  the same page in a browser (CHROMIUM, playwright-core)
+# make test-browser SD_WEBUI_DIR=…  its page in headless Chromium (after npm ci)
 # make train  make the embedded model from nothing (hours)
 PYTHON ?= python3
 VENV ?= .venv
@@ -23,6 +23,9 @@ demo: $(VENV)/ready
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@if ! command -v node >/dev/null; then echo "eslint is left out: node is missing"; \
+	elif [ ! -x node_modules/.bin/eslint ]; then echo "eslint is left out: run npm ci"; \
+	else node_modules/.bin/eslint --ext .js,.cjs .; fi
 
 types: $(VENV)/ready
 	$(BIN)/mypy

@@ -71,7 +71,9 @@ class Chooser:
         found = {detector.name: detector for detector in (*default_detectors(lexicon), *more)}
         return cls(ContextLibrary(contexts), found)
 
-    def _policy(self, plan: SafetyPlan) -> AutoPolicy:
+    def _policy(
+        self, plan: SafetyPlan, contexts: Iterable[SafetyContext] | None = None
+    ) -> AutoPolicy:
         missing = [name for name in plan.detectors if name not in self.detectors]
         if PROBE in missing:
             raise InvalidValue(
@@ -83,7 +85,18 @@ class Chooser:
         if missing:
             raise InvalidValue("detectors", missing[0], ", ".join(self.detectors))
         detectors = [self.detectors[name] for name in plan.detectors]
-        return AutoPolicy(detectors, tuple(self.library), plan.threshold)
+        found = tuple(self.library if contexts is None else contexts)
+        return AutoPolicy(detectors, found, plan.threshold)
+
+    def judge(
+        self, prompt: str, plan: SafetyPlan, contexts: Iterable[SafetyContext] | None = None
+    ) -> Verdict:
+        """What Auto finds in ``prompt`` and would pick, of ``contexts`` or else of the library.
+
+        Raises:
+            InvalidValue: The plan names a detector that is not to be had.
+        """
+        return self._policy(plan, contexts).judge(prompt)
 
     def context_named(self, plan: SafetyPlan) -> SafetyContext:
         """The context that a plan names, the custom one included (not for Auto)."""
@@ -119,7 +132,7 @@ class Chooser:
             InvalidValue: The plan names a detector, or a strategy, that is not to be had.
             ContextError: The plan names a context that does not exist.
         """
-        verdict = self._policy(plan).judge(prompt)
+        verdict = self.judge(prompt, plan)
         if plan.context == AUTO:
             context = verdict.context
             if context is None:
@@ -134,6 +147,31 @@ class Chooser:
         else:
             context = self.context_named(plan)
             why = f"{context.label}, as asked for"
+        return self._conditioned(prompt, context, verdict, plan, why, learned)
+
+    def choose_for(
+        self,
+        prompt: str,
+        context: SafetyContext,
+        plan: SafetyPlan,
+        *,
+        learned: LearnedEmbedding | Learned | None = None,
+    ) -> Choice:
+        """What `choose` would decide if ``plan`` named ``context``, which need not be saved."""
+        verdict = self.judge(prompt, plan)
+        why = f"{context.label}, as asked for"
+        return self._conditioned(prompt, context, verdict, plan, why, learned)
+
+    def _conditioned(
+        self,
+        prompt: str,
+        context: SafetyContext,
+        verdict: Verdict,
+        plan: SafetyPlan,
+        why: str,
+        learned: LearnedEmbedding | Learned | None,
+    ) -> Choice:
+        """The choice of ``context`` with what the safe stream sees."""
         if verdict.errors:
             why += f"; a detector failed, so the prompt counts as unsafe: {verdict.errors[0]}"
         spans = Verdict(

@@ -36,6 +36,9 @@ class SafeConditioning:
         note: For the user, where something was decided that they did not ask for.
         added: What of ``text`` is the context's and stands beside the user's own prompt. A
             host with room for few tokens shortens this, not the prompt.
+        pooled: For the strategies that edit the embedding: a text without the risky words, for
+            models that see a prompt's pooled vector beside its tokens (SDXL). No edit is
+            learned for that vector, so the safe stream has this text's.
     """
 
     strategy: str
@@ -43,6 +46,7 @@ class SafeConditioning:
     edit: EmbeddingEdit | None = None
     note: str = ""
     added: str = ""
+    pooled: str = ""
 
     def apply(self, embedding: Tensor) -> Tensor:
         """``embedding`` with the edit applied, in its own dtype."""
@@ -159,6 +163,30 @@ def _close_gap(before: str, after: str) -> tuple[str, str]:
     return before, after
 
 
+_NUMBER = r"\s*[-+]?(?:\d+\.?\d*|\.\d+)\s*"
+_EMPTIED = tuple(
+    (re.compile(rf"(?<!\\)(?:\\\\)*(?P<opened>{opened})\Z"), re.compile(closed))
+    for opened, closed in (
+        (r"\(\s*", rf"\s*(?::{_NUMBER})?\)"),  # () and (:1.2)
+        (r"\[\s*(?:\|\s*)*", r"\s*(?:\|\s*)*\]"),  # [] and [||]
+        (r"\[\s*(?::\s*)?", rf"\s*(?::\s*)?:{_NUMBER}\]"),  # [:0.5] and [::0.5]
+    )
+)
+"""What stands before and behind a dropped word that was all there was in its brackets."""
+
+
+def _drop_empty(before: str, after: str) -> tuple[str, str]:
+    """What stands around a dropped word, without the brackets that have nothing in them now.
+
+    Emphasis and prompt editing of nothing say nothing; ``[|cat]`` and ``[cat::0.5]`` do.
+    """
+    for opened, closed in _EMPTIED:
+        left, right = opened.search(before), closed.match(after)
+        if left and right:
+            return _drop_empty(before[: left.start("opened")], after[right.end() :])
+    return before, after
+
+
 def merge_spans(spans: Iterable[Span]) -> list[tuple[int, int]]:
     """The stretches that ``spans`` cover, in order, overlapping ones joined."""
     merged: list[tuple[int, int]] = []
@@ -196,8 +224,9 @@ def _pieces(prompt: str, spans: Sequence[Span], context: SafetyContext) -> dict[
 def rewrite(prompt: str, spans: Sequence[Span], context: SafetyContext) -> str:
     """``prompt`` with each span replaced by the context's neutral words.
 
-    Everything outside the spans stays as it is, character for character, but for the blanks
-    and the comma that a dropped word leaves over and the article before the span. A word that
+    Everything outside the spans stays as it is, character for character, but for what a dropped
+    word leaves over (blanks, a comma, brackets with nothing else in them) and the article before
+    the span. A word that
     is cut by syntax, such as ``(bl:1.2)ood``, has one replacement, not one for each piece.
 
     Raises `InvalidValue` for a span that lies outside the prompt.
@@ -215,7 +244,7 @@ def rewrite(prompt: str, spans: Sequence[Span], context: SafetyContext) -> str:
         if word is None:
             word = replacement(prompt[start:end], context)
         if not word:
-            result, rest = _close_gap(result, rest)
+            result, rest = _close_gap(*_drop_empty(result, rest))
         result = _fit_article(result, word or rest) + word
         position = len(prompt) - len(rest)
     return result + prompt[position:]
@@ -312,6 +341,10 @@ def condition_parts(
             )
         edit = _edit(learned, strategy, strength)
     places = parts(prompt)
+    pooled = [""] * len(places)
+    if edit is not None:
+        plainly = condition_parts(prompt, context, "counterpart", spans=spans)
+        pooled = [one.text for one in plainly]
     note = ""
     rewritten = [place.text for place in places]
     if strategy == "counterpart":
@@ -344,7 +377,7 @@ def condition_parts(
     if len(silent) == len(places):
         silent.discard(places[0])
 
-    def one(place: Part, text: str) -> SafeConditioning:
+    def one(place: Part, text: str, pooled: str) -> SafeConditioning:
         if place.weight <= 0 or place in silent:
             return SafeConditioning(strategy, place.text, note=note)
         if strategy == "counterpart":
@@ -362,9 +395,10 @@ def condition_parts(
             "context": context.safe_text,
         }
         added = context.safe_text if strategy in ("prepend", "append") else ""
-        return SafeConditioning(strategy, texts.get(strategy, place.text), edit, note, added)
+        text = texts.get(strategy, place.text)
+        return SafeConditioning(strategy, text, edit, note, added, pooled)
 
-    return tuple(one(place, text) for place, text in zip(places, rewritten, strict=True))
+    return tuple(map(one, places, rewritten, pooled))
 
 
 def _edit(learned: LearnedEmbedding, strategy: str, strength: float) -> EmbeddingEdit:

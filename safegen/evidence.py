@@ -7,16 +7,22 @@ A prompt whose words gave nothing away still has to show its content to the deno
 Both measures are the same for rows of x0, eps and v, which differ by one factor and one offset
 at a given noisy latent, so they compare across samplers. Each image is measured by itself.
 
-How a session reports it: the host calls `Session.observe` once it has the rows of a guarded
-call; the first such call is kept as `Session.evidence`. Observing never raises and never
-changes a picture. The figures are evidence for people and logs: nothing is decided by them.
+How a session reports it: where the plan's ``evidence`` is on, the host calls `Session.observe`
+once it has the rows of a guarded call; the first such call is kept as `Session.evidence` and ends
+up in the run's verdict. Observing never raises and never changes a picture. The figures are
+evidence for people and logs: nothing is decided by them.
+
+`Disagreement` is the same question asked at every call and answered place by place: a map.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 TOP = 0.1
@@ -37,13 +43,48 @@ class Evidence:
     pull: tuple[float, ...] | None
     concentration: tuple[float, ...]
 
-    def __str__(self) -> str:
-        shares = self.concentration
-        text = f"at {self.progress:.0%} of the steps {max(shares):.0%} of the streams' difference"
+    def image(self, rows: Sequence[int]) -> str:
+        """One line for the picture that ``rows`` belong to, of which the strongest counts.
+
+        A picture has one row, or one for each guarded ``AND`` part.
+        """
+        shares = max(self.concentration[row] for row in rows)
+        text = f"at {self.progress:.0%} of the steps {shares:.0%} of the streams' difference"
         text += f" lay in {TOP:.0%} of the picture"
         if self.pull is not None:
-            text += f", and it was {max(self.pull):.2f} of the prompt's own pull"
+            pulls = max(self.pull[row] for row in rows)
+            text += f", and it was {pulls:.2f} of the prompt's own pull"
         return text
+
+    def __str__(self) -> str:
+        return self.image(range(len(self.concentration)))
+
+
+class Disagreement:
+    """Where the streams' reconstructions differ, per image: mean over calls of |x0_safe - x0|.
+
+    At each place of the latent the difference is the root mean square over its channels. The
+    running sum is one value for each image and place.
+    """
+
+    def __init__(self) -> None:
+        self._sum: Tensor | None = None
+
+    def add(self, difference: Tensor) -> None:
+        """Add one call's x0_safe - x0 of every image, ``[images, channels, h, w]``."""
+        root = difference.detach().float().square().mean(1).sqrt()
+        self._sum = root if self._sum is None else self._sum + root
+
+    def maps(self) -> tuple[NDArray[np.float32], ...]:
+        """For each image ``[h, w]`` in [0, 1], scaled to its own maximum; none without a call.
+
+        An image on which the streams agreed everywhere has zeros.
+        """
+        if self._sum is None:
+            return ()
+        total = self._sum.cpu().numpy().astype(np.float32)
+        tops = total.max(axis=(1, 2), keepdims=True)
+        return tuple(total / np.where(tops > 0, tops, np.float32(1)))
 
 
 def _check(first: Tensor, second: Tensor) -> None:

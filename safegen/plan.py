@@ -262,6 +262,13 @@ class SafetyPlan:
         help="With context 'custom': words to keep away from, separated by commas.",
         infotext="SafeGen unsafe text",
     )
+    evidence: bool = _setting(
+        False,
+        label="Image-time check",
+        help="Also tell for each picture how far and where the two streams disagreed when the "
+        "guard began. It decides nothing.",
+        infotext="SafeGen image check",
+    )
 
     def __post_init__(self) -> None:
         for name, setting in SETTINGS.items():

@@ -61,6 +61,7 @@ class Verdict:
         guarded: Calls that were.
         evaluated: Calls in which the model evaluated safe rows.
         images: Images of the run, and of those the ``guarded_images``.
+        evidence: The image-time check, one entry for each of ``images``, if it was asked for.
     """
 
     calls: int
@@ -69,6 +70,7 @@ class Verdict:
     evaluated: int
     images: int
     guarded_images: int
+    evidence: Evidence | None = None
 
     def __str__(self) -> str:
         if not self.needed:
@@ -101,6 +103,7 @@ class Session:
         self._latent_given = False
         self._finished = False
         self._calls = self._needed = self._done = self._evaluated = 0
+        self._reached = 0.0
 
     @property
     def independent(self) -> bool:
@@ -113,9 +116,26 @@ class Session:
         return self._done > 0
 
     @property
+    def reached(self) -> float:
+        """The highest weight that a call was blended with so far, 0 to 1."""
+        return self._reached
+
+    @property
     def calls(self) -> int:
         """Denoiser calls seen so far."""
         return self._calls
+
+    def so_far(self) -> Verdict:
+        """The counts as they stand. Only `finish` says that the run is content with them."""
+        return Verdict(
+            calls=self._calls,
+            needed=self._needed,
+            guarded=self._done,
+            evaluated=self._evaluated,
+            images=len(self.guarded),
+            guarded_images=sum(self.guarded),
+            evidence=self.evidence,
+        )
 
     def fail(self, reason: str, cause: BaseException | None = None) -> NoReturn:
         """Mark the run as failed for good and raise `GuardFailure`."""
@@ -182,16 +202,22 @@ class Session:
             self._latent_given = True
             return moved
 
+    @property
+    def observing(self) -> bool:
+        """Whether `observe` has still something to keep; a host need not gather rows if not."""
+        return self.plan.evidence and self.evidence is None
+
     def observe(
         self, call: Call, original: Tensor, safe: Tensor, uncond: Tensor | None = None
     ) -> None:
         """Keep what the streams' disagreement says, as ``evidence``, at the first guarded call.
 
-        The rows are those of one noisy latent (shared streams): the cond rows, the safe rows
-        and, where the host has them, the uncond rows, each ``[B, C, H, W]``. Never raises and
-        has no part in the run's verdict.
+        Does nothing unless `observing`. The rows are those of one noisy latent: the cond rows,
+        the safe rows and, where the host has them, the uncond rows, each ``[B, C, H, W]``; or
+        the guided reconstructions, for which the figures are the same (independent streams
+        still share their latent at that call). Never raises and never fails the run.
         """
-        if call.active and self.evidence is None:
+        if call.active and self.observing:
             with suppress(Exception):
                 self.evidence = observe(call.progress, original, safe, uncond)
 
@@ -240,6 +266,7 @@ class Session:
         if self._latent_given:
             self._stream.saw(row)
         self._done += 1
+        self._reached = max(self._reached, *call.weights)
         self._evaluated += call.evaluate
         self._open = None
         return result
@@ -274,11 +301,4 @@ class Session:
                 else "the guard was never called"
             )
         self._finished = True
-        return Verdict(
-            calls=self._calls,
-            needed=self._needed,
-            guarded=self._done,
-            evaluated=self._evaluated,
-            images=len(self.guarded),
-            guarded_images=sum(self.guarded),
-        )
+        return self.so_far()

@@ -48,6 +48,7 @@ class SafeGenScript(scripts.Script):
             runtime.chooser(),
             settings.base_plan(),
             runtime.policy_to_show(),
+            runtime.enforcing,
         )
         self.infotext_fields = [(made[name], key) for name, key in infotext.PASTE_KEYS.items()]
         self.paste_field_names = [str(key) for key in infotext.PASTE_KEYS.values()]

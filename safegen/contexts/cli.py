@@ -63,7 +63,7 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         for field, text in _TEXTS.items():
             action.add_argument(f"--{field.replace('_', '-')}", help=text)
         action.add_argument("--weight", type=float, help="suggested weight, 0 to 1")
-        action.add_argument("--tau", type=float, help="suggested threshold, 0 to 1")
+        action.add_argument("--tau", type=float, help="suggested threshold, 0 to 0.95")
         action.add_argument(
             "--neutral",
             action="append",

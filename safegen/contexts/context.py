@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from safegen.errors import InvalidValue
+from safegen.plan import SETTINGS
 
 SCHEMA_VERSION = 1
 
@@ -51,8 +52,11 @@ class SafetyContext:
         neutral: Risky word or phrase to its neutral replacement, ``""`` to drop it. The keys
             are kept in lower case, with single blanks.
         fallback: Replacement of a risky span that ``neutral`` does not list.
-        weight: Suggested weight, or ``None`` for the plan's.
-        tau: Suggested global-context threshold, or ``None`` for the plan's.
+        weight: Suggested weight, or ``None`` for the plan's. Choosing the context by hand sets
+            the dial to it; a request or an infotext that names a weight is not changed.
+        tau: The same for the global-context threshold.
+
+    Raises `InvalidValue` naming the field, the value and what is allowed.
     """
 
     name: str
@@ -73,8 +77,12 @@ class SafetyContext:
                 raise InvalidValue(f"context {name}", value, "a text that is not empty")
         for name in ("weight", "tau"):
             value = getattr(self, name)
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if value is not None and not (number and 0.0 <= value <= 1.0):
-                raise InvalidValue(f"context {name}", value, "0 to 1, or nothing")
+            setting = SETTINGS[name]
+            try:
+                if value is not None:
+                    setting.check(value)
+            except InvalidValue:
+                allowed = f"{setting.minimum:g} to {setting.maximum:g}, or nothing"
+                raise InvalidValue(f"context {name}", value, allowed) from None
         lowered = {" ".join(key.lower().split()): text for key, text in self.neutral.items()}
         object.__setattr__(self, "neutral", FrozenDict(lowered))

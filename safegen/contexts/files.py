@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
+PARTIAL = ".partial"
+"""How the name of a file ends that is being written; what a killed process leaves behind."""
 
-def write_atomically(file: Path, data: str | bytes) -> None:
-    """Write all of ``data`` (text as UTF-8) or nothing; folders are made where they are missing.
+
+def write_atomically(file: Path, data: str | bytes, *, mode: int = 0o666) -> None:
+    """Write all of ``data`` (text as UTF-8, as it is) or nothing; makes missing folders.
+
+    Args:
+        mode: The file's permissions, of which the process's umask is taken off, as ``open``
+            does: by default what every other program on the machine gives its files.
 
     Raises:
         OSError: if it cannot be written; what was there before is then still there.
     """
     content = data.encode("utf-8") if isinstance(data, str) else data
     file.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=".", suffix=".tmp")
+    # Short enough for a name of any length, hidden, and nobody else's.
+    temporary = file.parent / f".{secrets.token_hex(8)}{PARTIAL}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    handle = os.open(temporary, flags, mode)
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(temporary).replace(file)
+        temporary.replace(file)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
+    if os.name == "posix":  # the rename itself must survive a power cut
+        folder = os.open(file.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

@@ -17,10 +17,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from safegen.contexts import headed
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.embedding import LearnedEmbedding, learn
 from safegen.contexts.encoder import (
@@ -32,9 +32,10 @@ from safegen.contexts.encoder import (
 )
 from safegen.contexts.files import write_atomically
 from safegen.contexts.library import ContextError, learned_folder
-from safegen.errors import InvalidValue, SafeGenError
+from safegen.errors import InvalidValue
 
 FORMAT_VERSION = 1
+KEY = "safegen-embedding"
 PAIRS_FILE = "pairs.csv"
 LARGEST_PAIRS = 20_000_000
 """Bytes a file of pairs may have."""
@@ -161,15 +162,13 @@ def learn_from_pairs(
 
 def to_bytes(embedding: LearnedEmbedding, context: str = "") -> bytes:
     """A learned embedding as a safetensors file."""
-    from safetensors.torch import save
-
     tensors = {
-        "direction": embedding.direction.contiguous(),
-        "basis": embedding.basis.contiguous(),
-        "center": embedding.center.contiguous(),
+        "direction": embedding.direction,
+        "basis": embedding.basis,
+        "center": embedding.center,
     }
     if embedding.start is not None:
-        tensors["start"] = embedding.start.contiguous()
+        tensors["start"] = embedding.start
     header = {
         "version": FORMAT_VERSION,
         "context": context,
@@ -179,8 +178,7 @@ def to_bytes(embedding: LearnedEmbedding, context: str = "") -> bytes:
         "pairs": embedding.pairs,
         "pairs_sha256": embedding.digest,
     }
-    data: bytes = save(tensors, {"safegen-embedding": json.dumps(header, sort_keys=True)})
-    return data
+    return headed.to_bytes(KEY, header, tensors)
 
 
 def read_embedding(file: Path) -> LearnedEmbedding:
@@ -189,30 +187,14 @@ def read_embedding(file: Path) -> LearnedEmbedding:
     Raises:
         ContextError: if it cannot be read, is none, is of a newer version, or is damaged.
     """
-    from safetensors import safe_open
-
-    try:
-        with safe_open(file, framework="pt") as opened:
-            header: Any = json.loads((opened.metadata() or {}).get("safegen-embedding", "null"))
-            tensors = {name: opened.get_tensor(name).float() for name in opened.keys()}  # noqa: SIM118
-    except Exception as error:  # safetensors has an exception type of its own
-        raise ContextError(f"{file.name}: cannot be read: {error}") from error
-    if not isinstance(header, dict) or not isinstance(header.get("version"), int):
-        raise ContextError(f"{file.name}: not a learned embedding of SafeGen's")
-    if header["version"] > FORMAT_VERSION:
-        raise ContextError(
-            f"{file.name}: made by a newer version ({header['version']}); update the extension"
-        )
-    try:
+    with headed.reading(file, ContextError):
+        header, tensors = headed.read(file, KEY, newest=FORMAT_VERSION, kind="learned embedding")
+        tensors = {name: tensor.float() for name, tensor in tensors.items()}
         width, rank = int(header["width"]), int(header["rank"])
         shapes = {"direction": (width,), "basis": (rank, width), "center": (width,)}
         if "start" in tensors:
             shapes["start"] = (width,)
-        found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-        if found != shapes:
-            raise ContextError(f"{file.name}: holds {found} where {shapes} is due")
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
-            raise ContextError(f"{file.name}: holds values that are not finite")
+        headed.check(file, tensors, shapes)
         return LearnedEmbedding(
             direction=tensors["direction"],
             basis=tensors["basis"],
@@ -222,10 +204,6 @@ def read_embedding(file: Path) -> LearnedEmbedding:
             start=tensors.get("start"),
             digest=str(header["pairs_sha256"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, SafeGenError):
-            raise
-        raise ContextError(f"{file.name}: a damaged header: {error}") from error
 
 
 @dataclass(frozen=True)

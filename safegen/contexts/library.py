@@ -117,10 +117,6 @@ def from_data(data: Any) -> SafetyContext:
             raise InvalidValue(f"context {key}", data.get(key), "a text")
     if not isinstance(data.get("fallback", ""), str):
         raise InvalidValue("context fallback", data["fallback"], "a text")
-    for key in _NUMBERS:
-        value = data.get(key)
-        if isinstance(value, bool) or not isinstance(value, (int, float, type(None))):
-            raise InvalidValue(f"context {key}", value, "0 to 1, or nothing")
     neutral = data.get("neutral", {})
     if not isinstance(neutral, dict) or not all(isinstance(v, str) for v in neutral.values()):
         raise InvalidValue("context neutral", neutral, "a table of words and their replacements")
@@ -184,28 +180,30 @@ class ContextLibrary:
         for source in built_in:
             for name, context in presets(source).items():
                 self._presets.setdefault(name, context)
-        self._own: dict[str, tuple[SafetyContext, Path]] = {}
+        # Replaced as a whole, never changed: a generation may be reading it in another thread.
+        self._own: Mapping[str, tuple[SafetyContext, Path]] = {}
         self.reload()
 
     def reload(self) -> None:
         """Read the user's folder again; files that cannot be used end up in ``problems``."""
-        self._own = {}
-        self.problems = []
-        if self.folder is None or not self.folder.is_dir():
-            return
-        for file in sorted(self.folder.glob("*.json")):
+        own: dict[str, tuple[SafetyContext, Path]] = {}
+        problems = []
+        files = self.folder.glob("*.json") if self.folder and self.folder.is_dir() else ()
+        for file in sorted(files):
             try:
                 context = read(file)
-                self._refuse_taken(context.name)
+                self._refuse_taken(context.name, own)
             except SafeGenError as error:
-                self.problems.append(Problem(file, str(error)))
+                problems.append(Problem(file, str(error)))
             else:
-                self._own[context.name] = context, file
+                own[context.name] = context, file
+        self._own, self.problems = own, problems
 
     def __iter__(self) -> Iterator[SafetyContext]:
+        own = self._own
         yield from self._presets.values()
-        for name in sorted(self._own):
-            yield self._own[name][0]
+        for name in sorted(own):
+            yield own[name][0]
 
     def __contains__(self, name: object) -> bool:
         return name in self._presets or name in self._own
@@ -222,22 +220,27 @@ class ContextLibrary:
         """
         if name in self._presets:
             return self._presets[name]
-        if name in self._own:
-            return self._own[name][0]
+        own = self._own.get(name)
+        if own is not None:
+            return own[0]
         raise ContextError(f"no context {name!r}; there are: {', '.join(self.names())}")
 
     def is_built_in(self, name: str) -> bool:
         """Whether ``name`` came with the extension and cannot be changed."""
         return name in self._presets
 
-    def add(self, context: SafetyContext) -> SafetyContext:
-        """Keep a new context; its name is made safe first.
+    def add(self, context: SafetyContext, *, replace_own: bool = False) -> SafetyContext:
+        """Keep a new context; its name is made safe first. With ``replace_own`` also over one
+        of the user's.
 
         Raises:
             ContextError: if the name is taken or there is no folder.
             InvalidValue: if the name cannot be used.
         """
         context = replace(context, name=clean_name(context.name))
+        if replace_own and context.name in self._own:
+            self._keep(context, self._own[context.name][1])
+            return context
         self._refuse_taken(context.name)
         self._keep(context, self._file(context.name))
         return context
@@ -275,11 +278,7 @@ class ContextLibrary:
         Raises:
             ContextError: if the file holds no context or its name is taken.
         """
-        context = read(file)
-        if replace_own and context.name in self._own:
-            self._keep(context, self._own[context.name][1])
-            return context
-        return self.add(context)
+        return self.add(read(file), replace_own=replace_own)
 
     def export_file(self, name: str, file: Path) -> None:
         """Write the context ``name`` to ``file``, for `import_file` elsewhere."""
@@ -293,7 +292,7 @@ class ContextLibrary:
         """
         _, file = self._own_entry(name)
         file.unlink(missing_ok=True)
-        del self._own[name]
+        self._own = {key: entry for key, entry in self._own.items() if key != name}
         assert self.folder is not None
         shutil.rmtree(learned_folder(self.folder, name), ignore_errors=True)
 
@@ -311,8 +310,10 @@ class ContextLibrary:
         self.get(name)
         return self._own[name]
 
-    def _refuse_taken(self, name: str) -> None:
-        if name in self:
+    def _refuse_taken(
+        self, name: str, own: Mapping[str, tuple[SafetyContext, Path]] | None = None
+    ) -> None:
+        if name in self._presets or name in (self._own if own is None else own):
             kind = "a built-in context" if name in self._presets else "one of your contexts"
             raise ContextError(f"the name {name} is taken by {kind}")
 
@@ -329,4 +330,4 @@ class ContextLibrary:
 
     def _keep(self, context: SafetyContext, file: Path) -> None:
         write_atomically(file, to_text(context))
-        self._own[context.name] = context, file
+        self._own = {**self._own, context.name: (context, file)}

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from safegen.contexts.files import write_atomically
 from safegen.demo.architecture import NOISE_CONFIG, TOKENS
 from safegen.demo.layout import sd1_yaml
 from safegen.errors import InvalidValue
@@ -79,7 +80,7 @@ def install(webui: Path, folder: Path = MODEL_FOLDER) -> list[Path]:
     for source in (*(folder / "tokenizer").iterdir(), folder / "text_encoder" / "config.json"):
         _copy(source, text_folder / source.name)
     config = target / f"{MODEL_NAME}.yaml"
-    _write(config, sd1_yaml(_scale_factor(folder), text_folder.resolve().as_posix()))
+    write_atomically(config, sd1_yaml(_scale_factor(folder), text_folder.resolve().as_posix()))
     checkpoint = target / f"{MODEL_NAME}.safetensors"
     _copy(folder / checkpoint.name, checkpoint)
     return [checkpoint, config, text_folder]
@@ -92,10 +93,4 @@ def _scale_factor(folder: Path) -> float:
 def _copy(source: Path, target: Path) -> None:
     partial = target.with_name(target.name + ".partial")
     shutil.copyfile(source, partial)
-    partial.replace(target)
-
-
-def _write(target: Path, text: str) -> None:
-    partial = target.with_name(target.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
     partial.replace(target)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import safegen
+from safegen.contexts.files import write_atomically
 from safegen.demo import figures, strategies
 from safegen.demo.model import MODEL_FOLDER
 from safegen.demo.rates import KEPT, figures_of
@@ -268,9 +269,7 @@ def _draw_gallery(path: Path, plan: SafetyPlan, results: Mapping[str, Result]) -
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_atomically(path, json.dumps(value, indent=2) + "\n")
 
 
 # --------------------------------------------------------------------------- the search

@@ -23,13 +23,14 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from tqdm import tqdm
 
 import safegen
 from safegen.choice import Chooser
 from safegen.conditioning import SafeConditioning
 from safegen.contexts.embedding import LearnedEmbedding
+from safegen.contexts.files import write_atomically
 from safegen.demo.classifier import Reading, read
 from safegen.demo.classifier import load as load_classifier
 from safegen.demo.hazards import world_chooser
@@ -287,9 +288,7 @@ class Cache:
             "rows": result.rows,
             "contexts": result.contexts,
         }
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        save_file({"pixels": result.pixels}, partial, {"result": json.dumps(notes)})
-        partial.replace(path)
+        write_atomically(path, save({"pixels": result.pixels}, {"result": json.dumps(notes)}))
 
 
 def _work(chunk: Cell, cache: Cache, folder: Path) -> Result:

@@ -186,8 +186,9 @@ class Phrases:
         if not token.spelled:
             return None
         inside: list[Term] = []
+        longest = max(self._by_length, default=0)  # else a long row of letters takes for ever
         for reading in token.readings:
-            for size in range(len(reading), _SHORTEST_INSIDE - 1, -1):
+            for size in range(min(len(reading), longest), _SHORTEST_INSIDE - 1, -1):
                 for begin in range(len(reading) - size + 1):
                     term = self.terms.get((reading[begin : begin + size],))
                     if term is not None and term.category:

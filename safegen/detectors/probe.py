@@ -15,6 +15,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from safegen.contexts import headed
 from safegen.contexts.encoder import Encoder, Progress, encode_in_batches, own_mean
 from safegen.contexts.files import write_atomically
 from safegen.contexts.learned import pairs_of
@@ -34,6 +36,7 @@ from safegen.detectors.tokens import tokenize
 from safegen.errors import InvalidValue, SafeGenError
 
 FORMAT_VERSION = 1
+KEY = "safegen-probe"
 PENALTY = 1e-2
 """Of the weights' squares, per prompt: the columns are standardised and there are many."""
 FEWEST_PAIRS = 20
@@ -371,8 +374,6 @@ _TENSORS = ("weight", "bias", "mean", "scale")
 
 def to_bytes(probe: Probe) -> bytes:
     """A probe as a safetensors file."""
-    from safetensors.torch import save
-
     header = {
         "version": FORMAT_VERSION,
         "encoder": probe.encoder,
@@ -381,9 +382,7 @@ def to_bytes(probe: Probe) -> bytes:
         "offset": probe.offset,
         "origin": probe.origin,
     }
-    tensors = {name: getattr(probe, name).contiguous() for name in _TENSORS}
-    data: bytes = save(tensors, {"safegen-probe": json.dumps(header, sort_keys=True)})
-    return data
+    return headed.to_bytes(KEY, header, {name: getattr(probe, name) for name in _TENSORS})
 
 
 def read_probe(file: Path) -> Probe:
@@ -392,31 +391,21 @@ def read_probe(file: Path) -> Probe:
     Raises:
         ProbeError: if it cannot be read, is none, is of a newer version, or is damaged.
     """
-    from safetensors import safe_open
-
-    try:
-        with safe_open(file, framework="pt") as opened:
-            header: Any = json.loads((opened.metadata() or {}).get("safegen-probe", "null"))
-            tensors = {name: opened.get_tensor(name).double() for name in _TENSORS}
-        if header["version"] > FORMAT_VERSION:
-            raise ProbeError(f"{file.name}: made by a newer version; update the extension")
+    with headed.reading(file, ProbeError):
+        header, tensors = headed.read(file, KEY, newest=FORMAT_VERSION, kind="probe")
+        categories = tuple(str(name) for name in header["categories"])
+        k, width = len(categories), len(tensors["mean"])
+        shapes = {"weight": (1 + k, width), "bias": (1 + k,), "mean": (width,), "scale": (width,)}
+        headed.check(file, tensors, shapes)
         probe = Probe(
             encoder=str(header["encoder"]),
-            categories=tuple(str(name) for name in header["categories"]),
+            categories=categories,
             slope=float(header["slope"]),
             offset=float(header["offset"]),
             origin=dict(header["origin"]),
-            **tensors,
+            **{name: tensor.double() for name, tensor in tensors.items()},
         )
-    except ProbeError:
-        raise
-    except Exception as error:  # safetensors has an exception type of its own
-        raise ProbeError(f"{file.name}: not a probe that can be read: {error}") from error
-    k, width = len(probe.categories), probe.width
-    shapes = {"weight": (1 + k, width), "bias": (1 + k,), "mean": (width,), "scale": (width,)}
-    if not k or any(tuple(tensors[name].shape) != shape for name, shape in shapes.items()):
-        raise ProbeError(f"{file.name}: its tables do not fit together")
-    finite = all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values())
-    if not finite or not bool((probe.scale > 0).all()) or not probe.slope > 0:
+    numbers = math.isfinite(probe.slope) and math.isfinite(probe.offset)
+    if not categories or not numbers or probe.slope <= 0 or not bool((probe.scale > 0).all()):
         raise ProbeError(f"{file.name}: holds values that are not allowed")
     return probe

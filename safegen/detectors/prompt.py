@@ -5,7 +5,8 @@ The WebUI's prompt language mixes words with instructions: ``<lora:name:1>``, ``
 the plain text of every part and every phase, each with the way back to the original prompt.
 
 Numbers of steps are not known here, so phases are taken over a long imagined run (two passes of
-100 steps): every text the real run shows is among them.
+100 steps). Where switches stand within each other, what a run shows depends on its length; there
+every word is also read in the text in which it is shown, whether or not some run gets there.
 """
 
 from __future__ import annotations
@@ -102,6 +103,7 @@ class _Parser:
         self.places = places
         self.pieces = [(m.group(), m.start()) for m in _PIECE.finditer(text)]
         self.index = 0
+        self.known: dict[int, tuple[list[_Node], int]] = {}
 
     def parse(self) -> _Sequence:
         nodes: list[_Node] = []
@@ -143,8 +145,19 @@ class _Parser:
         return nodes
 
     def _square(self) -> list[_Node]:
-        """After ``[``: emphasis, a switch or turns."""
+        """After ``[``: emphasis, a switch or turns.
+
+        What stands at a place is read once: a bracket that is never closed has what follows it
+        read again, and so has each one within.
+        """
         opened = self.index
+        if opened not in self.known:
+            nodes = self._read_square(opened)
+            self.known[opened] = nodes, self.index
+        nodes, self.index = self.known[opened]
+        return nodes
+
+    def _read_square(self, opened: int) -> list[_Node]:
         parts: list[list[_Node]] = []
         marks: list[str] = []
         while True:
@@ -185,14 +198,50 @@ def _options(parts: list[list[_Node]], marks: list[str]) -> list[list[_Node]]:
     return options
 
 
-def _render(nodes: _Sequence, step: int, out: list[_Text]) -> None:
+_Way = dict[int, _Sequence]
+"""Of some switches and turns (by their ``id``) what they show, whatever the step."""
+
+
+def _render(nodes: _Sequence, step: int, out: list[_Text], way: _Way) -> None:
     for node in nodes:
         if isinstance(node, _Text):
             out.append(node)
+        elif id(node) in way:
+            _render(way[id(node)], step, out, way)
         elif isinstance(node, _Switch):
-            _render(node.before if step <= node.when else node.after, step, out)
+            _render(node.before if step <= node.when else node.after, step, out, way)
         else:
-            _render(node.options[(step - 1) % len(node.options)], step, out)
+            _render(node.options[(step - 1) % len(node.options)], step, out, way)
+
+
+def _inner(node: _Switch | _Turns) -> tuple[_Sequence, ...]:
+    """What a node shows at one time or another."""
+    return (node.before, node.after) if isinstance(node, _Switch) else node.options
+
+
+def _nested(nodes: _Sequence) -> bool:
+    """Whether any switch or turns stand within another one."""
+    phases = [shown for node in nodes if not isinstance(node, _Text) for shown in _inner(node)]
+    return any(not isinstance(node, _Text) for shown in phases for node in shown)
+
+
+def _ways(nodes: _Sequence) -> list[_Way]:
+    """Ways that together show every phase, those that stand within others too.
+
+    Nodes beside each other are shown at once, so there are as many ways as one of them has.
+    """
+    together: list[_Way] = []
+    for node in nodes:
+        if isinstance(node, _Text):
+            continue
+        own: list[_Way] = []
+        for shown in _inner(node):
+            own += [{id(node): shown, **way} for way in _ways(shown) or [{}]]
+        for number, way in enumerate(own):
+            if number == len(together):
+                together.append({})
+            together[number].update(way)
+    return together
 
 
 def _moving(nodes: _Sequence) -> tuple[set[int], int]:
@@ -218,7 +267,7 @@ def _steps(nodes: _Sequence) -> Iterator[int]:
     """Steps that together show every phase."""
     switches, most = _moving(nodes)
     if most > 1:
-        yield from range(1, 2 * max(_STEPS, most) + 1)
+        yield from range(1, 2 * _STEPS + 1)
     else:
         yield from sorted({1, *(min(max(when, 0), 2 * _STEPS) + 1 for when in switches)})
 
@@ -227,10 +276,25 @@ def _part_passages(text: str, places: Sequence[int]) -> Iterator[Passage]:
     if not any(mark in text for mark in "()[]\\"):
         yield Passage(text, tuple(places))
         return
-    nodes = _Parser(text, places).parse()
-    for step in _steps(nodes):
+    try:
+        nodes = _Parser(text, places).parse()
+        ways = _ways(nodes) if _nested(nodes) else []
+        too_many = max(len(ways), _moving(nodes)[1]) > 2 * _STEPS
+        phases = list(_phases(nodes, ways[: 2 * _STEPS]))
+    except RecursionError:
+        phases, too_many = [], True
+    yield from phases
+    if too_many:  # more, or deeper, than anybody writes: all of the words in one text as well
+        words = text.translate(str.maketrans("[]|:", "    ", "()\\"))
+        kept = [i for i, character in enumerate(text) if character not in "()\\"]
+        yield Passage(words, tuple(places[i] for i in kept))
+
+
+def _phases(nodes: _Sequence, ways: Sequence[_Way]) -> Iterator[Passage]:
+    """The texts that ``nodes`` show from step to step, and on each of the ``ways``."""
+    for step, way in [*((step, {}) for step in _steps(nodes)), *((1, way) for way in ways)]:
         pieces: list[_Text] = []
-        _render(nodes, step, pieces)
+        _render(nodes, step, pieces, way)
         yield Passage(
             "".join(piece.text for piece in pieces),
             tuple(place for piece in pieces for place in piece.places),

@@ -20,6 +20,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from safegen.contexts.files import write_atomically
 from safegen.errors import SafeGenError
 from safegen.evaluation.cells import Cell, Unit
 
@@ -78,22 +79,6 @@ class JsonLines:
             stream.write("".join(lines).encode())
             stream.flush()
             os.fsync(stream.fileno())
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write ``data`` so that ``path`` is either absent, what it was, or whole."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with partial.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
-    if os.name == "posix":  # the rename itself must survive a power cut
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from safegen.contexts.files import write_atomically
 from safegen.errors import InvalidValue
 
 HAZARD, BENIGN, PROXIMAL = "hazard", "benign", "proximal"
@@ -304,14 +305,13 @@ def write_csv(file: Path, prompts: Sequence[Prompt]) -> None:
     """Write prompts so that `load` reads the same ones."""
     attributes = sorted({name for prompt in prompts for name in prompt.scene})
     columns = [*_COLUMNS, *(ATTRIBUTE_PREFIX + name for name in attributes)]
-    partial = file.with_name(file.name + ".partial")
-    with partial.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, columns)  # CRLF: else a lone CR goes unquoted
-        writer.writeheader()
-        for prompt in prompts:
-            data = prompt.to_data()
-            scene = {ATTRIBUTE_PREFIX + k: v for k, v in data.pop("scene", {}).items()}
-            data["categories"] = ", ".join(data.get("categories", ()))
-            data["prompt"] = data.pop("text")
-            writer.writerow({**data, **scene})
-    partial.replace(file)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns)  # CRLF: else a lone CR goes unquoted
+    writer.writeheader()
+    for prompt in prompts:
+        data = prompt.to_data()
+        scene = {ATTRIBUTE_PREFIX + k: v for k, v in data.pop("scene", {}).items()}
+        data["categories"] = ", ".join(data.get("categories", ()))
+        data["prompt"] = data.pop("text")
+        writer.writerow({**data, **scene})
+    write_atomically(file, text.getvalue())

@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 import safegen
+from safegen.contexts.files import write_atomically
 from safegen.evaluation import charts, metrics
 from safegen.evaluation.analysis import (
     CORRECTED,
@@ -27,7 +28,7 @@ from safegen.evaluation.analysis import (
     head_to_head,
 )
 from safegen.evaluation.cells import PLAIN, Cell
-from safegen.evaluation.manifest import FILE, Finished, Manifest, ManifestError, write_atomically
+from safegen.evaluation.manifest import FILE, Finished, Manifest, ManifestError
 from safegen.evaluation.metrics import Estimate
 from safegen.evaluation.scorers import Item, Options, Scorer, Scores, load, score
 from safegen.evaluation.scorers.world import KEPT

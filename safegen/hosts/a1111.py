@@ -24,17 +24,27 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from safegen.conditioning import SafeConditioning
 from safegen.errors import Unsupported
+from safegen.evidence import Disagreement
 from safegen.plan import SafetyPlan
 from safegen.schedule import check_reach
 from safegen.session import Call, Session, Verdict
 
+PRESENTABLE = 0.5
+"""Share of its full weight that the guard must have reached before an unfinished picture is
+shown: below it, early on a rising curve, such a picture is mostly the original stream's."""
 CONTROLNET_MARK = 1000.0
 """ControlNet puts a row of ±1024 before the tokens, to tell cond from uncond rows."""
+
+
+PAD_OPTIONS = ("pad_cond_uncond", "pad_cond_uncond_v0")
+"""Settings with which the host makes cond and uncond rows of one token length."""
 
 
 def rows_of(cond: Any, index: Tensor) -> Any:
@@ -76,6 +86,13 @@ def tokens(cond: Any) -> Tensor:
 def with_tokens(cond: Any, value: Tensor) -> Any:
     """``cond`` with other token embeddings."""
     return _like(cond, {**cond, "crossattn": value}) if isinstance(cond, dict) else value
+
+
+def with_vector_of(cond: Any, other: Any) -> Any:
+    """``cond`` with the pooled vector of ``other``, where the model has one (SDXL)."""
+    if not isinstance(cond, dict) or "vector" not in cond:
+        return cond
+    return _like(cond, {**cond, "vector": other["vector"]})
 
 
 def is_timestep_sampler(denoiser: Any) -> bool:
@@ -152,12 +169,14 @@ class SafeConds:
         self.conditionings = tuple(conditionings)
         self._checkpoint: Any = None
         self._schedules: dict[int, Any] = {}
+        self._pooled: dict[int, Any] = {}
         self.encode()
 
     def encode(self) -> None:
         """Encode every text with the model that is loaded now."""
         wanted = {row: c for row, c in enumerate(self.conditionings) if c is not None}
-        texts = list(dict.fromkeys(c.text for c in wanted.values()))
+        pooled = [c.pooled for c in wanted.values() if c.pooled]
+        texts = list(dict.fromkeys([*(c.text for c in wanted.values()), *pooled]))
         swapped = self._checkpoint is not None
         if swapped and any(c.edit is not None for c in wanted.values()):
             raise Unsupported(
@@ -171,18 +190,23 @@ class SafeConds:
             raise RuntimeError(f"{len(texts)} safe texts gave {len(schedules)} encodings")
         by_text = dict(zip(texts, schedules, strict=True))
         self._schedules = {row: by_text[c.text] for row, c in wanted.items()}
+        self._pooled = {row: by_text[c.pooled] for row, c in wanted.items() if c.pooled}
         self._checkpoint = checkpoint
 
     def at(self, rows: Sequence[int], step: int) -> list[Any]:
         """The encoding ``[1, tokens, width]`` of each of ``rows`` at ``step``."""
         if self.host.checkpoint() != self._checkpoint:
             self.encode()
+            if self.host.checkpoint() != self._checkpoint:
+                raise RuntimeError("the safe texts' encoding is that of another checkpoint")
         found = []
         for row in rows:
             cond = self.host.cond_at(self._schedules[row], step)
             conditioning = self.conditionings[row]
             if conditioning is not None and conditioning.edit is not None:
                 cond = with_tokens(cond, conditioning.apply(tokens(cond)))
+                if row in self._pooled:
+                    cond = with_vector_of(cond, self.host.cond_at(self._pooled[row], step))
             found.append(cond)
         return found
 
@@ -203,6 +227,8 @@ class PassGuard:
         parts: For each image, for each of its ``AND`` parts, what its safe stream sees.
         hires: Whether this is the second pass.
         cache: See `SafeConds`.
+        maps: Whether to keep where the streams disagree, for `maps`.
+        floor: The weight, 0 to 1, below which nothing may be shown, also not unfinished.
     """
 
     def __init__(
@@ -215,6 +241,8 @@ class PassGuard:
         *,
         hires: bool,
         cache: list[Any],
+        maps: bool = False,
+        floor: float = 0.0,
     ) -> None:
         check_pass(host, p, denoiser, plan)
         self.host, self.denoiser, self.plan, self.hires = host, denoiser, plan, hires
@@ -226,7 +254,11 @@ class PassGuard:
         self.conds = SafeConds(host, p, flat, hires=hires, cache=cache)
         independent = plan.streams == "independent"
         self.session = Session(plan, self.images if independent else [c is not None for c in flat])
+        self.floor = max(floor, PRESENTABLE * plan.weight)
+        self.completed: bool | None = None
         self.combined = 0
+        self.own_rows = 0
+        self._disagreement = Disagreement() if maps else None
         self.verdict: Verdict | None = None
         self._reset()
         self._wrapped: list[str] = []
@@ -261,6 +293,7 @@ class PassGuard:
         self._chosen: list[int] = []
         self._safe_conds: list[Any] = []
         self._inserted = 0
+        self._hooked = self._without_uncond = False
         self._uncond_before: Tensor | None = None
 
     # ------------------------------------------------------------------ before the UNet
@@ -285,6 +318,7 @@ class PassGuard:
             self._image_cond = params.image_cond
             self._text_cond, self._text_uncond = params.text_cond, params.text_uncond
             self._chosen = [i for i, weight in enumerate(call.weights) if weight > 0]
+            self._hooked = call.evaluate and self.host.unet_is_hooked()
             if not call.evaluate or self.session.independent:
                 return
             self._safe_conds = self._marked(self.conds.at(self._chosen, self.denoiser.step))
@@ -313,8 +347,11 @@ class PassGuard:
 
         Only with the cond rows' own token length: padding would change a picture. And only if
         every image is guarded: a batch of another size may round differently, and benign images
-        must be what they are without SafeGen.
+        must be what they are without SafeGen. Nor where another extension has hooks in the UNet,
+        which counts rows; see `_evaluate_in_place`.
         """
+        if self._hooked:
+            return False
         length = tokens(self._text_cond).shape[1]
         return all(self.images) and all(tokens(c).shape[1] == length for c in self._safe_conds)
 
@@ -331,6 +368,7 @@ class PassGuard:
         params.x, params.sigma = x, sigma
         params.image_cond, params.text_cond = image_cond, text_cond
         self._inserted = len(self._chosen)
+        self.own_rows += self._inserted
 
     # ------------------------------------------------------------------ after the UNet
 
@@ -343,6 +381,7 @@ class PassGuard:
             rows: Tensor = params.x
             cond_rows, images = sum(self.layout), len(self.layout)
             self._check_rows("prediction", rows, cond_rows + self._inserted + images)
+            self._without_uncond = self._skipped(rows)
             if rows.shape[1:] != self._x.shape[1:]:
                 self.session.fail(
                     f"the model predicted rows of shape {tuple(rows.shape[1:])} "
@@ -374,6 +413,7 @@ class PassGuard:
                 )
             safe = cond.clone()
             safe[self._chosen] = predicted.to(safe)
+            self._watch_rows(call, rows, safe)
         blended = self.session.combine(call, cond, safe)
         skipped = self._skipped(rows)
         rows[self._chosen] = blended[self._chosen]
@@ -381,6 +421,22 @@ class PassGuard:
             self._uncond_before = rows[-len(self.layout) :].clone()
             for image in {self.image_of[row] for row in self._chosen}:
                 rows[len(rows) - len(self.layout) + image] = rows[self.first[image]]
+
+    def _watch_rows(self, call: Call, rows: Tensor, safe: Tensor) -> None:
+        """Look at the host's rows and the safe ones, if anybody asked for what that shows."""
+        cond = rows[: len(safe)]
+        if self.session.observing:
+            uncond = None if self._skipped(rows) else rows[-len(self.layout) :][self.image_of]
+            self.session.observe(call, cond, safe, uncond)
+        if self._disagreement is None:
+            return
+        noise = Noise(self.denoiser, self._sigma)
+        # At one latent x0 is eps times -sigma and a constant.
+        difference = (safe - cond).float() * (noise.sigma if noise.eps else 1.0)
+        whole = difference.new_zeros((len(self.layout), *difference.shape[1:]))
+        for row, image in enumerate(self.image_of):
+            whole[image] += self._weights[row] * difference[row]
+        self._disagreement.add(whole)
 
     def _evaluate(
         self,
@@ -397,15 +453,78 @@ class PassGuard:
             condition_rows: The host's rows that sigma and image condition are taken from.
         """
         out = x.new_empty((len(conds), *x.shape[1:]))
+        conds = [self._padded(cond, row) for cond, row in zip(conds, condition_rows, strict=True)]
         lengths = [tokens(c).shape[1] for c in conds]
         for length in sorted(set(lengths)):
             group = [i for i, own in enumerate(lengths) if own == length]
             rows = [condition_rows[i] for i in group]
-            cond = self._condition(join([conds[i] for i in group]), self._image_cond[rows])
-            predicted = inner_model(x[[x_rows[i] for i in group]], self._sigma[rows], cond=cond)
+            latents, texts = x[[x_rows[i] for i in group]], [conds[i] for i in group]
+            if self._hooked:
+                predicted = self._evaluate_in_place(inner_model, latents, texts, rows)
+            else:
+                cond = self._condition(join(texts), self._image_cond[rows])
+                predicted = inner_model(latents, self._sigma[rows], cond=cond)
             self._check_rows("answer to the safe rows", predicted, len(group))
+            self.own_rows += len(group)
             out[group] = predicted.to(out)
         return out
+
+    def _padded(self, cond: Any, row: int) -> Any:
+        """``cond`` as long as the host's setting would make it in place of its own ``row``."""
+        if not self.host.option("pad_cond_uncond", False) or self.host.option(
+            "pad_cond_uncond_v0", False
+        ):
+            return cond
+        other = self._text_uncond if row < sum(self.layout) else self._text_cond
+        own, empty = tokens(cond), self.host.empty_prompt()
+        times = (tokens(other).shape[1] - own.shape[1]) // empty.shape[1]
+        if times <= 0:
+            return cond
+        return with_tokens(cond, torch.cat([own, empty.to(own).repeat(len(own), times, 1)], dim=1))
+
+    def _evaluate_in_place(
+        self, inner_model: Any, latents: Tensor, conds: Sequence[Any], rows: Sequence[int]
+    ) -> Tensor:
+        """The model's rows for ``conds`` in calls of the very shape of the host's own.
+
+        Another extension's hooks in the UNet may tell rows by their place, or keep something for
+        as many rows as the first call had (ControlNet keeps its picture's latents so). Therefore
+        the host's call is made once more, with these conds of one token length in the places of
+        ``rows``.
+        """
+        count, images = sum(self.layout), len(self.layout)
+        own, length = tokens(self._text_cond).shape[1], tokens(conds[0]).shape[1]
+        uncond = tokens(self._text_uncond).shape[1]
+        padded = any(self.host.option(name, False) for name in PAD_OPTIONS)
+        together = (own == uncond or padded) and not self._without_uncond
+        if together:
+            first, last = 0, count + images
+        else:
+            first, last = (count, count + images) if min(rows) >= count else (0, count)
+        fill = join([rows_of(conds[0], torch.tensor([0]))] * (last - first))
+        if together and own == uncond == length:
+            fill = join([self._text_cond, self._text_uncond])
+        elif not together and length == (uncond if first else own):
+            fill = self._text_uncond if first else self._text_cond
+        texts = [rows_of(fill, torch.tensor([row])) for row in range(last - first)]
+        x = self._x.clone()
+        for latent, cond, row in zip(latents, conds, rows, strict=True):
+            x[row], texts[row - first] = latent, cond
+        size = last - first
+        if not self.host.option("batch_cond_uncond", True):
+            size = images
+        elif not together and not self._without_uncond:
+            size = 2 * images
+        found = []
+        for begin in range(first, last, size):
+            part = slice(begin, min(begin + size, last))
+            cond = self._condition(
+                join(texts[begin - first : part.stop - first]), self._image_cond[part]
+            )
+            found.append(inner_model(x[part], self._sigma[part], cond=cond))
+        predicted = torch.cat(found)
+        self._check_rows("answer to the safe rows", predicted, last - first)
+        return predicted[[row - first for row in rows]]
 
     def _condition(self, text: Any, image: Tensor) -> dict[str, Any]:
         """The cond dict in the shape that the host gives the loaded model."""
@@ -443,6 +562,11 @@ class PassGuard:
                 own = self._evaluate_stream(inner_model, safe_x, skipped)
                 own_guided = guided(safe_x, own[:count], own[count:])
                 safe[self._chosen] = own_guided[self._chosen].to(safe)
+                if self.session.observing:
+                    base = None if skipped else noise.to_x0(x, uncond)
+                    self.session.observe(call, original, safe, base)
+                if self._disagreement is not None:
+                    self._disagreement.add(safe - original)
         wanted = noise.from_x0(x, self.session.combine(call, original, safe)).to(rows)
         for image in self._chosen:
             if skipped:
@@ -528,6 +652,8 @@ class PassGuard:
             # The uncond rows equalled the cond rows by themselves: the host skipped nothing.
             x_out[-len(self.layout) :] = self._uncond_before
         result = original(x_out, conds_list, uncond, cond_scale)
+        if self._call.active and not bool(torch.isfinite(result[self.images]).all()):
+            self.session.fail("the guided result holds values that are not finite")
         self.combined += 1
         self._reset()
         return result
@@ -537,7 +663,7 @@ class PassGuard:
     ) -> Tensor:
         """What previews and an interrupted run show; blank for what is not guarded yet."""
         result = original(x_in, x_out, sigma)
-        if self.session.begun:
+        if self._presentable:
             return result
         if len(result) != len(self.images):
             return torch.zeros_like(result)
@@ -545,7 +671,50 @@ class PassGuard:
         result[[i for i, guarded in enumerate(self.images) if guarded]] = 0
         return result
 
+    # ------------------------------------------------------------------ what was seen
+
+    def evidence(self) -> tuple[str, ...]:
+        """The image-time check of each image; ``""`` for one that has none."""
+        found = self.session.evidence
+        if found is None:
+            return ("",) * len(self.images)
+        if self.session.independent:
+            of_image = [[image] if guarded else [] for image, guarded in enumerate(self.images)]
+        else:
+            of_image = [
+                [
+                    row
+                    for row, of in enumerate(self.image_of)
+                    if of == image and self.session.guarded[row]
+                ]
+                for image in range(len(self.images))
+            ]
+        return tuple(found.image(rows) if rows else "" for rows in of_image)
+
+    def maps(self) -> tuple[NDArray[np.float32], ...]:
+        """For each image where the streams disagreed; see `Disagreement.maps`."""
+        return () if self._disagreement is None else self._disagreement.maps()
+
     # ------------------------------------------------------------------ the end
+
+    @property
+    def _presentable(self) -> bool:
+        """Whether what there is of an unfinished picture may be shown."""
+        return self.session.begun and self.session.reached >= self.floor
+
+    def watching(self, sampling: Callable[[], Any]) -> Callable[[], Any]:
+        """``sampling``, seen to its end: when it is stopped the host takes ``last_latent``."""
+        self.completed = False
+
+        def watched() -> Any:
+            samples = sampling()
+            self.completed = True
+            return samples
+
+        return watched
+
+    def _cut_short(self) -> bool:
+        return self.host.stopping() if self.completed is None else not self.completed
 
     def finish(self, *, verified_input: bool = False) -> Verdict | None:
         """Close the pass: every call of the denoiser was guarded that had to be.
@@ -565,6 +734,11 @@ class PassGuard:
             self.session.fail(
                 "it was stopped before the guard had begun (at the global-context threshold), "
                 "when only the unguarded picture was there"
+            )
+        if self.session.reason is None and self._cut_short() and not self._presentable:
+            self.session.fail(
+                f"it was stopped when the guard's weight had come to {self.session.reached:.2g} "
+                f"only, and an unfinished picture needs {self.floor:.2g}"
             )
         if self.combined != self.denoiser.step and self.session.reason is None:
             self.session.fail(
@@ -595,6 +769,8 @@ def check_pass(host: Any, p: Any, denoiser: Any, plan: SafetyPlan) -> None:
         )
     if plan.streams != "independent":
         return
+    if host.is_flow_model():
+        raise Unsupported("independent streams don't know SD3's way of adding noise; use shared")
     if getattr(p, "mask", None) is not None:
         raise Unsupported(
             "independent streams can't keep the masked area of an inpainting; use shared streams"

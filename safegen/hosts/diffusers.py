@@ -187,6 +187,9 @@ class UNetGuard:
             if safe_rows is not None:
                 safe = cond.clone()
                 safe[chosen] = safe_rows
+                if self.session.observing:
+                    uncond = predicted[: self.images] if rows == 2 * self.images else None
+                    self.session.observe(call, cond, safe, uncond)
             new = self.session.combine(call, cond, safe)
         blended[len(blended) - self.images + chosen] = new[chosen]
         return with_sample(output, blended)
@@ -276,6 +279,9 @@ class UNetGuard:
             safe = original.clone()
             own_uncond, own_cond = (None, safe_rows) if uncond is None else safe_rows.chunk(2)
             safe[chosen] = guided(safe_x[chosen], own_cond, own_uncond)
+            if self.session.observing:
+                base = None if uncond is None else noise.to_x0(x, uncond)
+                self.session.observe(call, original, safe, base)
         wanted = noise.from_x0(x, self.session.combine(call, original, safe))
         if uncond is not None:
             wanted = uncond.float() + (wanted - uncond.float()) / guidance
@@ -429,7 +435,8 @@ def generate(
 ) -> tuple[Any, Verdict]:
     """Run ``pipe`` on ``prompts`` under guard.
 
-    ``arguments`` go to the pipeline as they are. Returns its ``images`` and the verdict.
+    ``arguments`` go to the pipeline as they are. Returns its ``images`` and the verdict, which
+    has the image-time check of each image if the plan's ``evidence`` is on.
     Raises `GuardFailure` or `Unsupported` rather than return an unguarded picture.
     """
     check_supported(pipe, plan, arguments)

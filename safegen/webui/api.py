@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from secrets import compare_digest
 from typing import Any
 
@@ -10,20 +9,18 @@ from fastapi import Body, Depends, FastAPI, HTTPException
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
 from safegen import __version__
-from safegen.choice import PROBE
-from safegen.conditioning import SafeConditioning
-from safegen.contexts.learned import LearnedStore
+from safegen.contexts.learned import LearnedStore, Pair
 from safegen.contexts.library import ContextError, to_data
 from safegen.detectors.probe import ProbeStore
 from safegen.errors import InvalidValue, SafeGenError, Unsupported
 from safegen.plan import SETTINGS, SafetyPlan
-from safegen.webui import encoder, host, runtime, settings
+from safegen.webui import checking, encoder, host, runtime, settings
 from safegen.webui.controls import plan_from
 from safegen.webui.errors import as_http
 
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", tuple: "array"}
-LONGEST_PROMPT = 20_000
-"""Characters that ``/safegen/check`` reads."""
+MOST_PAIRS = 20_000
+"""Pairs that ``/safegen/learn`` takes."""
 
 
 def contexts() -> list[dict[str, Any]]:
@@ -77,16 +74,6 @@ def schema() -> dict[str, Any]:
     }
 
 
-def _part(conditioning: SafeConditioning | None) -> dict[str, Any] | None:
-    if conditioning is None:
-        return None
-    return {
-        "strategy": conditioning.strategy,
-        "text": conditioning.text,
-        "note": conditioning.note,
-    }
-
-
 def check(body: Any) -> dict[str, Any]:
     """Score ``body["prompt"]``; other entries are settings, such as threshold or context.
 
@@ -97,55 +84,50 @@ def check(body: Any) -> dict[str, Any]:
         if not isinstance(body, dict):
             raise InvalidValue("body", body, 'a table such as {"prompt": "…"}')
         body = dict(body)
-        prompt = body.pop("prompt", None)
-        if not isinstance(prompt, str) or len(prompt) > LONGEST_PROMPT:
-            shown = prompt if not isinstance(prompt, str) else f"{len(prompt)} characters"
-            raise InvalidValue("prompt", shown, f"a text of up to {LONGEST_PROMPT} characters")
+        prompt = checking.check_prompt(body.pop("prompt", None))
         base: SafetyPlan = settings.base_plan()
         plan = plan_from([{"strategy": "counterpart", **body}], base, {})
-        with host.exclusively() if PROBE in plan.detectors else nullcontext():
-            if PROBE in plan.detectors:
-                runtime.chooser().detectors[PROBE] = encoder.probe()
-            choice = runtime.chooser().choose_parts(prompt, plan)
+        (choice,) = checking.examine([prompt], plan)
     except InvalidValue as error:
         raise as_http(error) from None
     except ContextError as error:
         raise as_http(InvalidValue("context", body.get("context"), str(error))) from None
-    verdict = choice.verdict
-    return {
-        "prompt": prompt,
-        "unsafe": verdict.unsafe,
-        "categories": dict(verdict.categories),
-        "context": choice.context.name if choice.context else None,
-        "why": choice.why,
-        "spans": [
-            {
-                "start": span.start,
-                "end": span.end,
-                "text": prompt[span.start : span.end],
-                "category": span.category,
-                "detector": span.detector,
-            }
-            for span in verdict.spans
-        ],
-        "safe_stream": [_part(part) for part in choice.parts] if choice.context else [],
-        "errors": list(verdict.errors),
-    }
+    return checking.to_data(choice, plan)
+
+
+def _pairs(value: Any) -> list[Pair] | None:
+    """``value`` as pairs of texts; ``None`` stays."""
+    if value is None:
+        return None
+    allowed = f"a list of [unsafe, safe], two texts each, up to {MOST_PAIRS} pairs"
+    if not isinstance(value, list) or not 0 < len(value) <= MOST_PAIRS:
+        shown = f"{len(value)} entries" if isinstance(value, list) else value
+        raise InvalidValue("pairs", shown, allowed)
+    for pair in value:
+        texts = isinstance(pair, list) and len(pair) == 2 and all(isinstance(t, str) for t in pair)
+        if not texts or not all(text.strip() for text in pair):
+            raise InvalidValue("pairs", pair, allowed)
+    return [(unsafe.strip(), safe.strip()) for unsafe, safe in value]
 
 
 def learn(body: Any) -> dict[str, Any]:
     """Learn in the loaded checkpoint's text encoder: a context's embedding, or the probe.
 
-    ``{"context": "violence"}`` learns what strategies direction and projection need, from the
-    pairs kept for it or from the context's own words; ``{"probe": true}`` fits the detector.
+    ``{"context": "violence"}`` learns what strategies direction and projection need, from
+    ``"pairs": [[unsafe, safe], …]`` if they are given, else from those kept the last time or
+    from the context's own words; ``{"probe": true}`` fits the detector.
     Refused where SafeGen is enforced: what is learned is the operator's business.
 
     Raises:
         HTTPException: 422 that names the field, or 500 with what went wrong.
     """
     try:
-        if not isinstance(body, dict) or set(body) not in ({"context"}, {"probe"}):
-            raise InvalidValue("body", body, '{"context": NAME} or {"probe": true}')
+        if not isinstance(body, dict) or set(body) - {"pairs"} not in ({"context"}, {"probe"}):
+            shown = sorted(body) if isinstance(body, dict) else body
+            raise InvalidValue("body", shown, '{"context": NAME}, with "pairs", or {"probe": true}')
+        if "probe" in body and "pairs" in body:
+            raise InvalidValue("pairs", "with probe", "pairs with a context only")
+        pairs = _pairs(body.get("pairs"))
         if runtime.enforcing():
             raise Unsupported("nothing can be learned over the API while SafeGen is enforced")
         folder = settings.contexts_folder()
@@ -157,8 +139,13 @@ def learn(body: Any) -> dict[str, Any]:
                 fitted = ProbeStore(folder).fit(own)
                 return {"encoder": own.identity, **fitted.origin}
             context = runtime.chooser().library.get(str(body["context"]))
-            found = LearnedStore(folder).learn(context, own)
-        return {"encoder": own.identity, "context": context.name, "pairs": found.pairs}
+            found = LearnedStore(folder).learn(context, own, pairs)
+        return {
+            "encoder": own.identity,
+            "context": context.name,
+            "pairs": found.pairs,
+            "rank": found.rank,
+        }
     except ContextError as error:
         raise as_http(InvalidValue("context", body.get("context"), str(error))) from None
     except SafeGenError as error:

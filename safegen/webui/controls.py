@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from safegen.contexts.context import SafetyContext
 from safegen.errors import InvalidValue
 from safegen.plan import SETTINGS, SafetyPlan
+from safegen.webui.policy import Policy
 
 
 def values_from(args: Sequence[Any], base: SafetyPlan) -> dict[str, Any]:
@@ -51,3 +53,30 @@ def plan_from(args: Sequence[Any], base: SafetyPlan, changes: Mapping[str, Any])
     if isinstance(values["context"], str):
         values["context"] = values["context"].strip().lower()
     return SafetyPlan.from_dict(values)
+
+
+def suggested(
+    context: SafetyContext, args: Sequence[Any], base: SafetyPlan, rules: Policy | None
+) -> dict[str, float]:
+    """What the dials become when ``context`` is chosen by hand: setting to value.
+
+    Only settings that the context has a suggestion for; never below what is enforced, and
+    never a threshold at or behind the end of the guarded span.
+
+    Args:
+        context: What was chosen.
+        args: The controls' values as they stand.
+        base: The defaults.
+        rules: What is enforced, if anything.
+    """
+    wanted = {"weight": context.weight, "tau": context.tau}
+    changes = {name: value for name, value in wanted.items() if value is not None}
+    if not changes:
+        return {}
+    try:
+        plan = plan_from(args, base, {**changes, "enabled": True})
+        if rules is not None:
+            plan, _ = rules.apply(plan)
+    except InvalidValue:  # beside what else is set there; the summary says what is wrong
+        return {}
+    return {name: getattr(plan, name) for name in changes}

@@ -19,6 +19,12 @@ _known: dict[tuple[str, int], tuple[str, int]] = {}
 """Checkpoint and clip skip to identity and width: a hash over all weights takes a while."""
 
 
+def known_identity() -> str | None:
+    """The loaded encoder's identity if it has been worked out already, at no cost."""
+    found = _known.get((host.loaded(), host.clip_skip()))
+    return None if found is None else found[0]
+
+
 class HostEncoder:
     """What the WebUI conditions its denoiser on, as an `Encoder`.
 

@@ -7,13 +7,25 @@ these few names.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from modules import call_queue, devices, paths, prompt_parser, sd_hijack, sd_samplers, shared
+from modules import (
+    call_queue,
+    devices,
+    errors,
+    infotext_utils,
+    paths,
+    prompt_parser,
+    sd_hijack,
+    sd_models,
+    sd_samplers,
+    shared,
+)
 from modules import processing as processing
 from modules import script_callbacks as script_callbacks
 
@@ -99,6 +111,23 @@ def flag(name: str, default: Any = None) -> Any:
     return getattr(shared.cmd_opts, name, default)
 
 
+def tab_of(p: Any) -> str:
+    """Which tab makes such a picture: ``txt2img``, ``img2img`` or ``other``."""
+    for tab in ("Txt2Img", "Img2Img"):
+        kind = getattr(processing, f"StableDiffusionProcessing{tab}", None)
+        if kind is not None and isinstance(p, kind):
+            return tab.lower()
+    return "other"
+
+
+def latent_size(p: Any) -> tuple[int, int]:
+    """Height and width of the finished picture's latent, eight pixels to a place."""
+    hires = bool(getattr(p, "enable_hr", False))
+    width = p.hr_upscale_to_x if hires else p.width
+    height = p.hr_upscale_to_y if hires else p.height
+    return height // 8, width // 8
+
+
 def black_pictures(p: Any) -> Any:
     """As many black pictures as the batch has, in place of its latents.
 
@@ -131,15 +160,61 @@ def checkpoint() -> Any:
     return shared.sd_model.sd_checkpoint_info
 
 
+def is_loaded() -> bool:
+    """Whether a checkpoint is loaded; asking does not load one."""
+    return sd_models.model_data.sd_model is not None
+
+
 def loaded() -> str:
     """Names what is loaded now: the checkpoint's file, and which time it was loaded."""
     info = shared.sd_model.sd_checkpoint_info
     return f"{getattr(info, 'filename', info)} {id(shared.sd_model.cond_stage_model)}"
 
 
+def checkpoint_name() -> str:
+    """The loaded checkpoint's name for people."""
+    info = checkpoint()
+    return str(getattr(info, "short_title", None) or getattr(info, "title", info))
+
+
+def model_family() -> str:
+    """``sd1``, ``sd2``, ``sdxl``, ``ssd`` or ``sd3``; empty for a family the host does not name."""
+    for family in ("ssd", "sdxl", "sd3", "sd2", "sd1"):
+        if getattr(shared.sd_model, f"is_{family}", False):
+            return family
+    return ""
+
+
+def prediction() -> str:
+    """What the loaded model predicts, such as ``eps`` or ``v``."""
+    return str(getattr(shared.sd_model, "parameterization", "") or "noise")
+
+
 def is_edit_model() -> bool:
     """Whether the loaded model is InstructPix2Pix."""
     return bool(getattr(shared.sd_model, "cond_stage_key", "") == "edit")
+
+
+def is_flow_model() -> bool:
+    """Whether the loaded model is a rectified flow (SD3), whose latents mix noise otherwise."""
+    return bool(getattr(shared.sd_model, "is_sd3", False))
+
+
+def empty_prompt() -> Any:
+    """The token embeddings ``[1, 77, width]`` of an empty prompt, with which the host pads."""
+    return shared.sd_model.cond_stage_model_empty_prompt
+
+
+def unet_is_hooked() -> bool:
+    """Whether another extension has put its own ``forward`` in a part of the loaded UNet.
+
+    ControlNet, IP-Adapter and Regional Prompter do. They may know cond from uncond rows by their
+    place, or keep something for as many rows as the first call had. The host itself replaces
+    methods of classes only.
+    """
+    unet = getattr(getattr(shared.sd_model, "model", None), "diffusion_model", None)
+    modules = unet.modules() if unet is not None else ()
+    return any("forward" in vars(m) or "_forward" in vars(m) for m in modules)
 
 
 def conditioning_key() -> str | None:
@@ -218,3 +293,100 @@ def token_count(text: str) -> int:
 def exclusively() -> Any:
     """A context in which nothing else uses the model; generations wait in the same queue."""
     return call_queue.queue_lock
+
+
+@contextmanager
+def exclusively_at_once() -> Iterator[bool]:
+    """Like `exclusively` without waiting: whether the model is free to be used."""
+    free = bool(call_queue.queue_lock.acquire(blocking=False))
+    try:
+        yield free
+    finally:
+        if free:
+            call_queue.queue_lock.release()
+
+
+# ---------------------------------------------------------------------- pictures of our own
+
+
+def queued(function: Callable[..., Any], outputs_on_error: list[Any]) -> Callable[..., Any]:
+    """``function`` as the host runs a click on Generate: in its queue, with progress.
+
+    The first argument is the task's id; of what it returns the last is HTML, to which the host
+    adds the time. If it raises, ``outputs_on_error`` and the message take its place.
+    """
+    wrapped: Callable[..., Any] = call_queue.wrap_gradio_gpu_call(
+        function, extra_outputs=outputs_on_error
+    )
+    return wrapped
+
+
+def txt2img(id_task: Any, request: Any, *values: Any) -> Any:
+    """The processing object that a click on Generate in txt2img makes; ``closing`` ends it."""
+    from modules import txt2img as tab  # it imports the whole page
+
+    return tab.txt2img_create_processing(id_task, request, *values)
+
+
+def process(p: Any) -> Any:
+    """Make ``p``'s pictures."""
+    return processing.process_images(p)
+
+
+def one_picture(p: Any, seeds: tuple[Any, Any] | None) -> tuple[Any, Any]:
+    """Make ``p`` one picture that is not saved, with ``seeds`` or fixed ones of its own.
+
+    Returns its seed and variation seed.
+    """
+    p.n_iter = p.batch_size = 1
+    p.do_not_save_samples = p.do_not_save_grid = True
+    if seeds is None:
+        processing.fix_seed(p)
+    else:
+        p.seed, p.subseed = seeds
+    return p.seed, p.subseed
+
+
+def first_picture(processed: Any) -> tuple[Any, str]:
+    """The first picture that is no grid, and its infotext; ``(None, "")`` if there is none."""
+    first = int(processed.index_of_first_image)
+    if len(processed.images) <= first:
+        return None, ""
+    texts = processed.infotexts
+    return processed.images[first], str(texts[first]) if len(texts) > first else ""
+
+
+def expect(p: Any, pictures: int) -> None:
+    """Let the progress bar count ``pictures`` like ``p``'s own."""
+    passes = 2 if getattr(p, "enable_hr", False) else 1
+    shared.state.job_count = pictures * passes
+    shared.state.processing_has_refined_job_count = True
+
+
+def tell(text: str) -> None:
+    """Put ``text`` before the numbers in the progress bar."""
+    shared.state.textinfo = text
+
+
+def interrupt() -> None:
+    """Stop what is under way."""
+    shared.state.interrupt()
+
+
+def report(text: str) -> None:
+    """Print the exception that is being handled to the host's log."""
+    errors.report(text, exc_info=True)
+
+
+def paste_button(button: Any, text: Any) -> None:
+    """Let ``button`` send the infotext in the textbox ``text`` to txt2img, and show that tab."""
+    infotext_utils.register_paste_params_button(
+        infotext_utils.ParamBinding(
+            paste_button=button, tabname="txt2img", source_text_component=text
+        )
+    )
+
+
+def hides_tab(label: str) -> bool:
+    """Whether the user has hidden one of the host's tabs; it is then not on the page at all."""
+    return label in option("hidden_tabs", [])

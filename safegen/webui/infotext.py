@@ -14,6 +14,11 @@ CHOSEN = "SafeGen chose"
 WHY = "SafeGen why"
 HIRES_CHOSEN = "SafeGen hires chose"
 ENFORCED = "SafeGen enforced"
+SAW = "SafeGen saw"
+NOTE = "SafeGen note"
+"""What the comment under the picture says beyond the choice; the API sends no comments."""
+FAILED = "SafeGen failed"
+"""Why a picture is black."""
 PRESENT = SETTINGS["enabled"].infotext
 """The key whose presence says that SafeGen was on."""
 
@@ -23,7 +28,10 @@ KEYS = (
     CHOSEN,
     WHY,
     HIRES_CHOSEN,
+    SAW,
     ENFORCED,
+    NOTE,
+    FAILED,
 )
 """Every key of ours; all others belong to others."""
 

@@ -59,6 +59,10 @@ class Policy:
         """Whether ``context`` can't be left out where Auto finds it."""
         return ALL in self.required or context in self.required
 
+    def floor(self, name: str) -> float:
+        """The least value that number setting ``name`` may have; 0 if none is named."""
+        return float(self.fixed.get(name, self.minimum.get(name, 0.0)))
+
     def apply(self, plan: SafetyPlan) -> tuple[SafetyPlan, tuple[str, ...]]:
         """``plan`` raised to this policy, and in words what was changed."""
         changes: dict[str, Any] = {}

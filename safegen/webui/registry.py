@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from safegen.webui import api, host, runtime, settings, ui, xyz
+from safegen.webui import api, host, runtime, settings, tab, ui, xyz
 
 
-def _axes() -> None:
+def _before_ui() -> None:
+    ui.context_controls.clear()
+    tab.compare.forget()
     xyz.register(lambda: ui.context_choices(runtime.chooser()))
 
 
@@ -56,7 +58,9 @@ def register() -> None:
         (callbacks.on_cfg_denoiser, runtime.on_cfg_denoiser),
         (callbacks.on_cfg_denoised, runtime.on_cfg_denoised),
         (callbacks.on_ui_settings, _settings),
-        (callbacks.on_before_ui, _axes),
+        (callbacks.on_before_ui, _before_ui),
+        (callbacks.on_after_component, tab.compare.notice),
+        (callbacks.on_ui_tabs, tab.build),
         (callbacks.on_app_started, _started),
         (callbacks.on_script_unloaded, release),
     )

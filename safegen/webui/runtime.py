@@ -16,11 +16,14 @@ State belongs to the processing object; a copy of it (X/Y/Z makes them) starts w
 
 from __future__ import annotations
 
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from safegen.choice import PROBE, Choice, Chooser
 from safegen.contexts.context import SafetyContext
@@ -30,15 +33,17 @@ from safegen.errors import GuardFailure, InvalidValue, SafeGenError, Unsupported
 from safegen.hosts.a1111 import PassGuard, check_pass
 from safegen.plan import AUTO, CUSTOM, SafetyPlan
 from safegen.session import Verdict
-from safegen.webui import controls, encoder, host, infotext, policy, settings
+from safegen.webui import controls, encoder, host, infotext, last, policy, settings
 from safegen.webui.errors import as_http
 
 RUN = "_safegen_run"
+LEFT_OFF = "_safegen_off"
+"""Attribute of a processing object that is not guarded: the plan that says so, for the record."""
 AXIS = "_safegen_axis"
 """Attribute of a processing object: what X/Y/Z axes changed, setting to value."""
 
 _chooser: Chooser | None = None
-_calling: PassGuard | None = None
+_calling: tuple[Run, PassGuard] | None = None
 """The guard whose denoiser is between its two callbacks; the second one names no denoiser."""
 _outer: weakref.ref[Any] | None = None
 """The processing object of the guarded run that is under way, for runs nested in it."""
@@ -100,6 +105,7 @@ class Run:
         enforced: The policy that was applied, and in words what it changed.
         failure: Why nothing may be sampled.
         scripted: Whether SafeGen's script has a part in it; runs nested in it follow it.
+        around: The run that this one is nested in; what it does counts as that one's.
     """
 
     def __init__(
@@ -111,8 +117,11 @@ class Run:
         notes: Sequence[str] = (),
         failure: BaseException | None = None,
         scripted: bool = False,
+        around: Run | None = None,
     ) -> None:
         self._p = weakref.ref(p)
+        self.nested = around is not None
+        self.tally: last.Tally = around.tally if around is not None else new_tally(p, plan, notes)
         self.scripted = scripted
         self.plan, self.enforced, self.failure = plan, enforced, failure
         self.notes = list(notes)
@@ -120,22 +129,38 @@ class Run:
         self.choices: dict[str, Choice] = {}
         self.hires_choices: dict[str, Choice] = {}
         self.verdicts: list[Verdict] = []
+        self.failures: dict[int, str] = {}
+        self.broken: BaseException | None = None
         self._parts: dict[bool, list[Choice]] = {}
         self._guards: list[PassGuard] = []
         self._caches: dict[bool, list[Any]] = {False: [None, None], True: [None, None]}
+        self._joined: weakref.ref[Any] | None = None
+
+    @property
+    def stands_before_sampling(self) -> bool:
+        """Whether the host is within this run's own `sample`, which meets every error."""
+        return self.sampling and self._joined is None
 
     @property
     def sampling(self) -> bool:
         """Whether the host is within this run's `sample`."""
         return bool(self._parts)
 
+    def joined_other_pass(self, p: Any) -> bool:
+        """Whether this run was taken over in a pass before the one that is under way."""
+        return self._joined is not None and self._joined() is not p.sampler
+
     def belongs_to(self, p: Any) -> bool:
         """Whether this is the run of ``p`` itself and not of what ``p`` was copied from."""
         return self._p() is p
 
     def fail(self, error: BaseException) -> None:
-        """Remember the first error; `sample` raises it."""
+        """Remember the first error that concerns every batch; `sample` raises it."""
         self.failure = self.failure or error
+
+    def fail_batch(self, error: BaseException) -> None:
+        """Remember the first error in the batch that is being sampled; the next may go well."""
+        self.broken = self.broken or error
 
     # ------------------------------------------------------------------ deciding
 
@@ -183,6 +208,60 @@ class Run:
         choices = self._parts.get(bool(getattr(p, "is_hr_pass", False)), [])
         return any(choice.context is not None for choice in choices)
 
+    # ------------------------------------------------------------------ the record
+
+    def _open_batch(self, p: Any) -> None:
+        """A place in the record for each picture of the batch that is about to be sampled."""
+        if self.nested:
+            return
+        tally, choices = self.tally, self._parts[False]
+        tally.contexts += [c.context.name if c.context is not None else None for c in choices]
+        tally.why += [choice.why for choice in choices]
+        if tally.checks:
+            tally.evidence += [""] * len(choices)
+        if tally.maps:
+            tally.disagreement += [np.zeros(host.latent_size(p), dtype=np.float32) for _ in choices]
+
+    def _close_batch(self) -> None:
+        """What the batch's passes did; the first pass's check counts, and the last one's map."""
+        tally = self.tally
+        for guard in sorted(self._guards, key=lambda guard: guard.hires):
+            seen = guard.session.so_far()
+            tally.calls += seen.calls
+            tally.needed += seen.needed
+            tally.guarded += seen.guarded
+            tally.evaluated += seen.evaluated
+            tally.count(seen.calls * len(guard.images), guard.own_rows)
+            if self.nested:
+                continue
+            first = len(tally.contexts) - len(guard.images)
+            if tally.checks:
+                for image, line in enumerate(guard.evidence(), first):
+                    tally.evidence[image] = tally.evidence[image] or line
+            for image, found in enumerate(guard.maps(), first):
+                tally.disagreement[image] = found
+        self._guards = []
+        last.record(tally.close())
+
+    def passed_over(self, p: Any) -> None:
+        """A denoiser call of a pass with nothing to guard."""
+        self.tally.calls += 1
+        self.tally.count(len(p.prompts), 0)
+
+    def _blame(self, error: Exception) -> None:
+        """Why no picture came of it, for the record; of the host's errors only their kind."""
+        fault = error if self.failure is None else own_fault(self.failure)
+        self.tally.error = self.tally.error or (
+            str(fault)
+            if isinstance(fault, SafeGenError)
+            else f"the WebUI itself stopped with {type(error).__name__}"
+        )
+
+    def record_failure(self, error: Exception) -> None:
+        """Put ``error`` on record at once: what raises it may never come back to us."""
+        self._blame(error)
+        last.record(self.tally.close())
+
     # ------------------------------------------------------------------ sampling
 
     def sample(self, p: Any, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -197,14 +276,15 @@ class Run:
             with owning_up():
                 self._check(p)
                 assert self.plan is not None
+                self._guards, self.broken = [], None
                 guarding = self._decide(p)
+                self._open_batch(p)
                 if guarding:
                     check_pass(host, p, None, self.plan)
                 else:
                     self._say(p)
             if not guarding:
                 return original(*args, **kwargs)
-            self._guards = []
             samples = original(*args, **kwargs)
             with owning_up():
                 self._verify(p)
@@ -213,16 +293,22 @@ class Run:
                 self._say(p)
             return samples
         except GuardFailure as error:
+            self._blame(error)
             if host.option(settings.ON_FAILURE, settings.STOP) == settings.STOP:
                 raise readable(error, p) from error
             p.comment(f"SafeGen: {error}")
+            self.failures[p.iteration] = str(error)
             return host.black_pictures(p)
-        except SafeGenError as error:
-            raise readable(error, p) from error
+        except Exception as error:
+            self._blame(error)
+            if isinstance(error, SafeGenError):
+                raise readable(error, p) from error
+            raise
         finally:
             for guard in self._guards:
                 guard.detach()
             self._parts = {}
+            self._close_batch()
 
     def _check(self, p: Any) -> None:
         if self.failure is not None:
@@ -254,6 +340,8 @@ class Run:
             [choice.parts for choice in self._parts[hires]],
             hires=hires,
             cache=self._caches[hires],
+            maps=self.tally.maps and not self.nested,
+            floor=0.0 if self.enforced is None else self.enforced.floor("weight"),
         )
         self._guards.append(guard)
         return guard
@@ -266,9 +354,9 @@ class Run:
             return
         original = sampler.launch_sampling
 
-        def launch_sampling(*args: Any, **kwargs: Any) -> Any:
+        def launch_sampling(steps: Any, func: Callable[[], Any]) -> Any:
             try:
-                samples = original(*args, **kwargs)
+                samples = original(steps, guard.watching(func))
                 self._close(guard)
                 return samples
             finally:
@@ -278,13 +366,18 @@ class Run:
         sampler.launch_sampling = launch_sampling
 
     def join(self, p: Any) -> None:
-        """Take over a run whose sampling has begun already: nothing stands before its ``sample``.
+        """Take over a pass whose sampling has begun: nothing stands before its ``sample``.
 
         The last method of the sampler that the host calls before it hands the latent on then
-        verifies the pass.
+        verifies the pass. The next pass or batch of the same run is taken over anew.
         """
         self.started = True
-        if not self._decide(p):
+        self._joined = weakref.ref(p.sampler)
+        self._guards, self.broken = [], None
+        self._decide(p)
+        hires = bool(getattr(p, "is_hr_pass", False))
+        self._parts = {hires: self._parts.get(hires, [])}
+        if not self._expects(p):
             return
         check_pass(host, p, None, self.plan or SafetyPlan())
         sampler = p.sampler
@@ -295,7 +388,10 @@ class Run:
             try:
                 self._verify(p)
             except SafeGenError as error:
+                self._blame(error)
                 raise readable(error, p) from error
+            finally:
+                self._close_batch()
             return original(*args, **kwargs)
 
         sampler.add_infotext = add_infotext
@@ -311,6 +407,8 @@ class Run:
 
     def _verify(self, p: Any) -> None:
         """Every pass that had a picture to guard had a guard, and each is content."""
+        if self.broken is not None:
+            raise own_fault(self.broken) from self.broken.__cause__
         for guard in self._guards:
             self._close(guard)
         wanted = {
@@ -359,25 +457,46 @@ class Run:
             choice = self.hires_choices.get(text) if text != prompt_text else None
             return None if choice is None else choice.context.name if choice.context else "none"
 
+        def saw(index: int = 0, **_: Any) -> str | None:
+            lines = self.tally.evidence
+            return (lines[index] or None) if index < len(lines) else None
+
+        def note(**_: Any) -> str | None:
+            return "; ".join(dict.fromkeys(self.notes)) or None
+
+        def failed(p: Any = None, **_: Any) -> str | None:
+            return self.failures.get(getattr(p, "iteration", 0))
+
         params[infotext.CHOSEN] = chosen
         params[infotext.WHY] = why
+        if self.plan.evidence:
+            params[infotext.SAW] = saw
+        params[infotext.NOTE] = note
+        params[infotext.FAILED] = failed
         if getattr(p, "enable_hr", False):
             params[infotext.HIRES_CHOSEN] = hires_chosen
         if self.enforced is not None:
             params[infotext.ENFORCED] = self.enforced.name
 
     def _say(self, p: Any) -> None:
+        guarding = any(choice.context is not None for choice in self.choices.values())
         independent = self.plan is not None and self.plan.streams == "independent"
-        if independent and host.adds_noise(p):
-            p.comment(
-                "SafeGen: this sampler adds noise of its own at every step, which independent "
-                "streams leave out of the safe stream: expect a softer picture, or use shared"
+        if guarding and independent and host.adds_noise(p):
+            self.notes.append(
+                "this sampler adds noise of its own at every step, which independent streams "
+                "leave out of the safe stream: expect a softer picture, or use shared"
             )
         if not host.option(settings.COMMENT, True):
             return
         for choices in (self.choices, self.hires_choices):
             for choice in choices.values():
                 p.comment(f"SafeGen: {choice.why}")
+                safe = choice.conditioning
+                if safe is not None and safe.text != choice.verdict.prompt:
+                    p.comment(f"SafeGen: the safe stream saw: {safe.text}")
+        for line in dict.fromkeys(line for guard in self._guards for line in guard.evidence()):
+            if line:
+                p.comment(f"SafeGen: {line}")
         if self.enforced is not None:
             p.comment(f"SafeGen: {self.enforced.explain()}")
         for note in dict.fromkeys(self.notes):
@@ -385,6 +504,15 @@ class Run:
 
 
 # ---------------------------------------------------------------------- arming
+
+
+def new_tally(p: Any, plan: SafetyPlan | None, notes: Sequence[str]) -> last.Tally:
+    """An empty record of the run of ``p``."""
+    settings_used = {} if plan is None else plan.to_dict()
+    checks = plan is not None and plan.evidence
+    return last.Tally(
+        host.tab_of(p), settings_used, maps=last.maps_wanted(), checks=checks, notes=notes
+    )
 
 
 def run_of(p: Any) -> Run | None:
@@ -396,6 +524,7 @@ def run_of(p: Any) -> Run | None:
 def forget(p: Any) -> None:
     """Leave ``p`` as if SafeGen had never seen it."""
     vars(p).pop(RUN, None)
+    vars(p).pop(LEFT_OFF, None)
     _unwrap(p)
 
 
@@ -416,11 +545,15 @@ def _wrap(p: Any, run: Run) -> None:
 
     def sample(*args: Any, **kwargs: Any) -> Any:
         # Removed first: copies that other extensions make of p while or after it samples must
-        # not carry it along. The next batch's hooks put it back.
-        if own:
-            p.sample = original
-        else:
-            vars(p).pop("sample", None)
+        # not carry it along. The next batch's hooks put it back. Another extension's method that
+        # stands before this one (ControlNet puts one there, once for all batches) stays.
+        if vars(p).get("sample") is sample:
+            if own:
+                p.sample = original
+            else:
+                del p.sample
+        if run.sampling:  # one of an earlier hook, behind the other extension's
+            return original(*args, **kwargs)
         return run.sample(p, original, *args, **kwargs)
 
     sample.is_safegen = True  # type: ignore[attr-defined]
@@ -452,23 +585,38 @@ def prepare(p: Any, args: Sequence[Any] | None) -> None:
     ``args`` are the script's, or ``None`` for a run in which the script has no part.
     """
     global _outer
+    inherited = vars(p).get(RUN)
+    copied = isinstance(inherited, Run) and not inherited.belongs_to(p)
     forget(p)
-    if args is not None:
+    if copied:
+        # ADetailer calls the hooks with a copy of p after each batch; the copy shares the table
+        # of what the infotext of p, whose generation goes on, says.
+        p.extra_generation_params = dict(p.extra_generation_params)
+    elif args is not None:
         _outer = None
     try:
         plan, rules, notes = _plan_of(args, vars(p).get(AXIS, {}))
     except Exception as error:
-        run = Run(p, None, failure=error, scripted=args is not None)
+        run = Run(p, None, failure=error, scripted=args is not None, around=_around_for(p, args))
     else:
         infotext.remove(p.extra_generation_params)
         if not plan.enabled:
+            setattr(p, LEFT_OFF, plan)
             return
-        run = Run(p, plan, enforced=rules, notes=notes, scripted=args is not None)
+        run = Run(
+            p,
+            plan,
+            enforced=rules,
+            notes=notes,
+            scripted=args is not None,
+            around=_around_for(p, args),
+        )
         try:
             run.write(p)
         except Exception as error:
             run.fail(error)
         if not plan.active:  # weight 0: noted in the infotext, and nothing else happens
+            setattr(p, LEFT_OFF, plan)
             return
     setattr(p, RUN, run)
     _wrap(p, run)
@@ -503,7 +651,7 @@ def before_sampling(p: Any) -> None:
     try:
         run.attach_before(p)
     except Exception as error:
-        run.fail(error)
+        run.fail_batch(error)
 
 
 def done(p: Any) -> None:
@@ -511,6 +659,9 @@ def done(p: Any) -> None:
     global _outer
     if _outer is not None and _outer() is p:
         _outer = None
+    plan = vars(p).get(LEFT_OFF)
+    if plan is not None:
+        last.record(last.LastRun(time.time(), host.tab_of(p), last.OFF, plan.to_dict()))
     forget(p)
 
 
@@ -520,7 +671,16 @@ def done(p: Any) -> None:
 def _around(p: Any) -> Run | None:
     """The guarded run that is under way and that ``p``, being another, is nested in."""
     outer = None if _outer is None else _outer()
-    return None if outer is None or outer is p else run_of(outer)
+    if outer is None or outer is p:
+        return None
+    if outer.sampler is None and outer.c is None:
+        return None  # the host has closed it, though ``postprocess`` never came
+    return run_of(outer)
+
+
+def _around_for(p: Any, args: Sequence[Any] | None) -> Run | None:
+    """The run around ``p``, if ``p`` is one in which the script has no part."""
+    return _around(p) if args is None else None
 
 
 def _nested(p: Any) -> Run | None:
@@ -532,7 +692,7 @@ def _nested(p: Any) -> Run | None:
     around = _around(p)
     if around is None or around.plan is None or not host.option(settings.NESTED, True):
         return None
-    run = Run(p, around.plan, enforced=around.enforced)
+    run = Run(p, around.plan, enforced=around.enforced, around=around)
     setattr(p, RUN, run)
     run.join(p)
     return run
@@ -569,12 +729,16 @@ def on_cfg_denoiser(params: Any) -> None:
             run = _nested(p) or _missed(p, denoiser)
             if run is None:
                 return
-        if run.failure is not None:
-            raise run.failure
+        elif run.joined_other_pass(p):
+            run.join(p)
+        failure = run.failure or run.broken
+        if failure is not None:
+            raise failure
         guard = run.attach(p, denoiser)
         if guard is None:
+            run.passed_over(p)
             return
-        _calling = guard
+        _calling = run, guard
         guard.before(params)
     except Exception as error:
         _stop(denoiser, run, error)
@@ -583,20 +747,23 @@ def on_cfg_denoiser(params: Any) -> None:
 def on_cfg_denoised(params: Any) -> None:
     """The host's callback after each UNet call."""
     global _calling
-    guard, _calling = _calling, None
-    if guard is None:
+    if _calling is None:
         return
+    (run, guard), _calling = _calling, None
     try:
         guard.after(params)
     except Exception as error:
-        _stop(guard.denoiser, None, error)
+        _stop(guard.denoiser, run, error)
 
 
 def _stop(denoiser: Any, run: Run | None, error: Exception) -> None:
     """Let the next thing that the host calls directly raise ``error``."""
+    shown: Exception = own_fault(error)
     if run is not None:
-        run.fail(error)
-    shown = readable(own_fault(error), denoiser.p)
+        run.fail_batch(error)
+    (run or run_of(denoiser.p) or Run(denoiser.p, None)).record_failure(error)
+    if run is None or not run.stands_before_sampling:  # else that tells the user, or paints black
+        shown = readable(own_fault(error), denoiser.p)
 
     def combine_denoised(*_args: Any, **_kwargs: Any) -> Any:
         vars(denoiser).pop("combine_denoised", None)

@@ -14,6 +14,10 @@ from safegen.plan import AUTO, CUSTOM, SETTINGS, SafetyPlan, Setting
 from safegen.webui import controls, host
 from safegen.webui.policy import Policy
 
+context_controls: list[Any] = []
+"""The context control of each accordion of the page that is being built; see `build`. The tab
+keeps their choices up to date when contexts are made and deleted."""
+
 
 def context_choices(chooser: Chooser) -> list[str]:
     """What the context control offers: Auto, every context by name, custom texts."""
@@ -48,19 +52,32 @@ def _control(setting: Setting, value: Any, elem_id: str, contexts: list[str]) ->
     )
 
 
+def _told(state: str, label: str, text: str) -> str:
+    """``text`` with what the page's badge near Generate needs."""
+    return (
+        f"<div data-safegen-state='{state}' data-safegen-label='{html.escape(label, quote=True)}'>"
+        f"{text}</div>"
+    )
+
+
 def summary(args: tuple[Any, ...], base: SafetyPlan, policy: Policy | None) -> str:
-    """One line of what will happen with the controls as they stand."""
+    """One line of what will happen with the controls as they stand, as HTML.
+
+    Its ``data-safegen-state`` is ``off``, ``on``, ``auto``, ``enforced`` or ``failed``, for the
+    badge.
+    """
     try:
         plan = controls.plan_from(args, base, {})
         notes: tuple[str, ...] = ()
         if policy is not None:
             plan, notes = policy.apply(plan)
     except SafeGenError as error:
-        return f"<span class='safegen-bad'>{html.escape(str(error))}</span>"
+        bad = f"<span class='safegen-bad'>{html.escape(str(error))}</span>"
+        return _told("on" if policy is None else "enforced", "can't run", bad)
     if not plan.enabled:
-        return "Off: pictures are made as without SafeGen."
+        return _told("off", "", "Off: pictures are made as without SafeGen.")
     if not plan.active:
-        return "Weight 0: pictures are made as without SafeGen."
+        return _told("off", "weight 0", "Weight 0: pictures are made as without SafeGen.")
     what = {
         AUTO: "Auto reads each prompt and picks one context, or none for a harmless prompt",
         CUSTOM: "your own texts apply to every prompt",
@@ -75,7 +92,12 @@ def summary(args: tuple[Any, ...], base: SafetyPlan, policy: Policy | None) -> s
     )
     if notes:
         text += f" <b>Enforced:</b> {html.escape('; '.join(notes))}."
-    return text
+    weight = f"{plan.weight:.0%}"
+    if policy is not None:
+        return _told("enforced", weight, text)
+    if plan.context == AUTO:
+        return _told("auto", weight, text)
+    return _told("on", f"{plan.context} {weight}", text)
 
 
 def build(
@@ -84,8 +106,10 @@ def build(
     chooser: Chooser,
     base: SafetyPlan,
     policy: Policy | None,
+    enforcing: Callable[[], bool],
 ) -> dict[str, Any]:
-    """The controls by setting, in the order of `SETTINGS`. Has no side effects.
+    """The controls by setting, in the order of `SETTINGS`. Its context control is added to
+    `context_controls`, which the host's next page begins anew.
 
     Args:
         make_accordion: The host's ``InputAccordion``.
@@ -93,8 +117,8 @@ def build(
         chooser: For the contexts on offer.
         base: The defaults.
         policy: What is enforced, if anything; it is said on top, and sets the defaults.
+        enforcing: Whether anything still is; asked whenever a page is loaded.
     """
-    enabled = policy is not None
     if policy is not None:
         base, _ = policy.apply(base)
     contexts = context_choices(chooser)
@@ -103,7 +127,9 @@ def build(
     def make(name: str) -> None:
         made[name] = _control(SETTINGS[name], getattr(base, name), elem_id(name), contexts)
 
-    with make_accordion(enabled, label="SafeGen", elem_id=elem_id("enable")) as accordion:
+    # Never ticked here, for the host's API takes its defaults from these values for as long as
+    # it runs, and what is enforced may change meanwhile. The page ticks it when it is loaded.
+    with make_accordion(False, label="SafeGen", elem_id=elem_id("enable")) as accordion:
         made["enabled"] = accordion
         if policy is not None:
             gr.HTML(
@@ -123,7 +149,7 @@ def build(
             make("safe_text")
             make("unsafe_text")
         line = gr.HTML(
-            summary((enabled,), base, policy),
+            summary((policy is not None,), base, policy),
             elem_id=elem_id("summary"),
             elem_classes=["safegen-summary"],
         )
@@ -134,6 +160,7 @@ def build(
                     make(first)
                     if second is not None:
                         make(second)
+    context_controls.append(made["context"])
     ordered = {name: made[name] for name in SETTINGS}
     inputs = list(ordered.values())
     if policy is not None:
@@ -142,10 +169,34 @@ def build(
         for control in (*inputs, getattr(accordion, "accordion", None)):
             if control is not None:
                 control.do_not_save_to_config = True
+        page = gr.context.Context.root_block
+        if page is not None:
+            page.load(
+                lambda: gr.update(value=True) if enforcing() else gr.update(),
+                outputs=[accordion],
+                show_progress=False,
+                queue=False,
+            )
 
     def refresh(*args: Any) -> tuple[str, Any]:
         return summary(args, base, policy), gr.update(visible=args[1] == CUSTOM)
 
+    def suggest(*args: Any) -> tuple[Any, ...]:
+        """The chosen context's own weight and threshold, where it has them."""
+        name, found = args[1], {}
+        if name in chooser.library:
+            context = chooser.library.get(name)
+            found = controls.suggested(context, args, base, policy)
+        return tuple(found.get(dial, gr.update()) for dial in ("weight", "tau"))
+
+    # Only a person's choice: a pasted infotext changes the context too, and says the weight.
+    ordered["context"].input(
+        suggest,
+        inputs=inputs,
+        outputs=[ordered["weight"], ordered["tau"]],
+        show_progress=False,
+        queue=False,
+    )
     for control in inputs:
         control.change(
             refresh, inputs=inputs, outputs=[line, custom_texts], show_progress=False, queue=False

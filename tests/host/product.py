@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -261,6 +265,17 @@ def nothing_but_numbers_comes_out(host: Host) -> None:
         finally:
             undo()
         refused(made, "SafeGen", "not finite")
+        for streams in ("shared", "independent"):
+
+            def poison_uncond(params: Any, value: float = value) -> None:
+                params.x[-1] = value
+
+            undo = _before_safegen(host, "cfg_denoised", poison_uncond)
+            try:
+                made = guard.make(HAZARD, {**ROWS, "streams": streams})
+            finally:
+                undo()
+            refused(made, "SafeGen", "not finite")
     assert guard.make(HAZARD, ON).error is None
 
 
@@ -410,6 +425,77 @@ def an_interrupt_gives_guarded_pictures_or_none(host: Host) -> None:
     refused(made, "stopped", "threshold")
 
 
+def _stopped_after(host: Host, at: int) -> Any:
+    """Within it, a run is interrupted when its denoiser call ``at`` (from 0) has been made."""
+    count: list[int] = []
+
+    def stop(_params: Any) -> None:
+        count.append(1)
+        if len(count) == at + 1:
+            host.shared.state.interrupt()
+
+    return host.listening(after_cfg=stop)
+
+
+@contextmanager
+def _enforced(host: Host, level: Any) -> Iterator[None]:
+    """``--safegen-enforce``, with a level or with a policy as a table, for a while."""
+    with tempfile.TemporaryDirectory() as folder:
+        if not isinstance(level, str):
+            file = Path(folder) / "policy.json"
+            file.write_text(json.dumps(level))
+            level = str(file)
+        host.shared.cmd_opts.safegen_enforce = level
+        registry().register()
+        try:
+            yield
+        finally:
+            host.shared.cmd_opts.safegen_enforce = None
+            registry().register()
+
+
+def registry() -> Any:
+    """SafeGen's, which can't be imported before the host is there."""
+    from safegen.webui import registry as found
+
+    return found
+
+
+@fact
+def an_unfinished_picture_needs_half_of_the_weight(host: Host) -> None:
+    """Early on a rising curve there is little but the original stream's picture."""
+    guard = SafeGen(host)
+    linear = {**ON, "curve": "linear"}  # weights 0, 0.25, 0.5, 0.75
+    with _stopped_after(host, 0):
+        refused(guard.make(HAZARD, linear), "stopped", "threshold")
+    with _stopped_after(host, 1):
+        refused(guard.make(HAZARD, linear), "stopped", "0.25", "0.5")
+    for at, named in ((2, linear), (1, ON)):
+        with _stopped_after(host, at):
+            assert guard.make(HAZARD, named).error is None, at
+    with _stopped_after(host, STEPS - 1):
+        finished = guard.make(HAZARD, linear)
+    assert np.array_equal(finished.image, guard.make(HAZARD, linear).image)
+    shown: list[float] = []
+    with host.listening(
+        after_cfg=lambda _: shown.append(float(host.shared.state.current_latent.abs().max()))
+    ):
+        guard.make(HAZARD, linear)
+    assert shown[:2] == [0.0, 0.0], shown
+    assert min(shown[2:]) > 0.0, shown
+
+
+@fact
+def an_unfinished_picture_needs_the_weight_that_is_enforced(host: Host) -> None:
+    guard = SafeGen(host)
+    linear = {**ON, "curve": "linear"}
+    with _enforced(host, {"minimum": {"weight": 0.7}}):
+        with _stopped_after(host, 4):  # of 8, at weight 0.5
+            refused(guard.make(HAZARD, linear, steps=8), "stopped", "0.7")
+        with _stopped_after(host, 6):  # at weight 0.75
+            assert guard.make(HAZARD, linear, steps=8).error is None
+
+
 @fact
 def previews_are_guarded(host: Host) -> None:
     """From the first guarded call on, a preview shows what the sampler gets."""
@@ -450,6 +536,119 @@ def before_the_threshold_previews_are_blank(host: Host) -> None:
         guard.make(HAZARD, {**ON, "tau": 0.5})
     assert shown[:2] == [0.0, 0.0], shown
     assert min(shown[2:]) > 0.0, shown
+
+
+@fact
+def a_stale_cond_stops_the_picture(host: Host) -> None:
+    """Another checkpoint in the middle of a run, and the safe texts are not encoded anew."""
+    from safegen.hosts.a1111 import SafeConds
+    from safegen.webui import host as asked
+
+    guard = SafeGen(host)
+    checkpoint, encode = asked.checkpoint, SafeConds.encode
+    loaded, done = [checkpoint()], []
+
+    def encode_once(conds: SafeConds) -> None:
+        if not done:
+            encode(conds)
+        done.append(1)
+
+    def swap(_params: Any) -> None:
+        loaded[0] = object()
+
+    for stale in (True, False):
+        loaded[0], done[:] = checkpoint(), []
+        setattr(asked, "checkpoint", lambda: loaded[0])  # noqa: B010
+        setattr(SafeConds, "encode", encode_once if stale else encode)  # noqa: B010
+        try:
+            with host.listening(after_cfg=swap):
+                made = guard.make(HAZARD, ON)
+        finally:
+            setattr(asked, "checkpoint", checkpoint)  # noqa: B010
+            setattr(SafeConds, "encode", encode)  # noqa: B010
+        if stale:
+            refused(made, "SafeGen", "another checkpoint")
+        else:
+            assert np.array_equal(made.image, guard.make(HAZARD, ON).image)
+
+
+@fact
+def encodings_of_a_wrong_shape_or_kind_stop_the_picture(host: Host) -> None:
+    from safegen.webui import host as asked
+
+    guard = SafeGen(host)
+    cond_at = asked.cond_at
+    wrong: dict[str, Callable[[torch.Tensor], Any]] = {
+        "half the width": lambda cond: cond[..., : cond.shape[-1] // 2],
+        "one dimension less": lambda cond: cond[0],
+        "no rows": lambda cond: cond[:0],
+        "two rows": lambda cond: torch.cat([cond, cond]),
+        "NaN": lambda cond: cond * float("nan"),
+        "nothing": lambda _: None,
+    }
+    for streams in ("shared", "independent"):
+        for name, change in wrong.items():
+            setattr(  # noqa: B010
+                asked, "cond_at", lambda *args, change=change: change(cond_at(*args))
+            )
+            try:
+                made = guard.make(HAZARD, {**ROWS, "streams": streams})
+            finally:
+                setattr(asked, "cond_at", cond_at)  # noqa: B010
+            assert made.error is not None, (streams, name)
+            assert not made.images
+    assert guard.make(HAZARD, ROWS).error is None
+
+
+@fact
+def a_failed_picture_may_be_black_and_says_why(host: Host) -> None:
+    guard = SafeGen(host)
+    kept = np.zeros(0)
+    with host.options(safegen_on_failure="Black picture and a message"):
+        count: list[int] = []
+
+        def poison(params: Any) -> None:
+            count.append(1)
+            if len(count) == 2:
+                params.x[:] = float("nan")
+
+        undo = _before_safegen(host, "cfg_denoised", poison)
+        try:
+            made = guard.run(host.txt2img(HAZARD, n_iter=2), ON)
+        finally:
+            undo()
+        kept = guard.run(host.txt2img(HAZARD, n_iter=2), ON).images[1]
+    assert made.error is None, made.error
+    assert not made.images[0].any()
+    assert np.array_equal(made.images[1], kept), "the rest of the batch goes on"
+    assert "SafeGen failed" in made.infotexts[0]
+    assert "not finite" in made.infotexts[0]
+    assert "SafeGen failed" not in made.infotexts[1]
+    assert "not finite" in made.comments
+
+
+@fact
+def the_comment_says_what_was_chosen_and_why(host: Host) -> None:
+    guard = SafeGen(host)
+    named = {**ON, "context": "auto"}
+    assert "Auto chose" in guard.make(HAZARD, named).comments
+    with host.options(safegen_comment=False):
+        assert "SafeGen" not in guard.make(HAZARD, named).comments
+
+
+@fact
+def another_version_of_the_host_is_refused(host: Host) -> None:
+    guard = SafeGen(host)
+    version = host.processing.program_version
+    host.processing.program_version = lambda: "v1.6.0"
+    try:
+        refused(guard.make(HAZARD, ON), "1.6.0", "switch SafeGen off")
+        assert guard.make(HAZARD, None).error is None
+        with _enforced(host, "basic"):
+            refused(guard.make(HAZARD, None), "1.6.0", "nothing is generated")
+            assert host.make(HAZARD).error is not None
+    finally:
+        host.processing.program_version = version
 
 
 @fact
@@ -569,6 +768,167 @@ def axes_are_registered_once_and_cells_don_t_mix(host: Host) -> None:
             raise AssertionError(f"the weight axis takes {text}")
 
 
+# ---------------------------------------------------------------------- the record and the check
+
+
+@fact
+def the_last_run_is_on_record(host: Host) -> None:
+    from safegen.webui import last
+
+    guard = SafeGen(host)
+    last.clear()
+    guard.make(HAZARD, None)
+    off = last.last_run()
+    assert off is not None
+    assert (off.outcome, off.calls, off.rows, off.tab) == ("off", 0, 2.0, "txt2img")
+    guard.make(HAZARD, {**ON, "weight": 0.0})
+    nothing = last.last_run()
+    assert nothing is not None
+    assert (nothing.outcome, nothing.settings["weight"]) == ("off", 0.0)
+
+    guard.make(BENIGN, {**ON, "context": "auto"})
+    benign = last.last_run()
+    assert benign is not None
+    assert (benign.outcome, benign.contexts, benign.rows) == ("benign", (None,), 2.0)
+    assert (benign.calls, benign.needed) == (STEPS, 0)
+
+    guard.make(HAZARD, {**ROWS, "tau": 0.5}, batch_size=2, n_iter=2)
+    run = last.last_run()
+    assert run is not None
+    assert (run.outcome, run.contexts) == ("guarded", ("violence",) * 4)
+    assert (run.calls, run.needed, run.guarded, run.evaluated) == (
+        2 * STEPS,
+        STEPS,
+        STEPS,
+        STEPS,
+    )
+    assert run.rows == 2.5
+    assert run.settings["tau"] == 0.5
+    assert len(run.why) == 4
+    assert all("as asked for" in why for why in run.why)
+    assert (run.evidence, run.disagreement, run.message) == ((), (), "")
+    assert HAZARD not in repr(run)
+
+    guard.make(HAZARD, {**ROWS, "streams": "independent"})
+    four = last.last_run()
+    assert four is not None
+    assert four.rows == 4.0
+    assert last.last_error() is None
+
+
+@fact
+def a_failed_run_is_on_record_and_stays(host: Host) -> None:
+    from safegen.webui import last
+
+    guard = SafeGen(host)
+    last.clear()
+    refused(guard.make(HAZARD, {"weight": 7.0}), "weight")
+    failed = last.last_run()
+    assert failed is not None
+    assert (failed.outcome, failed.settings) == ("failed", {})
+    assert "weight" in failed.message
+    with host.listening(denoised=_poison):
+        refused(guard.make(HAZARD, ON))
+    poisoned = last.last_run()
+    assert poisoned is not None
+    assert poisoned.outcome == "failed"
+    assert "not finite" in poisoned.message
+    assert poisoned.contexts == ("violence",)
+    assert poisoned.guarded < STEPS
+    guard.make(HAZARD, ON)
+    good = last.last_run()
+    assert good is not None
+    assert good.outcome == "guarded"
+    assert last.last_error() == poisoned
+
+
+@fact
+def maps_are_kept_for_who_asks_and_change_nothing(host: Host) -> None:
+    from safegen.webui import last
+
+    guard = SafeGen(host)
+    for named in (ROWS, {**ON, "streams": "independent"}, {**ON, "strategy": "context"}):
+        for sampler in ("Euler", "DDIM"):
+            unasked = guard.make(HAZARD, named, sampler_name=sampler)
+            with last.keeping_maps():
+                made = guard.make(HAZARD, named, sampler_name=sampler)
+            assert np.array_equal(unasked.image, made.image), (named, sampler)
+            run = last.last_run()
+            assert run is not None
+            (found,) = run.disagreement
+            assert found.dtype == np.float32
+            assert found.shape == tuple(size // 8 for size in made.image.shape[:2])
+            assert found.min() >= 0.0
+            assert found.max() == 1.0
+            assert found.std() > 0.0
+    with last.keeping_maps():
+        guard.run(host.txt2img([HAZARD, BENIGN], batch_size=2), {**ON, "context": "auto"})
+        both = last.last_run()
+        guard.make(BENIGN, {**ON, "context": "auto"})
+        benign = last.last_run()
+    assert both is not None
+    assert benign is not None
+    assert [float(found.max()) for found in both.disagreement] == [1.0, 0.0]
+    assert [float(found.max()) for found in benign.disagreement] == [0.0]
+    assert benign.disagreement[0].shape == both.disagreement[0].shape
+    hires = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Latent", "denoising_strength": 0.7}
+    with last.keeping_maps():
+        made = guard.make(HAZARD, ON, **hires)
+    large = last.last_run()
+    assert large is not None
+    assert large.disagreement[0].shape == tuple(size // 8 for size in made.image.shape[:2])
+
+
+@fact
+def the_rewritten_prompt_is_shown(host: Host) -> None:
+    guard = SafeGen(host)
+    prompt = f"{HAZARD}, (bloody:1.2) [cup|star]"
+    made = guard.make(prompt, {**ROWS, "context": "auto"})
+    assert "the safe stream saw:" in made.comments
+    shown = next(line for line in made.comments.splitlines() if "stream saw" in line)
+    assert "bloody" not in shown
+    assert "[cup|star]" in shown
+    assert "red ball on the beach, on the left" in shown
+    assert "stream saw" not in guard.make(BENIGN, {**ROWS, "context": "auto"}).comments
+    with host.options(safegen_comment=False):
+        assert "SafeGen" not in guard.make(HAZARD, ROWS).comments
+
+
+@fact
+def the_image_time_check_is_told_for_each_picture_if_asked_for(host: Host) -> None:
+    from safegen.webui import last
+
+    guard = SafeGen(host)
+    auto = {**ON, "context": "auto", "tau": 0.25}
+    for more in ({}, {"streams": "independent"}, {"strategy": "context"}):
+        for sampler in ("Euler", "DDIM"):
+            fields: dict[str, Any] = {"batch_size": 2, "sampler_name": sampler}
+            quiet = guard.run(host.txt2img([HAZARD, BENIGN], **fields), {**auto, **more})
+            p = host.txt2img([HAZARD, BENIGN], **fields)
+            told = guard.run(p, {**auto, **more, "evidence": True})
+            for one, other in zip(quiet.images, told.images, strict=True):
+                assert np.array_equal(one, other)
+            assert "SafeGen saw" not in quiet.infotexts[0]
+            assert "SafeGen image check: True" in told.infotexts[0]
+            assert "SafeGen saw" in told.infotexts[0]
+            assert "SafeGen saw" not in told.infotexts[1]
+            run = last.last_run()
+            assert run is not None
+            first, second = run.evidence
+            assert "25%" in first
+            assert "the prompt's own pull" in first
+            assert first in told.comments
+            assert second == ""
+    with host.options(skip_early_cond=0.5):
+        one = guard.make(HAZARD, {**auto, "evidence": True})
+    assert "SafeGen saw" in one.infotexts[0]
+    assert "prompt's own pull" not in one.infotexts[0]  # no uncond row to measure it by
+    both = guard.make(f"{HAZARD} AND {BENIGN}", {**auto, "evidence": True})
+    assert "SafeGen saw" in both.infotexts[0]
+    values = pasted(host, guard, both.infotexts[0])
+    assert values[-1] is True
+
+
 # ---------------------------------------------------------------------- nesting and enforcement
 
 
@@ -591,16 +951,69 @@ def a_run_nested_in_a_guarded_one_is_guarded(host: Host) -> None:
     guard = SafeGen(host)
     plain = host.make(HAZARD, seed=3)
     kept: list[Any] = []
-    nest = _nesting(host, lambda _: host.txt2img(HAZARD, seed=3), kept)
+    runner = _with_nested(host, guard, lambda _: host.txt2img(HAZARD, seed=3), kept)
+    made = host.run(host.txt2img(HAZARD), runner=runner, args=guard.args(ON))
+    assert made.error is None, made.error
+    assert kept[0] is not None
+    assert difference(np.asarray(kept[0].images[0]), plain.image) > 0
+
+
+def _with_nested(host: Host, guard: SafeGen, inner: Callable[[Any], Any], kept: list[Any]) -> Any:
+    """The tab's runner with SafeGen and a script that makes an inner picture."""
+    nest = _nesting(host, inner, kept)
     runner = copy.copy(guard.runner())
     runner.alwayson_scripts = [guard.script(), nest]
     nest.filename, nest.args_from, nest.args_to = __file__, 0, 0
     if hasattr(runner, "callback_map"):
         runner.callback_map = {}
-    made = host.run(host.txt2img(HAZARD), runner=runner, args=guard.args(ON))
-    assert made.error is None, made.error
-    assert kept[0] is not None
-    assert difference(np.asarray(kept[0].images[0]), plain.image) > 0
+    return runner
+
+
+@fact
+def nested_batches_and_second_passes_are_guarded(host: Host) -> None:
+    guard = SafeGen(host)
+    auto = {**ON, "context": "auto"}
+    hires = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Latent", "denoising_strength": 0.7}
+    for prompts, fields in (
+        ([BENIGN, HAZARD], {"n_iter": 2}),
+        ([HAZARD, BENIGN], {"n_iter": 2}),
+        ([HAZARD, HAZARD], {"n_iter": 2, **hires}),
+    ):
+        plain = host.run(host.txt2img(prompts, **fields))
+        kept: list[Any] = []
+        runner = _with_nested(
+            host,
+            guard,
+            lambda _, prompts=prompts, fields=fields: host.txt2img(prompts, **fields),
+            kept,
+        )
+        made = host.run(host.txt2img(HAZARD), runner=runner, args=guard.args(auto))
+        assert made.error is None, made.error
+        inner = [np.asarray(i) for i in kept[0].images[kept[0].index_of_first_image :]]
+        assert len(inner) == len(plain.images) == 2
+        for prompt, one, other in zip(prompts, inner, plain.images, strict=True):
+            assert (difference(one, other) > 0) is (prompt == HAZARD), (prompts, fields)
+
+
+@fact
+def a_closed_run_has_nothing_nested_in_it(host: Host) -> None:
+    """Also if its postprocess never came."""
+    guard = SafeGen(host)
+    plain = host.make(HAZARD)
+    kind = type(guard.script())
+    original = kind.postprocess
+
+    def broken(*_args: Any, **_kwargs: Any) -> None:
+        raise RuntimeError("broken on purpose")
+
+    kind.postprocess = broken
+    try:
+        made = guard.make(HAZARD, ON)
+    finally:
+        kind.postprocess = original
+    assert made.error is None
+    made.p.close()  # as the host does, whatever happened
+    assert np.array_equal(host.make(HAZARD).image, plain.image)
 
 
 @fact
@@ -625,6 +1038,7 @@ def enforcement_goes_for_everything(host: Host) -> None:
             assert difference(plain.image, made.image) > 0, named
             assert "SafeGen enforced: basic" in made.infotexts[0]
         assert "enforce" in made.comments.lower()
+        assert guard.args(None)[guard.script().args_from] is False, "the API's default"
         bare = host.make(HAZARD)  # a run without any script
         assert difference(plain.image, bare.image) > 0
         overridden = guard.run(
@@ -666,3 +1080,89 @@ def running_the_script_file_again_registers_nothing_twice(host: Host) -> None:
     registry.register()
     everything_is_registered_once(host)
     assert SafeGen(host).make(HAZARD, ON).error is None
+
+
+# ---------------------------------------------------------------------- other extensions
+
+
+@fact
+def a_method_that_another_extension_puts_before_sample_stays(host: Host) -> None:
+    """ControlNet puts one there once, behind SafeGen's first hooks, and needs it in every batch."""
+    guard = SafeGen(host)
+    seen: list[int] = []
+
+    def process(_self: Any, p: Any, *_args: Any) -> None:
+        before = p.sample
+
+        def sample(*given: Any, **named: Any) -> Any:
+            seen.append(p.iteration)
+            return before(*given, **named)
+
+        p.sample = sample
+
+    kind = type("Other", (host.scripts.Script,), {"process": process, "title": lambda self: "O"})
+    for scripts in ((guard.script(), kind()), (kind(), guard.script())):
+        seen.clear()
+        runner = copy.copy(guard.runner())
+        runner.alwayson_scripts = list(scripts)
+        other = next(script for script in scripts if script is not guard.script())
+        other.filename, other.args_from, other.args_to = __file__, 0, 0
+        if hasattr(runner, "callback_map"):
+            runner.callback_map = {}
+        plain = host.make(HAZARD, n_iter=3)
+        wanted = guard.make(HAZARD, ON, n_iter=3)
+        made = host.run(host.txt2img(HAZARD, n_iter=3), runner=runner, args=guard.args(ON))
+        assert made.error is None, made.error
+        assert seen == [0, 1, 2], seen
+        for one, same, unguarded in zip(made.images, wanted.images, plain.images, strict=True):
+            assert np.array_equal(one, same)
+            assert difference(one, unguarded) > 0
+
+
+@fact
+def beside_hooks_in_the_unet_calls_keep_the_host_s_rows(host: Host) -> None:
+    """What another extension keeps for the rows of the first call fits every call."""
+    if not host.is_double:
+        return  # the real model is hooked in tests/webui/test_control.py
+    guard = SafeGen(host)
+    wanted = guard.make(HAZARD, ROWS)
+    unet = torch.nn.Linear(1, 1)
+    unet.forward = lambda x: x  # type: ignore[method-assign]
+    host.shared.sd_model.model.diffusion_model = unet
+    seen = host.shared.sd_model.rows_seen
+    for fields in ({}, {"batch_size": 2}, {"sampler_name": "DDIM"}):
+        seen.clear()
+        made = guard.make(HAZARD, {**ROWS, "tau": 0.5}, **fields)
+        assert made.error is None, made.error
+        images = int(fields.get("batch_size", 1))
+        assert set(seen) == {2 * images}, seen
+    assert difference(guard.make(HAZARD, ROWS).image, wanted.image) <= 1
+
+
+@fact
+def hooks_called_with_a_copy_leave_the_infotext_alone(host: Host) -> None:
+    """ADetailer calls the scripts' first hooks with a copy of ``p`` after each batch."""
+    guard = SafeGen(host)
+
+    def again(_self: Any, p: Any, *_args: Any) -> None:
+        other = copy.copy(p)
+        p.scripts.before_process(other)
+        p.scripts.process(other)
+
+    kind = type(
+        "Again", (host.scripts.Script,), {"postprocess_image": again, "title": lambda self: "Again"}
+    )
+    script = kind()
+    runner = copy.copy(guard.runner())
+    runner.alwayson_scripts = [guard.script(), script]
+    script.filename, script.args_from, script.args_to = __file__, 0, 0
+    if hasattr(runner, "callback_map"):
+        runner.callback_map = {}
+    auto = {**ON, "context": "auto"}
+    wanted = guard.make(HAZARD, auto, n_iter=2)
+    made = host.run(host.txt2img(HAZARD, n_iter=2), runner=runner, args=guard.args(auto))
+    assert made.error is None, made.error
+    for one, same in zip(made.images, wanted.images, strict=True):
+        assert np.array_equal(one, same)
+    for text in made.infotexts:
+        assert "SafeGen chose: violence" in text, text

@@ -12,6 +12,7 @@ from safegen.conditioning import (
     ProjectOut,
     SafeConditioning,
     condition,
+    condition_parts,
     merge_spans,
     rewrite,
 )
@@ -254,8 +255,8 @@ def test_the_article_before_a_span_fits(prompt: str, text: str) -> None:
         ("a room of gore.", "a room of."),
         ("gore\nroom", "\nroom"),
         ("a room\ngore\na chair", "a room\n\na chair"),
-        ("a room, (gore), a chair", "a room, (), a chair"),
-        ("a room, (gore:1.2), a chair", "a room, (:1.2), a chair"),
+        ("a room, (gore), a chair", "a room, a chair"),
+        ("a room, (gore:1.2), a chair", "a room, a chair"),
         ("(gore, a chair)", "(a chair)"),
         ("(a room, gore)", "(a room)"),
         ("[gore|fork]", "[|fork]"),
@@ -305,3 +306,16 @@ def test_a_span_outside_the_prompt_is_refused(pair: tuple[int, int]) -> None:
         with pytest.raises(InvalidValue, match="a stretch within 0 to 13") as caught:
             call()
         assert caught.value.value == pair
+
+
+@pytest.mark.parametrize("strategy", ["direction", "projection"])
+def test_an_edit_names_a_text_for_the_pooled_vector(strategy: str) -> None:
+    prompt = "a bloody ball AND a gun"
+    found = condition_parts(
+        prompt, context(), strategy, spans=spans_in(prompt), learned=LEARNED, strength=1.0
+    )
+    assert [one.text for one in found] == ["a bloody ball", "a gun"]
+    assert [one.pooled for one in found] == ["a clean ball", "an hour"]
+    silent = condition_parts("a ball", context(), strategy, learned=LEARNED)
+    assert silent[0].pooled == "a calm scene, a ball"
+    assert condition("a ball", context(), "prepend").pooled == ""

@@ -54,6 +54,29 @@ class TestSpelling:
     def test_a_word_cut_by_syntax_has_one_replacement(self, prompt: str, expected: str) -> None:
         assert rewritten(prompt) == expected
 
+    @pytest.mark.parametrize(
+        ("prompt", "expected"),
+        [
+            ("a woman (with a skull:1.2) on a beach", "a woman on a beach"),
+            ("a cat, (with a skull:1.2), a dog", "a cat, a dog"),
+            ("a cat, ((with a skull)), [with a skull]", "a cat"),
+            ("(with a skull), a cat", "a cat"),
+            ("(a cat, with a skull:1.2)", "(a cat:1.2)"),
+            ("a (( with a skull ):1.3) egg", "an egg"),
+            ("[with a skull:0.5] a cat", "a cat"),
+            ("[with a skull::0.5] a cat", "a cat"),
+            ("[with a skull|with a skull] cat", "cat"),
+            ("[with a skull|cat] dog", "[|cat] dog"),
+            ("[cat:with a skull:0.5] dog", "[cat::0.5] dog"),
+            (r"cat \(with a skull\)", r"cat \(\)"),
+            ("(<lora:x:1> with a skull:1.2) cat", "(<lora:x:1>:1.2) cat"),
+        ],
+    )
+    def test_a_dropped_word_takes_its_empty_brackets_along(
+        self, prompt: str, expected: str
+    ) -> None:
+        assert rewritten(prompt) == expected
+
     def test_a_stretch_of_known_words_is_replaced_word_by_word(self) -> None:
         spans = [Span(2, 14, "violence", "x")]
         assert rewrite("a bloody knife", spans, CONTEXT) == "a clean brush"

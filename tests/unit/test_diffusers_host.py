@@ -61,6 +61,28 @@ def guarded(
     return generate(pipe, prompts, plan, conditionings, **settings(len(prompts), **changes))[0]
 
 
+@pytest.mark.parametrize("streams", ["shared", "independent"])
+def test_the_image_time_check_is_in_the_verdict_if_asked_for(pipe: Any, streams: str) -> None:
+    prompts, safe = [RISKY, BENIGN], [SafeConditioning("counterpart", CALM), None]
+    plan = SafetyPlan(weight=0.7, tau=0.2, streams=streams)
+    quiet, verdict = generate(pipe, prompts, plan, safe, **settings(2))
+    assert verdict.evidence is None
+    told, verdict = generate(pipe, prompts, plan.replace(evidence=True), safe, **settings(2))
+    assert (quiet == told).all()
+    assert verdict.evidence is not None
+    assert verdict.evidence.progress == pytest.approx(2 / STEPS)
+    pull, concentration = verdict.evidence.pull, verdict.evidence.concentration
+    assert pull is not None
+    assert pull[0] > 0.0
+    assert 0.0 < concentration[0] <= 1.0
+    assert (pull[1], concentration[1]) == (0.0, 0.0)
+    _, verdict = generate(
+        pipe, [RISKY], plan.replace(evidence=True), safe[:1], **settings(1, guidance_scale=1.0)
+    )
+    assert verdict.evidence is not None
+    assert verdict.evidence.pull is None
+
+
 @pytest.mark.parametrize(
     "plan", [SafetyPlan(weight=0.0), SafetyPlan(enabled=False)], ids=["weight 0", "disabled"]
 )

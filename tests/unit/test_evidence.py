@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from safegen.errors import GuardFailure
-from safegen.evidence import TOP, concentration, observe, pull
+from safegen.evidence import TOP, Disagreement, concentration, observe, pull
 from safegen.plan import SafetyPlan
 from safegen.session import Session
 
@@ -69,7 +69,7 @@ def test_rows_that_do_not_match_are_refused() -> None:
 
 class TestInASession:
     def run(self, *observations: tuple[Tensor, Tensor, Tensor | None]) -> Session:
-        session = Session(SafetyPlan(weight=0.5, tau=0.25), [True] * 3)
+        session = Session(SafetyPlan(weight=0.5, tau=0.25, evidence=True), [True] * 3)
         for i in range(4):
             call = session.begin(i / 4)
             for original, safe, uncond in observations:
@@ -88,10 +88,54 @@ class TestInASession:
         assert self.run(broken).finish() == self.run().finish()
 
     def test_a_failed_run_stays_failed(self) -> None:
-        session = Session(SafetyPlan(weight=0.5, tau=0.0), [True])
+        session = Session(SafetyPlan(weight=0.5, tau=0.0, evidence=True), [True])
         call = session.begin(0.0)
         session.observe(call, rows(0, 1), rows(1, 1))
         with pytest.raises(GuardFailure):
             session.combine(call, rows(0, 1), None)
         with pytest.raises(GuardFailure):
             session.finish()
+
+    def test_nothing_is_looked_at_unless_the_plan_asks(self) -> None:
+        session = Session(SafetyPlan(weight=0.5, tau=0.0), [True])
+        call = session.begin(0.0)
+        assert not session.observing
+        session.observe(call, rows(0, 1), rows(1, 1))
+        session.combine(call, rows(0, 1), rows(1, 1))
+        assert session.finish().evidence is None
+
+
+def test_a_picture_is_told_by_its_strongest_row() -> None:
+    seen = observe(0.25, rows(0), rows(1), rows(2))
+    assert seen.pull is not None
+    line = seen.image([0, 2])
+    assert "25%" in line
+    assert f"{max(seen.pull[0], seen.pull[2]):.2f}" in line
+    assert seen.image([1]) == observe(0.25, rows(0)[1:2], rows(1)[1:2], rows(2)[1:2]).image([0])
+
+
+class TestDisagreement:
+    def test_is_the_mean_of_root_mean_squares_scaled_to_its_own_maximum(self) -> None:
+        seen, first, second = Disagreement(), rows(0), rows(1)
+        seen.add(first)
+        seen.add(second)
+        mean = (first.square().mean(1).sqrt() + second.square().mean(1).sqrt()) / 2
+        for found, wanted in zip(seen.maps(), mean, strict=True):
+            torch.testing.assert_close(
+                torch.from_numpy(found).double(), wanted / wanted.max(), rtol=1e-5, atol=1e-6
+            )
+
+    def test_calls_that_cancel_each_other_still_count(self) -> None:
+        seen = Disagreement()
+        seen.add(rows(0))
+        seen.add(-rows(0))
+        alone = Disagreement()
+        alone.add(rows(0))
+        for both, one in zip(seen.maps(), alone.maps(), strict=True):
+            assert abs(both - one).max() < 1e-6
+
+    def test_agreement_is_zeros_and_no_call_is_nothing(self) -> None:
+        seen = Disagreement()
+        assert seen.maps() == ()
+        seen.add(torch.zeros(2, 4, 3, 5))
+        assert [found.tolist() for found in seen.maps()] == [[[0.0] * 5] * 3] * 2

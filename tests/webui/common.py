@@ -47,3 +47,13 @@ SAMPLERS = (
 )
 CLOSE = 3
 """Of 255: what batches of other sizes may differ by."""
+HIRES: dict[str, Any] = {
+    "enable_hr": True,
+    "hr_scale": 1.5,
+    "hr_upscaler": "Latent",
+    "denoising_strength": 0.7,
+    "hr_second_pass_steps": 3,
+}
+REPEATABLE = {"Repeatable": {"args": [True]}}
+"""The host encodes a picture with noise from torch's own generator, which it does not seed: two
+equal requests differ. The script seeds it, for the run with and for the run without SafeGen."""

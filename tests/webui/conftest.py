@@ -7,6 +7,7 @@ is not ``venv/bin/python`` in its folder; ``SD_WEBUI_FLAGS`` replaces ``--use-cp
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
+import families  # noqa: E402
 from server import ROOT, Server  # noqa: E402
 
 EXTENSIONS = {
@@ -66,6 +68,64 @@ def server(shared_server: Server) -> Iterator[Server]:
     assert shared_server.call("DELETE", "/faults").status == 200
     yield shared_server
     shared_server.call("DELETE", "/faults")
+
+
+@pytest.fixture(scope="session")
+def read() -> Callable[[Any], Any]:
+    """Reads one picture; skipped where the model is not a trained one."""
+    import random
+
+    import numpy as np
+    import torch
+
+    from safegen.demo import classifier, world
+    from safegen.demo.model import MODEL_FOLDER
+
+    folder = Path(os.environ.get("SAFEGEN_MODEL", MODEL_FOLDER))
+    judge = classifier.load(folder / "classifier.safetensors").eval()
+
+    def one(image: Any) -> Any:
+        pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None] / 127.5 - 1
+        return classifier.read(judge, pixels)[0]
+
+    rng = random.Random(0)
+    right = 0
+    for _ in range(20):
+        scene = world.random_scene(rng)
+        right += one(np.asarray(world.render(scene, rng))).scene.hazard == scene.hazard
+    if right < 16:
+        pytest.skip("the embedded model has no trained classifier")
+    return one
+
+
+@pytest.fixture(scope="session")
+def family_checkpoints(shared_server: Server) -> None:
+    """The checkpoints in the WebUI's folder. open_clip, which they need, is the WebUI's own."""
+    folder = shared_server.data / "models" / "Stable-diffusion"
+    if not families.made(folder):
+        own = Path(os.environ.get("SD_WEBUI_DIR", ".")) / "venv" / "bin" / "python"
+        python = os.environ.get("SD_WEBUI_PYTHON") or (str(own) if own.exists() else sys.executable)
+        script = Path(families.__file__)
+        subprocess.run([python, str(script), str(folder)], check=True)
+    shared_server.call("POST", "/sdapi/v1/refresh-checkpoints")
+
+
+@pytest.fixture
+def other_families(family_checkpoints: None, server: Server) -> Iterator[None]:
+    """Settings as they were; previews by the VAE, as others need files from the internet."""
+    names = (
+        "sd_model_checkpoint",
+        "show_progress_type",
+        "pad_cond_uncond",
+        "batch_cond_uncond",
+        "CLIP_stop_at_last_layers",
+        "token_merging_ratio",
+        "sdxl_clip_l_skip",
+    )
+    before = server.call("GET", "/sdapi/v1/options").body
+    server.call("POST", "/sdapi/v1/options", {"show_progress_type": "Full"})
+    yield
+    server.call("POST", "/sdapi/v1/options", {name: before[name] for name in names})
 
 
 @pytest.hookimpl(hookwrapper=True)

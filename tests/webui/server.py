@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -14,6 +15,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -163,6 +165,19 @@ class Server:
             time.sleep(0.5)
         raise RuntimeError(f"the WebUI did not start:\n{text[-3000:]}")
 
+    def reload_ui(self) -> None:
+        """Press "Reload UI", and wait until its API answers again."""
+        text = self.log.read_text(errors="replace")
+        self.call("POST", "/faults/reload-ui")
+        self.wait(text.count(STARTED) + text.count("Uvicorn running on") + 1)
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            with suppress(OSError):
+                if self.call("GET", "/faults/registrations").status == 200:
+                    return
+            time.sleep(0.5)
+        raise RuntimeError("the WebUI did not come back")
+
     def stop(self) -> None:
         """End it, with everything that it has started."""
         if self.process is not None and self.process.poll() is None:
@@ -227,6 +242,12 @@ class Server:
         if scripts:
             body["alwayson_scripts"] = scripts
         return body
+
+    def last_error(self) -> str:
+        """The last line of its log that names an exception; its API wraps them without a cause."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        found = [line.strip(" |") for line in lines if re.match(r"[ |]*[\w.]*Error: ", line)]
+        return found[-1] if found else ""
 
     def saved(self) -> list[Path]:
         """Every picture that it has written."""

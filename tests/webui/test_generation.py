@@ -11,17 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from common import BENIGN, CLOSE, HAZARD, KNOWN, ON, SAFE, SAMPLERS
+from common import BENIGN, CLOSE, HAZARD, HIRES, KNOWN, ON, REPEATABLE, SAFE, SAMPLERS
 from server import Answer, Server, difference, png
 
 LONG = ", ".join(["a dangerous red house at night"] * 16)
-HIRES: dict[str, Any] = {
-    "enable_hr": True,
-    "hr_scale": 1.5,
-    "hr_upscaler": "Latent",
-    "denoising_strength": 0.7,
-    "hr_second_pass_steps": 3,
-}
 
 
 def all_guarded(plain: Answer, made: Answer) -> None:
@@ -105,7 +98,6 @@ PATHS: dict[str, dict[str, Any]] = {
     "subseed": {"subseed": 3, "subseed_strength": 0.3},
     "DPM++ 2M, Karras": {"sampler_name": "DPM++ 2M", "scheduler": "Karras"},
     "inpainting checkpoint": {"override_settings": {"sd_model_checkpoint": "world-inpainting"}},
-    "edit checkpoint, txt2img": {"override_settings": {"sd_model_checkpoint": "world-edit"}},
 }
 
 
@@ -212,14 +204,16 @@ def _mask() -> np.ndarray:
 @pytest.mark.usefixtures("settings")
 @pytest.mark.parametrize("path", IMG2IMG)
 def test_img2img(server: Server, path: str) -> None:
-    """Image to image: off is bit-identical, on is guarded."""
-    fields = {"denoising_strength": 0.8, **IMG2IMG[path]}
+    """Image to image: off is bit-identical, on is guarded and repeats itself."""
+    fields = {"denoising_strength": 0.8, **IMG2IMG[path], "scripts": REPEATABLE}
     if fields.pop("mask", False):
         fields.update(mask=png(_mask()), mask_blur=0)
     image = _start(server)
     plain = server.img2img(HAZARD, image, **fields)
     same(plain, server.img2img(HAZARD, image, {"enabled": False}, **fields))
-    all_guarded(plain, server.img2img(HAZARD, image, ON, **fields))
+    made = server.img2img(HAZARD, image, ON, **fields)
+    all_guarded(plain, made)
+    same(made, server.img2img(HAZARD, image, ON, **fields))
 
 
 @pytest.mark.usefixtures("settings")
@@ -253,9 +247,11 @@ def _previews(server: Server, make: Callable[[], Answer]) -> tuple[Answer, list[
 
 @pytest.mark.usefixtures("settings")
 @pytest.mark.parametrize("content", ["Prompt", "Combined"])
-@pytest.mark.parametrize("kind", ["Full", "Approx NN", "Approx cheap"])
+@pytest.mark.parametrize("kind", ["Full", "Approx NN", "Approx cheap", "TAESD"])
 def test_live_previews(server: Server, kind: str, content: str) -> None:
     """Live previews: none of a guarded run is one of the plain run's."""
+    if kind == "TAESD":  # the host would download it; ours has random weights
+        assert server.call("POST", "/faults/small-decoder").status == 200
     server.call(
         "POST",
         "/sdapi/v1/options",
@@ -317,7 +313,12 @@ def test_without_the_extension(boot: Callable[..., Server], server: Server) -> N
         bare.stop()
 
 
-def test_comments_say_what_was_done(server: Server) -> None:
-    """The user reads under the picture what was chosen and why."""
-    made = server.txt2img(HAZARD, {"context": "auto"})
-    assert "Auto chose" in json.loads(made.body["info"])["comments"]
+def test_the_api_says_what_was_done(server: Server) -> None:
+    """The API sends no comments: its infotext says what was chosen, why, and what to know."""
+    made = server.txt2img(HAZARD, {"context": "auto", "streams": "independent"})
+    assert "comments" not in json.loads(made.body["info"])
+    for text in (made.infotexts[0], json.loads(made.body["info"])["infotexts"][0]):
+        assert "SafeGen chose: violence" in text
+        assert "SafeGen why: " in text
+        assert 'SafeGen note: "this sampler adds noise' in text or "SafeGen note: this" in text
+    assert "SafeGen note" not in server.txt2img(HAZARD, {"context": "auto"}).infotexts[0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,31 +14,6 @@ from server import Server
 SEEDS = int(os.environ.get("SAFEGEN_SEEDS", "40"))
 BATCH = 8
 STEPS = 20
-
-
-@pytest.fixture(scope="module")
-def read() -> Callable[[np.ndarray], Any]:
-    """Reads one picture; skipped where the model is not a trained one."""
-    import torch
-
-    from safegen.demo import classifier, world
-    from safegen.demo.model import MODEL_FOLDER
-
-    folder = Path(os.environ.get("SAFEGEN_MODEL", MODEL_FOLDER))
-    judge = classifier.load(folder / "classifier.safetensors").eval()
-
-    def one(image: Any) -> Any:
-        pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None] / 127.5 - 1
-        return classifier.read(judge, pixels)[0]
-
-    rng = random.Random(0)
-    right = 0
-    for _ in range(20):
-        scene = world.random_scene(rng)
-        right += one(np.asarray(world.render(scene, rng))).scene.hazard == scene.hazard
-    if right < 16:
-        pytest.skip("the embedded model has no trained classifier")
-    return one
 
 
 @pytest.mark.parametrize("sampler", ["Euler a", "DPM++ 2M", "DDIM", "UniPC"])

@@ -10,6 +10,7 @@ import pytest
 
 from safegen.contexts.context import SafetyContext
 from safegen.errors import InvalidValue
+from safegen.plan import SafetyPlan
 
 TEXTS = {
     "name": "gore",
@@ -44,13 +45,14 @@ def test_what_may_be_left_out_is_left_out(field: str) -> None:
 @pytest.mark.parametrize("field", ["weight", "tau"])
 @pytest.mark.parametrize("value", [-0.01, 1.01, math.nan, math.inf, "0.5", True, [0.5]])
 def test_a_suggestion_out_of_range_is_refused(field: str, value: Any) -> None:
-    with pytest.raises(InvalidValue, match="0 to 1, or nothing") as caught:
+    most = {"weight": "1", "tau": "0.95"}[field]
+    with pytest.raises(InvalidValue, match=f"0 to {most}, or nothing") as caught:
         SafetyContext(**TEXTS, **{field: value})
     assert caught.value.field == f"context {field}"
 
 
 @pytest.mark.parametrize("field", ["weight", "tau"])
-@pytest.mark.parametrize("value", [0.0, 0.5, 1.0, None])
+@pytest.mark.parametrize("value", [0.0, 0.5, 0.95, None])
 def test_a_suggestion_in_range_is_kept(field: str, value: float | None) -> None:
     assert getattr(SafetyContext(**TEXTS, **{field: value}), field) == value
 
@@ -70,3 +72,9 @@ def test_a_context_cannot_be_changed() -> None:
         context.neutral["knife"] = "spoon"  # type: ignore[index]
     with pytest.raises(dataclasses.FrozenInstanceError):
         context.name = "other"  # type: ignore[misc]
+
+
+def test_a_suggested_threshold_is_one_that_a_plan_can_have() -> None:
+    with pytest.raises(InvalidValue, match=r"context tau: 0\.96.*0 to 0\.95"):
+        SafetyContext(**TEXTS, tau=0.96)
+    assert SafetyPlan(tau=SafetyContext(**TEXTS, tau=0.95).tau or 0.0).tau == 0.95

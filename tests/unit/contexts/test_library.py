@@ -78,7 +78,7 @@ class TestFiles:
         label=st.text(min_size=1).filter(str.strip),
         neutral=st.dictionaries(st.text(), st.text(), max_size=4),
         weight=st.none() | st.floats(0, 1),
-        tau=st.none() | st.floats(0, 1),
+        tau=st.none() | st.floats(0, 0.95),
     )
     def test_round_trip(
         self, label: str, neutral: dict[str, str], weight: float | None, tau: float | None
@@ -109,6 +109,7 @@ class TestFiles:
             {"weight": 1.5},
             {"weight": "0.5"},
             {"tau": True},
+            {"tau": 0.96},
             {"neutral": ["a"]},
             {"neutral": {"a": 1}},
             {"fallback": 1},

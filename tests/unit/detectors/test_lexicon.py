@@ -204,3 +204,9 @@ class TestBuiltIn:
     def test_harmless_phrases_are_shared(self) -> None:
         assert all(term.category == "" for term in built_in().harmless.terms.values())
         assert ("fire", "hydrant") in built_in().harmless.terms
+
+
+def test_a_long_row_of_spelled_letters_is_looked_through_in_pieces_no_longer_than_a_term() -> None:
+    """Every piece of 10,000 letters would be some 50 million."""
+    detector = LexiconDetector(Lexicon.load(BUILT_IN))
+    assert detector.score("a " * 9000 + "b l o o d y").categories["violence"] > 0.5

@@ -109,6 +109,26 @@ def test_deep_nesting_does_not_break_it() -> None:
     assert texts("(" * 200 + "cat" + ")" * 200) == ["cat"]
 
 
+@pytest.mark.parametrize(
+    "prompt",
+    ["[" * 3000 + "cat", "[" * 3000 + "cat" + ":b:5]" * 3000, "[a|" * 3000 + "cat" + "]" * 3000,
+     "(" * 3000 + "cat", "[(" * 40 + "cat", "[cat:" * 40 + "cat",
+     "[" + "|" * 9000 + "cat]" + "a " * 4000, "[x|[" + "|" * 9000 + "cat]]" + "a " * 4000],
+)  # fmt: skip
+def test_whatever_is_nested_or_never_closed_is_read_at_once(prompt: str) -> None:
+    """Each bracket that is never closed once doubled the time."""
+    assert any("cat" in text for text in texts(prompt))
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    ["a [[cat::7]:0.3]", "a [[[dog:cat:90]::12]:0.5]", "a [[cat|dog]::0.1]", "a [b|[cat::1]]",
+     "a [b:[c:[cat:d:1]:0.9]:50]"],
+)  # fmt: skip
+def test_a_phase_within_another_is_read_for_runs_of_every_length(prompt: str) -> None:
+    assert any("cat" in text for text in texts(prompt))
+
+
 def test_places_are_right_around_a_tag_beside_brackets() -> None:
     prompt = "one <lora:x:1> two (three:1.2) f<lora:y:1>our"
     (passage,) = prepare(prompt)

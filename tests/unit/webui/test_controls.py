@@ -8,10 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from safegen.contexts.context import SafetyContext
+from safegen.contexts.library import presets
 from safegen.errors import InvalidValue
 from safegen.plan import SETTINGS, SafetyPlan
 from safegen.webui import infotext
-from safegen.webui.controls import plan_from
+from safegen.webui.controls import plan_from, suggested
+from safegen.webui.policy import LEVELS
 
 BASE = SafetyPlan(weight=0.9)
 
@@ -111,3 +114,33 @@ def test_remove_takes_our_keys_only() -> None:
     params[infotext.WHY] = "x"
     infotext.remove(params)
     assert params == {"Steps": 5, "SafeGenius": 1}
+
+
+def _suggesting(**numbers: float) -> SafetyContext:
+    return SafetyContext("x", "X", "", "", "calm", "", **numbers)
+
+
+def test_a_chosen_context_s_suggestions_move_the_dials_it_speaks_of() -> None:
+    args = list(SafetyPlan(weight=0.3, tau=0.4).to_dict().values())
+    assert suggested(_suggesting(), args, BASE, None) == {}
+    assert suggested(_suggesting(weight=0.9), args, BASE, None) == {"weight": 0.9}
+    assert suggested(_suggesting(weight=0.9, tau=0.1), args, BASE, None) == {
+        "weight": 0.9,
+        "tau": 0.1,
+    }
+
+
+def test_suggestions_never_go_below_what_is_enforced() -> None:
+    args = list(SafetyPlan().to_dict().values())
+    found = suggested(_suggesting(weight=0.1, tau=0.9), args, BASE, LEVELS["strict"])
+    assert found == {"weight": 0.8, "tau": 0.1}
+
+
+def test_suggestions_that_do_not_fit_the_other_settings_change_nothing() -> None:
+    args = list(SafetyPlan(end=0.5).to_dict().values())
+    assert suggested(_suggesting(weight=0.9, tau=0.6), args, BASE, None) == {}
+
+
+def test_no_preset_suggests_what_was_not_measured() -> None:
+    """See docs/contexts.md; whoever measures one changes both."""
+    assert {(c.weight, c.tau) for c in presets().values()} == {(None, None)}

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from typing import Any
+
+import gradio as gr
 
 _PARAMETER = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 _SIZE = re.compile(r"(\d+)x(\d+)")
@@ -65,3 +68,30 @@ def paste(fields: list[PasteField], infotext: str) -> list[Any]:
             value = value != "False" if kind is bool else kind(value)
         result.append(value)
     return result
+
+
+@dataclass
+class ParamBinding:
+    """A button that sends an infotext to a tab."""
+
+    paste_button: Any
+    tabname: str
+    source_text_component: Any = None
+
+
+registered_param_bindings: list[ParamBinding] = []
+
+
+def register_paste_params_button(binding: ParamBinding) -> None:
+    """Connected by the page once all tabs are there."""
+    registered_param_bindings.append(binding)
+
+
+def connect(button: Any, source: Any, fields: list[PasteField]) -> None:
+    """Let a click on ``button`` paste the infotext in ``source`` into ``fields``."""
+
+    def pasted(infotext: str) -> list[Any]:
+        values = paste(fields, infotext)
+        return [gr.update() if value is None else gr.update(value=value) for value in values]
+
+    button.click(pasted, [source], [field[0] for field in fields], show_progress=False)

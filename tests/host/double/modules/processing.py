@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,12 @@ FACTOR = 8
 
 def program_version() -> str:
     return "v1.10.1"
+
+
+def fix_seed(p: Any) -> None:
+    """A seed of -1 becomes any other."""
+    p.seed = random.randrange(2**32 - 2) if p.seed == -1 else p.seed
+    p.subseed = random.randrange(2**32 - 2) if p.subseed == -1 else p.subseed
 
 
 class DecodedSamples(list):  # type: ignore[type-arg]
@@ -60,6 +67,7 @@ class StableDiffusionProcessing:
     prompt: Any = ""
     negative_prompt: Any = ""
     seed: int = -1
+    subseed: int = -1
     sampler_name: str | None = None
     batch_size: int = 1
     n_iter: int = 1

@@ -54,6 +54,7 @@ class AfterCFGCallbackParams:
 callback_map: dict[str, list[ScriptCallback]] = {
     f"callbacks_{name}": []
     for name in (
+        "after_component",
         "app_started",
         "before_ui",
         "cfg_after_cfg",
@@ -75,6 +76,7 @@ def _registrar(name: str) -> Callable[[Callable[..., Any]], None]:
     return on
 
 
+on_after_component = _registrar("after_component")
 on_app_started = _registrar("app_started")
 on_before_ui = _registrar("before_ui")
 on_cfg_after_cfg = _registrar("cfg_after_cfg")
@@ -86,12 +88,15 @@ on_ui_settings = _registrar("ui_settings")
 on_ui_tabs = _registrar("ui_tabs")
 
 
-def call(name: str, *args: Any) -> None:
+def call(name: str, *args: Any, **kwargs: Any) -> list[Any]:
+    """What the callbacks return, one after the other."""
+    results: list[Any] = []
     for entry in list(callback_map[f"callbacks_{name}"]):
         try:
-            entry.callback(*args)
+            results += entry.callback(*args, **kwargs) or []
         except Exception:
             errors.report(f"Error executing callback {name} for {entry.script}", exc_info=True)
+    return results
 
 
 def cfg_denoiser_callback(params: CFGDenoiserParams) -> None:

@@ -39,6 +39,7 @@ class ToyModel:
 
     def __init__(self, info: CheckpointInfo, *, sdxl: bool = False) -> None:
         self.sd_checkpoint_info, self.sd_model_hash = info, ""
+        self.is_sd1 = not sdxl
         self.is_sdxl, self.parameterization, self.latent_channels = sdxl, "eps", 4
         self.cond_stage_key = "txt"
         self.model = SimpleNamespace(conditioning_key="crossattn")
@@ -104,3 +105,16 @@ def reload_model_weights(sd_model: Any = None, info: CheckpointInfo | None = Non
     info = info or checkpoints[shared.opts.sd_model_checkpoint]
     if shared.sd_model.sd_checkpoint_info is not info:
         shared.sd_model = ToyModel(info, sdxl=shared.sd_model.is_sdxl)
+
+
+class SdModelData:
+    """What is loaded, without loading it."""
+
+    @property
+    def sd_model(self) -> Any:
+        from modules import shared
+
+        return shared.sd_model
+
+
+model_data = SdModelData()

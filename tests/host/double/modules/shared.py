@@ -36,6 +36,8 @@ class State:
         self.sampling_step = self.sampling_steps = 0
         self.job, self.job_count, self.job_no = "", -1, 0
         self.current_latent: Any = None
+        self.textinfo: str | None = None
+        self.processing_has_refined_job_count = False
 
     def begin(self, job: str = "") -> None:
         self.__init__()  # type: ignore[misc]

@@ -1,18 +1,35 @@
 """Test only: breaks SafeGen on purpose within the real WebUI, and tells what the model was asked.
 
-``POST /faults`` with ``{"kind": …, "at": n}`` breaks the n-th denoiser call (from 0) of every
-generation from now on; ``DELETE /faults`` mends everything. ``GET /faults`` is the log of calls.
+``POST /faults`` with ``{"kind": …, "at": n}`` breaks the n-th denoiser call (from 0, through all
+passes and batches) of every generation from now on; ``DELETE /faults`` mends everything.
+``GET /faults`` is the log of calls, ``GET /faults/previews`` names every latent that was handed
+to the live preview.
 """
 
+import hashlib
+import time
 from contextlib import suppress
+from pathlib import Path
 
 import torch
-from modules import script_callbacks, scripts, shared
+from modules import processing, script_callbacks, scripts, sd_samplers_common, shared
 
 LOG = []
+PREVIEWS = []
 FAULT = {}
 CALLS = {"denoiser": 0, "denoised": 0}
 PATCHED = []
+TAKEN_OFF = []
+METER = {"seconds": 0.0, "calls": 0, "inside": False}
+CALLBACKS = ("cfg_denoiser", "cfg_denoised")
+HOOKS = (
+    "before_process",
+    "process",
+    "before_process_batch",
+    "process_batch",
+    "process_before_every_sampling",
+    "postprocess",
+)
 
 
 def _due(name):
@@ -23,7 +40,8 @@ def _due(name):
 
 def _denoiser(params):
     denoiser = params.denoiser
-    if denoiser.step == 0:
+    p = denoiser.p
+    if denoiser.step == 0 and p.iteration == 0 and not getattr(p, "is_hr_pass", False):
         CALLS.update(denoiser=0, denoised=0)
     LOG.append(
         {
@@ -43,6 +61,8 @@ def _denoiser(params):
             keep = len(params.text_cond) // 2 or 1
             setattr(params, name, torch.cat([value[:keep], value[-uncond:]]))
         params.text_cond = params.text_cond[: len(params.text_cond) // 2 or 1]
+    elif kind == "wrong shape":
+        params.x = params.x[..., :-1]
     elif kind == "interrupt":
         shared.state.interrupt()
     elif kind == "skip":
@@ -58,6 +78,24 @@ def _early(params):
         params.x[:] = float("nan")
     elif kind == "infinity":
         params.x[:] = float("inf")
+    elif kind == "NaN in the safe row":
+        params.x[1] = float("nan")
+
+
+def _store_latent(decoded):
+    """The host's, with a note of what it was given; all blank ones are alike."""
+    if bool(decoded.any()):
+        data = decoded.detach().float().cpu().contiguous().numpy().tobytes()
+        PREVIEWS.append(hashlib.sha256(data).hexdigest())
+    else:
+        PREVIEWS.append("blank")
+    return _store_latent.original(decoded)
+
+
+_store_latent.original = getattr(
+    sd_samplers_common.store_latent, "original", sd_samplers_common.store_latent
+)
+sd_samplers_common.store_latent = _store_latent
 
 
 def _patch(owner, name, value):
@@ -65,18 +103,28 @@ def _patch(owner, name, value):
     setattr(owner, name, value)
 
 
-def _failing(owner, name):
-    """Let the due call of a method raise."""
+def _failing(owner, name, change=None):
+    """Let the due call of a method raise, or give a changed answer."""
     original = getattr(owner, name)
     count = [0]
 
     def broken(*args, **kwargs):
         count[0] += 1
         if count[0] - 1 == FAULT.get("at", 0):
-            raise RuntimeError("broken on purpose by the test")
+            if change is None:
+                raise RuntimeError("broken on purpose by the test")
+            return change(original(*args, **kwargs))
         return original(*args, **kwargs)
 
     _patch(owner, name, broken)
+
+
+def _own_script():
+    return type(next(s for s in scripts.scripts_txt2img.scripts if s.title() == "SafeGen"))
+
+
+def _missing(*_args, **_kwargs):
+    """A hook or callback that never comes."""
 
 
 def _mend():
@@ -97,11 +145,11 @@ def _break(kind, at):
         from safegen.session import Session
         from safegen.webui import host, runtime
 
-        if name.startswith("hook "):
-            for runner in (scripts.scripts_txt2img, scripts.scripts_img2img):
-                script = next(s for s in runner.alwayson_scripts if s.title() == "SafeGen")
-                _failing(type(script), name.removeprefix("hook "))
-                break
+        if name == "every hook":
+            for hook in HOOKS:
+                _failing(_own_script(), hook)
+        elif name.startswith("hook "):
+            _failing(_own_script(), name.removeprefix("hook "))
         else:
             owners = {
                 "before": a1111.PassGuard,
@@ -110,16 +158,65 @@ def _break(kind, at):
                 "begin": Session,
                 "finish": Session,
                 "encode": host,
+                "cond_at": host,
                 "chooser": runtime,
                 "attach": runtime.Run,
             }
             _failing(owners[name], name)
+    elif what == "wrong shape" and name == "encoding":
+        from safegen.webui import host
+
+        _failing(host, "cond_at", lambda cond: cond[..., : cond.shape[-1] // 2])
+    elif what == "NaN" and name == "encoding":
+        from safegen.webui import host
+
+        _failing(host, "cond_at", lambda cond: cond * float("nan"))
+    elif what == "wrong shape" and name == "blend":
+        from safegen.session import Session
+
+        _failing(Session, "combine", lambda rows: rows[..., :-1])
+    elif kind == "stale cond":
+        from safegen.hosts import a1111
+        from safegen.webui import host
+
+        # Another one at every look: none of them has been encoded for.
+        _patch(host, "checkpoint", object)
+        _patch(a1111.SafeConds, "encode", _encode_once(a1111.SafeConds.encode))
+    elif what == "missing" and name == "every hook":
+        for hook in HOOKS:
+            _patch(_own_script(), hook, _missing)
+    elif what == "missing" and name.startswith("hook "):
+        _patch(_own_script(), name.removeprefix("hook "), _missing)
     elif what == "missing":
         entries = script_callbacks.callback_map[f"callbacks_{name}"]
         own = [entry for entry in entries if entry.callback.__module__.startswith("safegen.")]
         assert own, "SafeGen has registered nothing"
         for entry in own:
-            _patch(entry, "callback", lambda *_: None)
+            _patch(entry, "callback", _from_on(at, entry.callback))
+
+
+def _from_on(at, callback):
+    """A callback that never comes from its ``at``-th time on."""
+    count = [0]
+
+    def missing(params):
+        count[0] += 1
+        if count[0] <= at:
+            callback(params)
+
+    missing.__module__ = callback.__module__
+    return missing
+
+
+def _encode_once(encode):
+    done = []
+
+    def once(conds):
+        if conds not in done:
+            done.append(conds)
+            encode(conds)
+
+    return once
 
 
 def _order():
@@ -130,13 +227,69 @@ def _order():
     script_callbacks.ordered_callbacks_map.clear()
 
 
+def _metered(function):
+    """``function``, with its thread's CPU time added up; calls within another count once."""
+
+    def metered(*args, **kwargs):
+        if METER["inside"]:
+            return function(*args, **kwargs)
+        METER["inside"] = True
+        begun = time.thread_time_ns()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            METER["seconds"] += (time.thread_time_ns() - begun) / 1e9
+            METER["calls"] += 1
+            METER["inside"] = False
+
+    metered.__module__ = function.__module__
+    return metered
+
+
+def _meter():
+    """Meter every hook and callback of SafeGen's until `_mend`."""
+    _mend()
+    METER.update(seconds=0.0, calls=0, inside=False)
+    for hook in HOOKS:
+        _patch(_own_script(), hook, _metered(getattr(_own_script(), hook)))
+    for name in CALLBACKS:
+        for entry in script_callbacks.callback_map[f"callbacks_{name}"]:
+            if entry.callback.__module__.startswith("safegen."):
+                _patch(entry, "callback", _metered(entry.callback))
+
+
+def _install(installed):
+    """Take SafeGen's hooks and callbacks off the host, or put them back; both are exact."""
+    if installed:
+        for owner, value, place in reversed(TAKEN_OFF):
+            owner.insert(place, value)
+        TAKEN_OFF.clear()
+    elif not TAKEN_OFF:
+        lists = [script_callbacks.callback_map[f"callbacks_{name}"] for name in CALLBACKS]
+        for runner in (scripts.scripts_txt2img, scripts.scripts_img2img):
+            lists.append(runner.alwayson_scripts)
+        for entries in lists:
+            for value in list(entries):
+                module = getattr(getattr(value, "callback", value), "__module__", "")
+                if module.startswith("safegen.") or getattr(value, "is_safegen", False):
+                    TAKEN_OFF.append((entries, value, entries.index(value)))
+                    entries.remove(value)
+    script_callbacks.ordered_callbacks_map.clear()
+    for runner in (scripts.scripts_txt2img, scripts.scripts_img2img):
+        runner.callback_map.clear()
+    return len(TAKEN_OFF)
+
+
 def _registrations():
     found = {}
     for name, entries in script_callbacks.callback_map.items():
         own = [e for e in entries if e.callback.__module__.startswith("safegen.")]
         if own:
             found[name.removeprefix("callbacks_")] = len(own)
-    return found
+    inner, depth = processing.process_images_inner, 0
+    while hasattr(inner, "safegen_original"):
+        inner, depth = inner.safegen_original, depth + 1
+    return found if not depth else {**found, "process_images_inner": depth}
 
 
 def _routes(_demo, app):
@@ -158,6 +311,40 @@ def _routes(_demo, app):
     def delete():
         _mend()
         LOG.clear()
+        PREVIEWS.clear()
+        return {}
+
+    def delete_log():
+        LOG.clear()
+        PREVIEWS.clear()
+        return {}
+
+    def previews():
+        return PREVIEWS
+
+    def install(body: dict):
+        return {"taken off": _install(body["installed"])}
+
+    def meter():
+        return METER
+
+    def start_meter():
+        _meter()
+        return {}
+
+    def option(body: dict):
+        """What the settings page does, which may more than the API."""
+        shared.opts.set(body["name"], body["value"])
+        return {}
+
+    def small_decoder():
+        """A TAESD decoder of random weights, which the host else downloads."""
+        from modules import paths, sd_vae_taesd
+
+        torch.manual_seed(1)
+        folder = Path(paths.models_path) / "VAE-taesd"
+        folder.mkdir(exist_ok=True)
+        torch.save(sd_vae_taesd.decoder().state_dict(), folder / "taesd_decoder.pth")
         return {}
 
     def reload_ui():
@@ -191,6 +378,13 @@ def _routes(_demo, app):
 
     for path, endpoint, method in (
         ("/faults/axes", axes, "GET"),
+        ("/faults/log", delete_log, "DELETE"),
+        ("/faults/previews", previews, "GET"),
+        ("/faults/install", install, "POST"),
+        ("/faults/meter", meter, "GET"),
+        ("/faults/meter", start_meter, "POST"),
+        ("/faults/option", option, "POST"),
+        ("/faults/small-decoder", small_decoder, "POST"),
         ("/faults", get, "GET"),
         ("/faults", post, "POST"),
         ("/faults", delete, "DELETE"),

@@ -1,0 +1,213 @@
+"""One prompt at several weights: which are allowed, and the pictures, one after the other.
+
+Everything else is as Generate in txt2img would have it, other extensions' scripts included. The
+seed is fixed once. What is not allowed is not made: under enforcement that goes for weight 0 and
+for every weight that the operator's policy would change, here and not in the page.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+from safegen.errors import InvalidValue, SafeGenError
+from safegen.plan import SETTINGS, SafetyPlan
+from safegen.webui import controls, host, last, runtime, settings
+from safegen.webui.policy import Policy
+
+DEFAULT_WEIGHTS = (0.0, 0.25, 0.5, 0.7, 1.0)
+FEWEST, MOST = 2, 12
+"""How many weights a comparison takes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """One weight's picture, or why there is none.
+
+    Args:
+        weight: 0 is the original.
+        image: A PIL image, or ``None``: then ``message`` says why.
+        infotext: What repeats it.
+        context: The context that applied, or ``None``.
+        why: Why it did, or why none did.
+        disagreement: ``[h, w]`` on the latent's grid, 0 to 1, or ``None``.
+    """
+
+    weight: float
+    image: Any = None
+    infotext: str = ""
+    context: str | None = None
+    why: str = ""
+    disagreement: last.Map | None = None
+    message: str = ""
+
+
+@dataclass
+class Comparison:
+    """What came of one click.
+
+    Args:
+        asked: The accordion's own weight.
+        shots: One for each weight that was begun, smallest weight first.
+        missing: Weights that an interrupt left unmade.
+        refused: Weights that enforcement does not allow; they were not made.
+        notes: What else there is to say.
+    """
+
+    asked: float
+    shots: list[Shot] = field(default_factory=list)
+    missing: list[float] = field(default_factory=list)
+    refused: list[float] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def pictures(self) -> list[Shot]:
+        """The shots that have a picture."""
+        return [shot for shot in self.shots if shot.image is not None]
+
+    @property
+    def chosen(self) -> Shot | None:
+        """Which picture to begin with: at the accordion's weight, or nearest to it but above 0."""
+        guarded = [s for s in self.pictures if s.weight > 0] or self.pictures
+        return min(guarded, key=lambda s: abs(s.weight - self.asked), default=None)
+
+
+def parse_weights(text: str) -> list[float]:
+    """The weights that ``text`` lists, smallest first, each once.
+
+    Raises:
+        InvalidValue: One is no number from 0 to 1, or there are too few or too many.
+    """
+    weight = SETTINGS["weight"]
+    found: set[float] = set()
+    for word in re.split(r"[\s,;]+", str(text or "").strip()):
+        if word:
+            found.add(round(float(weight.parse(word)), 4))
+    if not FEWEST <= len(found) <= MOST:
+        allowed = f"{FEWEST} to {MOST} different numbers from 0 to 1, separated by commas"
+        raise InvalidValue("weights", str(text), allowed)
+    return sorted(found)
+
+
+def allowed(weight: float, rules: Policy | None) -> bool:
+    """Whether ``rules`` let a picture be made at ``weight``, unchanged."""
+    if rules is None:
+        return True
+    if weight <= 0:
+        return False
+    return rules.apply(SafetyPlan(weight=weight))[0].weight == weight
+
+
+def default_weights(rules: Policy | None) -> list[float]:
+    """The weights to begin with; under enforcement they begin at its floor."""
+    found = [weight for weight in DEFAULT_WEIGHTS if allowed(weight, rules)]
+    if rules is None or len(found) > FEWEST:
+        return found
+    floor = rules.apply(SafetyPlan(weight=0.0))[0].weight
+    return sorted({weight for weight in (floor, *found, 1.0) if allowed(weight, rules)})
+
+
+def _shot(p: Any, weight: float) -> Shot:
+    """Make ``p``'s picture at ``weight``. Raises what the host or the guard raises."""
+    with last.keeping_maps():
+        processed = host.process(p)
+    if host.stopping():  # half made
+        return Shot(weight, message="stopped before it was finished")
+    run = last.last_run()
+    if run is not None and run.outcome == last.FAILED:
+        return Shot(weight, message=run.message)  # the settings ask for a black picture
+    image, infotext = host.first_picture(processed)
+    if image is None:
+        return Shot(weight, message="the WebUI returned no picture")
+    if run is None or weight == 0:
+        return Shot(weight, image, infotext)
+    seen = run.disagreement[0] if run.disagreement else None
+    return Shot(
+        weight,
+        image,
+        infotext,
+        context=run.contexts[0] if run.contexts else None,
+        why=run.why[0] if run.why else "",
+        disagreement=seen if seen is not None and seen.any() else None,
+    )
+
+
+def compare(
+    request: Any, own_prompt: str, weights: str, id_task: Any, prompt: str, *rest: Any
+) -> Comparison:
+    """Make the pictures. The host's queue must be held.
+
+    Args:
+        request: Gradio's, for the user's name.
+        own_prompt: Takes the place of txt2img's prompt unless it is empty.
+        weights: As `parse_weights` reads them.
+        id_task, prompt, rest: What Generate in txt2img would be called with.
+
+    Raises:
+        SafeGenError: The weights or the policy can't be used; what a single picture fails with
+            is in its `Shot`.
+    """
+    wanted = parse_weights(weights)
+    rules = runtime.active_policy()
+    made = [weight for weight in wanted if allowed(weight, rules)]
+    result = Comparison(settings.base_plan().weight)
+    result.refused = [weight for weight in wanted if weight not in made]
+    seeds: tuple[Any, Any] | None = None
+    for number, weight in enumerate(made, 1):
+        if host.stopping():
+            result.missing = made[number - 1 :]
+            break
+        with closing(host.txt2img(id_task, request, own_prompt.strip() or prompt, *rest)) as p:
+            values, place = _safegen_args(p)
+            result.asked = _number(values["weight"], result.asked)
+            if number == 1:
+                result.notes = _notes(p)
+                host.expect(p, len(made))
+            seeds = host.one_picture(p, seeds)
+            args = list(p.script_args)
+            args[place] = {**values, "enabled": True, "weight": weight}
+            p.script_args = tuple(args)
+            host.tell(f"weight {weight:g}, {number} of {len(made)}:")
+            try:
+                shot = _shot(p, weight)
+            except SafeGenError as error:
+                shot = Shot(weight, message=str(error))
+            except Exception as error:
+                host.report(f"SafeGen's comparison failed at weight {weight:g}")
+                shot = Shot(weight, message=f"{type(error).__name__}: {error}")
+        stopped = shot.image is None and host.stopping()
+        if stopped:
+            result.missing = made[number - 1 :]
+            break
+        result.shots.append(shot)
+    return result
+
+
+def _safegen_args(p: Any) -> tuple[dict[str, Any], int]:
+    """The accordion's values by name, and where they begin among the script arguments."""
+    for script in p.scripts.alwayson_scripts:
+        if getattr(script, "is_safegen", False):
+            args = p.script_args[script.args_from : script.args_to]
+            return controls.values_from(args, settings.base_plan()), int(script.args_from)
+    raise SafeGenError("SafeGen's script is not loaded in txt2img: reload the UI")
+
+
+def _number(value: Any, default: float) -> float:
+    return float(value) if isinstance(value, int | float) else default
+
+
+def _notes(p: Any) -> list[str]:
+    notes = []
+    if p.batch_size * p.n_iter > 1:
+        notes.append("only the first picture of the batch is compared")
+    if _selected_script(p.script_args):
+        notes.append("the script chosen in txt2img is left out")
+    return notes
+
+
+def _selected_script(args: Sequence[Any]) -> bool:
+    """The first of the host's script arguments is the place of the chosen script, 0 for none."""
+    return bool(args) and args[0] not in (0, None, "None")

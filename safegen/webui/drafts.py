@@ -1,0 +1,366 @@
+"""Contexts under the user's hands: the form, the drafts of what is not saved yet, and saving.
+
+Nothing here knows the page. A draft is kept for every context whose form differs from what is
+saved, so that going elsewhere and coming back loses nothing. Whoever changes a context is
+checked here, whatever buttons the page has shown.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from safegen.contexts.context import SafetyContext
+from safegen.contexts.library import ContextError, ContextLibrary, clean_name, read
+from safegen.errors import InvalidValue, SafeGenError
+from safegen.plan import SETTINGS
+from safegen.webui.policy import Policy
+
+ARROW = "=>"
+"""Between a risky word and its replacement, one pair a line."""
+DOT = "●"
+"""Marks what is not saved yet."""
+
+OWN, BUILT_IN = "own", "built-in"
+"""Words of a search."""
+
+_WRITING = threading.Lock()
+
+
+class NotPermitted(SafeGenError):
+    """What the operator's enforcement keeps users from changing."""
+
+
+def permit(policy: Policy | None, *contexts: SafetyContext) -> None:
+    """Refuse to change ``contexts``, as they were or as they would be, if that could weaken
+    what is enforced.
+
+    Auto picks among all contexts of a category the one that knows most of a prompt's words. So
+    anybody's context with a category can take the place of a required one, with a bland text of
+    its own. A context without a category is only used where it is asked for, and never where a
+    required one is called for: those stay the user's. So does nothing that the policy names.
+
+    Raises:
+        NotPermitted: Says which and why.
+    """
+    if policy is None:
+        return
+    for context in contexts:
+        if context.category.strip():
+            raise NotPermitted(
+                f"The operator of this server enforces SafeGen (level {policy.name}), and "
+                f"{context.name} has the category {context.category}: Auto could take it in "
+                "place of a context that is enforced. Leave the category empty; such a context "
+                "can be chosen by hand"
+            )
+        if context.name in policy.required:
+            raise NotPermitted(
+                f"The operator of this server enforces SafeGen (level {policy.name}) and "
+                f"requires the context {context.name}, so nobody can change it"
+            )
+
+
+# ---------------------------------------------------------------------- the form
+
+
+@dataclass(frozen=True)
+class Form:
+    """A context as the page's text fields show it.
+
+    Args:
+        neutral: One ``risky => neutral`` a line; nothing behind the arrow drops the word.
+        weight, tau: A number, or empty for the plan's own.
+    """
+
+    name: str = ""
+    label: str = ""
+    category: str = ""
+    description: str = ""
+    safe_text: str = ""
+    unsafe_text: str = ""
+    neutral: str = ""
+    fallback: str = ""
+    weight: str = ""
+    tau: str = ""
+
+    @classmethod
+    def of(cls, context: SafetyContext) -> Form:
+        """The form that shows ``context``."""
+        lines = (
+            f"{word} {ARROW} {text}".rstrip() for word, text in sorted(context.neutral.items())
+        )
+        return cls(
+            name=context.name,
+            label=context.label,
+            category=context.category,
+            description=context.description,
+            safe_text=context.safe_text,
+            unsafe_text=context.unsafe_text,
+            neutral="\n".join(lines),
+            fallback=context.fallback,
+            weight="" if context.weight is None else f"{context.weight:g}",
+            tau="" if context.tau is None else f"{context.tau:g}",
+        )
+
+    @classmethod
+    def of_values(cls, values: tuple[str | None, ...]) -> Form:
+        """The form from its fields' values, in order; the page sends ``None`` for nothing."""
+        return cls(*("" if value is None else str(value) for value in values))
+
+    def values(self) -> tuple[str, ...]:
+        """The fields' values, in order."""
+        return tuple(getattr(self, one.name) for one in fields(self))
+
+    def to_context(self, saved: SafetyContext | None = None) -> SafetyContext:
+        """The context that the form describes.
+
+        Without a name its label gives one. What the form shows as in ``saved`` stays exactly as
+        it is there: a form rounds numbers, and knows no replacement of several lines.
+
+        Raises:
+            InvalidValue: Names the field, what is in it and what is allowed.
+        """
+        shown = None if saved is None else Form.of(saved)
+
+        def read(name: str, parse: Callable[[str], Any]) -> Any:
+            text = getattr(self, name)
+            same = shown is not None and text == getattr(shown, name)
+            return getattr(saved, name) if same else parse(text)
+
+        neutral = read("neutral", _replacements)
+        weight = read("weight", partial(_number, "weight"))
+        tau = read("tau", partial(_number, "tau"))
+        if not self.label.strip():
+            raise InvalidValue("Label", self.label, "a text that is not empty")
+        if not self.safe_text.strip():
+            raise InvalidValue("Safe text", self.safe_text, "a text that is not empty")
+        return SafetyContext(
+            name=clean_name(self.name.strip() or self.label),
+            label=self.label.strip(),
+            category=self.category.strip(),
+            description=self.description.strip(),
+            safe_text=self.safe_text.strip(),
+            unsafe_text=self.unsafe_text.strip(),
+            neutral=neutral,
+            fallback=self.fallback.strip(),
+            weight=weight,
+            tau=tau,
+        )
+
+
+def _number(name: str, text: str) -> float | None:
+    if not text.strip():
+        return None
+    setting = SETTINGS[name]
+    try:
+        return float(setting.check(float(text.strip().replace(",", "."))))
+    except ValueError:
+        label = {"weight": "Suggested weight", "tau": "Suggested threshold"}[name]
+        allowed = f"a number from {setting.minimum:g} to {setting.maximum:g}, or nothing"
+        raise InvalidValue(label, text, allowed) from None
+
+
+def _replacements(text: str) -> dict[str, str]:
+    """The table that ``text`` lists."""
+    found: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        word, arrow, other = line.partition(ARROW)
+        key = " ".join(word.lower().split())
+        allowed = f"a word or phrase, {ARROW} and its replacement, on each line"
+        if not arrow or not key:
+            raise InvalidValue(f"Replacements, line {number}", line.strip(), allowed)
+        if key in found:
+            raise InvalidValue(f"Replacements, line {number}", key, "each word or phrase once")
+        found[key] = " ".join(other.split())
+    return found
+
+
+# ---------------------------------------------------------------------- drafts
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What the user has written and not saved.
+
+    Args:
+        base: What was saved when they began; ``None`` for a new context.
+    """
+
+    form: Form
+    base: Form | None
+
+
+@dataclass
+class Desk:
+    """One browser page's drafts, by the key of the list: a saved context's name, or that of a
+    new one, which has a blank in it and so is no name.
+
+    Args:
+        shown: The key whose form the page shows.
+        made: New contexts begun so far.
+        answered: What the page has sent and been answered last.
+    """
+
+    shown: str = ""
+    drafts: dict[str, Draft] = field(default_factory=dict)
+    made: int = 0
+    answered: tuple[Any, ...] = ()
+
+    def form(self, library: ContextLibrary, key: str) -> Form:
+        """What to show for ``key``: its draft, or what is saved, or an empty form."""
+        draft = self.drafts.get(key)
+        if draft is not None:
+            return draft.form
+        return Form.of(library.get(key)) if key in library else Form()
+
+    def note(self, library: ContextLibrary, key: str, form: Form) -> None:
+        """Keep ``form``, which the page holds for ``key``, if there is anything to lose."""
+        if not key or library.is_built_in(key):
+            return
+        saved = Form.of(library.get(key)) if key in library else None
+        draft = self.drafts.get(key)
+        if form == saved:
+            self.drafts.pop(key, None)
+        elif draft is not None:
+            self.drafts[key] = replace(draft, form=form)
+        elif saved is not None:
+            self.drafts[key] = Draft(form, saved)
+        elif form != Form():
+            # Somebody else has deleted it meanwhile: what the page holds is all that is left.
+            self.drafts[key] = Draft(form, None)
+
+    def entries(self, library: ContextLibrary, search: str = "") -> list[tuple[str, str]]:
+        """Label and key of every context that has all words of ``search``, new ones last.
+
+        The words ``own`` and ``built-in`` stand for the user's contexts and the others.
+        """
+        wanted = search.casefold().split()
+        found = []
+        keys = [*library.names(), *(key for key in self.drafts if key not in library)]
+        for key in keys:
+            form = self.form(library, key)
+            kind = BUILT_IN if library.is_built_in(key) else OWN
+            text = " ".join(form.values()).casefold()
+            if all(
+                word in text if word not in (OWN, BUILT_IN) else word == kind for word in wanted
+            ):
+                label = form.label.strip() or "New context"
+                found.append((f"{label} {DOT}" if key in self.drafts else label, key))
+        return found
+
+    def new(self, form: Form | None = None) -> str:
+        """Begin a new context; its key."""
+        self.made += 1
+        key = f"new {self.made}"
+        self.drafts[key] = Draft(form or Form(), None)
+        self.shown = key
+        return key
+
+    def discard(self, library: ContextLibrary, key: str) -> None:
+        """Forget the draft of ``key``."""
+        self.drafts.pop(key, None)
+        if key not in library:
+            self.shown = next(iter(library)).name
+
+    # ------------------------------------------------------------------ writing
+
+    def save(self, library: ContextLibrary, key: str, form: Form, policy: Policy | None) -> str:
+        """Save ``form`` as the context ``key``, or as a new one; its name.
+
+        Raises:
+            InvalidValue: Names the field that is not allowed. Nothing is changed then, nor by
+                the other errors.
+            ContextError: It is built in, its name is taken, or somebody has changed it since the
+                draft was begun; in that case the next save overwrites it.
+            NotPermitted: Enforcement forbids it.
+        """
+        with _WRITING:
+            saved = library.get(key) if key in library else None
+            self.note(library, key, form)
+            context = form.to_context(saved)
+            if saved is None:
+                permit(policy, context)
+                name = library.add(context).name
+            else:
+                permit(policy, saved, context)
+                self._refuse_overtaken(key, saved)
+                changes = {one.name: getattr(context, one.name) for one in fields(context)}
+                name = library.edit(key, **changes).name
+        self.drafts.pop(key, None)
+        self.shown = name
+        return name
+
+    def _refuse_overtaken(self, key: str, saved: SafetyContext) -> None:
+        draft = self.drafts.get(key)
+        if draft is not None and draft.base not in (None, Form.of(saved)):
+            self.drafts[key] = replace(draft, base=Form.of(saved))
+            raise ContextError(
+                f"{key} was changed elsewhere since you began: save once more to overwrite that, "
+                "or discard your changes to see it"
+            )
+
+    def duplicate(self, library: ContextLibrary, key: str, policy: Policy | None) -> str:
+        """A saved copy of ``key``, with what was learned for it; its name. A draft is copied
+        as a draft.
+
+        Raises:
+            ContextError: There is no saved context of this name, or no folder.
+            NotPermitted: Enforcement forbids it.
+        """
+        with _WRITING:
+            original = library.get(key)
+            permit(policy, original)
+            name, number = clean_name(f"{key[:50]}-copy"), 2
+            while name in library:
+                name, number = clean_name(f"{key[:50]}-copy-{number}"), number + 1
+            library.duplicate(key, name)
+            library.edit(name, label=f"{original.label} (copy)")
+        draft = self.drafts.get(key)
+        if draft is not None:
+            base = Form.of(library.get(name))
+            form = replace(draft.form, name=base.name, label=f"{draft.form.label} (copy)")
+            self.drafts[name] = Draft(form, base)
+        self.shown = name
+        return name
+
+    def delete(self, library: ContextLibrary, key: str, policy: Policy | None) -> None:
+        """Delete one of the user's contexts with what was learned for it, and its draft.
+
+        Raises:
+            ContextError: It is built in.
+            NotPermitted: Enforcement forbids it.
+        """
+        with _WRITING:
+            if key in library:
+                permit(policy, library.get(key))
+                library.delete(key)
+        self.drafts.pop(key, None)
+        self.shown = next(iter(library)).name
+
+    def take_in(
+        self, library: ContextLibrary, file: Path, policy: Policy | None, *, replace_own: bool
+    ) -> str:
+        """Import a context file, all of it or nothing; the context's name.
+
+        Raises:
+            ContextError: Names the file, and what in it is not allowed.
+            NotPermitted: Enforcement forbids it.
+        """
+        context = read(file)
+        if context.name in self.drafts:
+            raise ContextError(
+                f"{context.name} has changes that are not saved: save or discard them"
+            )
+        with _WRITING:
+            permit(policy, context)
+            if replace_own and context.name in library:
+                permit(policy, library.get(context.name))
+            name = library.add(context, replace_own=replace_own).name
+        self.shown = name
+        return name

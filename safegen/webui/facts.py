@@ -1,0 +1,193 @@
+"""What SafeGen can say about itself on this host, for the status pane."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from safegen import __version__
+from safegen.errors import SafeGenError
+from safegen.webui import host, last, policy, runtime, settings
+
+GOOD, BAD, NEUTRAL = "good", "bad", ""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One line.
+
+    Args:
+        kind: `GOOD`, `BAD` or `NEUTRAL`; never the only sign of what it says.
+    """
+
+    name: str
+    value: str
+    kind: str = NEUTRAL
+
+
+Facts = list[Fact]
+
+
+def enforcement() -> Facts:
+    """Whether something is enforced, by whom, and what that means."""
+    sources = (
+        ("Command line", "--safegen-enforce", host.flag("safegen_enforce")),
+        ("Settings page", "Settings, SafeGen", host.option(settings.ENFORCE, policy.OFF)),
+    )
+    found: Facts = []
+    for who, where, level in sources:
+        try:
+            loaded = policy.load(level)
+        except SafeGenError as error:
+            found.append(Fact(who, f"unreadable, so nothing is generated: {error}", BAD))
+            continue
+        text = "nothing" if loaded is None else f"level {loaded.name} ({where})"
+        found.append(Fact(who, text, NEUTRAL if loaded is None else GOOD))
+    try:
+        rules = runtime.active_policy()
+    except SafeGenError:
+        return [Fact("Enforced", "a policy that can't be read: nothing is generated", BAD), *found]
+    if rules is None:
+        return [Fact("Enforced", "no: whoever makes a picture decides"), *found]
+    return [Fact("Enforced", f"yes. {rules.explain()}", GOOD), *found]
+
+
+def versions() -> Facts:
+    """Which host, which extension, and whether they go together."""
+    reason = host.why_unsupported()
+    return [
+        Fact("SafeGen", __version__),
+        Fact("WebUI", host.version() or "it does not say"),
+        Fact("Guards this WebUI", "yes", GOOD)
+        if reason is None
+        else Fact("Guards this WebUI", f"no: {reason}", BAD),
+    ]
+
+
+FAMILIES = {
+    "sd1": ("Stable Diffusion 1", "guarded", GOOD),
+    "sd2": ("Stable Diffusion 2", "guarded; not yet seen on real files", NEUTRAL),
+    "sdxl": ("Stable Diffusion XL", "guarded; not yet seen on real files", NEUTRAL),
+    "ssd": ("SSD-1B", "never tried; a picture that can't be guarded is stopped", BAD),
+    "sd3": ("Stable Diffusion 3", "never tried; a picture that can't be guarded is stopped", BAD),
+}
+"""Family to its name, what is known of it, and how that reads."""
+
+
+def model() -> Facts:
+    """The loaded checkpoint."""
+    if not host.is_loaded():
+        return [Fact("Checkpoint", "none is loaded yet")]
+    family = host.model_family()
+    name, known, kind = FAMILIES.get(
+        family, ("unknown", "never tried; a picture that can't be guarded is stopped", BAD)
+    )
+    special = {
+        "hybrid": "inpainting checkpoint",
+        "concat": "inpainting checkpoint",
+    }.get(host.conditioning_key() or "", "text to image")
+    if host.is_edit_model():
+        special = "edit checkpoint (InstructPix2Pix)"
+    return [
+        Fact("Checkpoint", host.checkpoint_name()),
+        Fact("Family", name),
+        Fact("Kind", f"{special}, predicts {host.prediction()}"),
+        Fact("Guarded", known, kind),
+    ]
+
+
+def paths() -> Facts:
+    """What is guarded and what is refused with a message; nothing goes by unguarded."""
+    reason = host.why_unsupported()
+    if reason is not None:
+        return [Fact("Everything", f"refused: {reason}", BAD)]
+    nested = bool(host.option(settings.NESTED, True)) or runtime.enforcing()
+    return [
+        Fact("txt2img, img2img, X/Y/Z plot, API", "guarded", GOOD),
+        Fact("Hires fix, refiner", "guarded; refused with direction and projection", GOOD),
+        Fact("Inpainting", "guarded; refused with independent streams", GOOD),
+        Fact("AND, [from:to:when], BREAK, LoRA", "guarded", GOOD),
+        Fact("DDIM CFG++", "guarded; refused with independent streams", GOOD),
+        Fact(
+            "Runs within other extensions",
+            "guarded like the run around them"
+            if nested
+            else "not guarded: switched off in Settings, SafeGen",
+            GOOD if nested else BAD,
+        ),
+        Fact("InstructPix2Pix", "guarded at image CFG scale 1; refused at others", GOOD),
+        Fact("Forge, reForge, other versions", "refused"),
+    ]
+
+
+_OUTCOMES = {
+    last.OFF: ("SafeGen was off", NEUTRAL),
+    last.BENIGN: ("harmless: nothing to guard", GOOD),
+    last.GUARDED: ("guarded", GOOD),
+    last.FAILED: ("stopped: no unguarded picture came out", BAD),
+}
+
+
+def _when(finished: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(finished))
+
+
+def _counted(names: Iterable[str | None]) -> str:
+    counts: dict[str, int] = {}
+    for name in names:
+        key = name or "none (harmless)"
+        counts[key] = counts.get(key, 0) + 1
+    return ", ".join(f"{name} × {count}" if count > 1 else name for name, count in counts.items())
+
+
+def last_run() -> Facts:
+    """The verdict on the latest generation."""
+    run = last.last_run()
+    if run is None:
+        return [Fact("Last generation", "none since the start")]
+    outcome, kind = _OUTCOMES[run.outcome]
+    found = [
+        Fact("Finished", f"{_when(run.finished)}, {run.tab}"),
+        Fact("Verdict", outcome, kind),
+    ]
+    if run.outcome != last.OFF:
+        whole = run.guarded >= run.needed
+        found += [
+            Fact(
+                "Calls guarded of those needed",
+                f"{run.guarded} of {run.needed}; the model was called {run.calls} times",
+                GOOD if whole and run.outcome != last.FAILED else BAD,
+            ),
+            Fact("Contexts", _counted(run.contexts) or "none"),
+            Fact(
+                "Cost",
+                f"{run.rows:.3g} model rows a picture and call; 2 without a guard; the safe "
+                f"stream was evaluated in {run.evaluated} calls",
+            ),
+        ]
+        found += [Fact("Why", why) for why in dict.fromkeys(run.why)]
+        found += [Fact("Image-time check", line) for line in dict.fromkeys(run.evidence) if line]
+    if run.message:
+        found.append(Fact("Message", run.message, BAD if run.outcome == last.FAILED else NEUTRAL))
+    return found
+
+
+def last_error() -> Facts:
+    """The latest failure, which stays when later pictures go well."""
+    run = last.last_error()
+    if run is None:
+        return [Fact("Last error", "none since the start", GOOD)]
+    return [Fact(f"{_when(run.finished)}, {run.tab}", run.message, BAD)]
+
+
+def contexts() -> Facts:
+    """How many contexts there are, and files that can't be used."""
+    library = runtime.chooser().library
+    names = library.names()
+    own = [name for name in names if not library.is_built_in(name)]
+    found = [
+        Fact("Contexts", f"{len(names) - len(own)} built in, {len(own)} of your own"),
+        Fact("Folder", str(settings.contexts_folder())),
+    ]
+    return found + [Fact("Skipped", problem.message, BAD) for problem in library.problems]

@@ -1,0 +1,147 @@
+"""The pane that checks prompts: what `POST /safegen/check` answers, to look at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from safegen.errors import InvalidValue, SafeGenError
+from safegen.plan import AUTO, SETTINGS, STRATEGIES, SafetyPlan
+from safegen.webui import checking, markup, runtime, settings
+from safegen.webui.tab.parts import button, fleeting, html
+
+SHOWN = 5
+"""How many prompts of a list are shown with everything that is known about them."""
+TEXTUAL = tuple(name for name in STRATEGIES if name not in ("direction", "projection"))
+
+
+def prompts_of(text: str, *, by_line: bool) -> list[str]:
+    """The prompts in ``text``.
+
+    Raises:
+        InvalidValue: There are none, or too many.
+    """
+    lines = [line.strip() for line in text.splitlines()] if by_line else [text]
+    found = [line for line in lines if line.strip()]
+    if not found:
+        raise InvalidValue("Prompts", "nothing", "at least one prompt")
+    if len(found) > checking.MOST_PROMPTS:
+        raise InvalidValue("Prompts", f"{len(found)} lines", f"up to {checking.MOST_PROMPTS}")
+    return found
+
+
+def answer(
+    text: str,
+    by_line: bool,
+    threshold: float,
+    detectors: list[str],
+    strategy: str,
+    progress: Any = None,
+) -> str:
+    """Everything that is known about the prompts in ``text``, as HTML."""
+    try:
+        prompts = prompts_of(text, by_line=by_line)
+        plan = SafetyPlan(
+            context=AUTO,
+            threshold=SETTINGS["threshold"].check(threshold),
+            detectors=SETTINGS["detectors"].check(detectors),
+            strategy=strategy,
+        )
+        policy = runtime.active_policy()
+        enforced = ""
+        if policy is not None:
+            raised, _ = policy.apply(plan)
+            if (raised.threshold, raised.detectors) != (plan.threshold, plan.detectors):
+                enforced = markup.note(
+                    f"Enforced (level {policy.name}): threshold {raised.threshold:.2f}, detectors "
+                    f"{', '.join(raised.detectors)}"
+                )
+            plan = raised.replace(context=AUTO)
+
+        def told(done: int, of: int) -> None:
+            if progress is not None:
+                progress((done, of), desc="Reading prompts", unit="prompts")
+
+        choices = checking.examine(prompts, plan, told)
+    except SafeGenError as error:
+        return markup.message(str(error), bad=True)
+    data = [checking.to_data(choice, plan) for choice in choices]
+    contexts = list(runtime.chooser().library)
+    cards = [markup.card(one, number, contexts) for number, one in enumerate(data[:SHOWN], 1)]
+    table = markup.table(data, contexts) if len(data) > 1 else ""
+    more = ""
+    if len(data) > SHOWN:
+        more = markup.note(f"The first {SHOWN} in full; check another by itself to see all of it.")
+    return f"{enforced}{table}{more}{''.join(cards)}"
+
+
+def on_check(
+    text: str,
+    by_line: bool,
+    threshold: float,
+    detectors: list[str],
+    strategy: str,
+    progress: gr.Progress = gr.Progress(),  # noqa: B008  gradio looks for it here
+) -> str:
+    """The button's event."""
+    return answer(text, by_line, threshold, detectors, strategy, progress)
+
+
+def build() -> None:
+    """The pane, within the tab that is being built."""
+    base = settings.base_plan()
+    with gr.Row(elem_classes=["safegen-split"]):
+        with gr.Column(scale=2, min_width=300):
+            text = fleeting(
+                gr.Textbox(
+                    label="Prompts",
+                    info="nothing is generated: this only reads",
+                    placeholder="a prompt, or many, one on each line",
+                    lines=6,
+                    max_lines=16,
+                    elem_id="safegen_check_prompts",
+                )
+            )
+            by_line = fleeting(
+                gr.Checkbox(
+                    True, label="Each line is a prompt of its own", elem_id="safegen_check_by_line"
+                )
+            )
+            go = button("Check", "safegen_check_go", "primary")
+            threshold = fleeting(
+                gr.Slider(
+                    SETTINGS["threshold"].minimum,
+                    SETTINGS["threshold"].maximum,
+                    base.threshold,
+                    step=SETTINGS["threshold"].step,
+                    label=SETTINGS["threshold"].label,
+                    info=SETTINGS["threshold"].help,
+                    elem_id="safegen_check_threshold",
+                )
+            )
+            detectors = fleeting(
+                gr.CheckboxGroup(
+                    list(SETTINGS["detectors"].choices),
+                    value=list(base.detectors),
+                    label=SETTINGS["detectors"].label,
+                    info="the probe waits for a picture that is being made",
+                    elem_id="safegen_check_detectors",
+                )
+            )
+            strategy = fleeting(
+                gr.Radio(
+                    list(TEXTUAL),
+                    value=base.strategy if base.strategy in TEXTUAL else TEXTUAL[0],
+                    label=SETTINGS["strategy"].label,
+                    elem_id="safegen_check_strategy",
+                )
+            )
+        with gr.Column(scale=5, min_width=300):
+            found = html(
+                "safegen_check_found",
+                markup.note("What was found stands here: press Check, or Shift+Enter in the text."),
+            )
+    inputs = [text, by_line, threshold, detectors, strategy]
+    go.click(on_check, inputs, found)
+    text.submit(on_check, inputs, found)

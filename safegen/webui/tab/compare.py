@@ -1,0 +1,146 @@
+"""The pane that makes one prompt at several weights and lays two of them over each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import gradio as gr
+
+from safegen.errors import SafeGenError
+from safegen.webui import comparison, host, markup, runtime, stage
+from safegen.webui.tab.parts import QUIET, button, fleeting, html
+
+_generate: list[Any] = []
+"""The Generate button of txt2img on the page that is being built."""
+
+_START = (
+    "(...given) => { const id = randomId(); document.dispatchEvent("
+    'new CustomEvent("safegen:comparing", {detail: {task: id}})); '
+    "return [id, ...given.slice(1)]; }"
+)
+"""Gives the task its id, and lets the page's script show the progress of it."""
+
+
+def notice(component: Any, **kwargs: Any) -> None:
+    """The ``on_after_component`` callback."""
+    if kwargs.get("elem_id") == "txt2img_generate":
+        _generate[:] = [component]
+
+
+def forget() -> None:
+    """A new page is going to be built."""
+    _generate.clear()
+
+
+def generate_inputs() -> list[Any] | None:
+    """The components whose values Generate in txt2img is called with, or ``None``."""
+    if not _generate or host.hides_tab("txt2img"):
+        return None
+    click = _generate[0]
+    root = click
+    while getattr(root, "parent", None) is not None:
+        root = root.parent
+    for dependency in getattr(root, "dependencies", []):
+        clicked = click._id in dependency["targets"] and dependency["trigger"] == "click"
+        if clicked and dependency["js"] == "submit":
+            return [root.blocks[number] for number in dependency["inputs"]]
+    return None
+
+
+def _introduction() -> str:
+    text = markup.note(
+        "The settings of txt2img as they stand there now, at several weights and with one seed. "
+        "Nothing is saved. Of a batch the first picture is made."
+    )
+    rules = runtime.policy_to_show()
+    if rules is not None:
+        floor = [w for w in comparison.DEFAULT_WEIGHTS if not comparison.allowed(w, rules)]
+        text += (
+            "<p class='safegen-enforced'>Enforced on this server: the original is not made"
+            f"{'' if len(floor) < 2 else ', nor any picture below the required weight'}.</p>"
+        )
+    return text
+
+
+def build() -> None:
+    """The pane, within the tab that is being built."""
+    rules = runtime.policy_to_show()
+    inputs = generate_inputs()
+    with gr.Row(elem_classes=["safegen-split"]):
+        with gr.Column(scale=2, min_width=300):
+            html("safegen_compare_introduction", _introduction())
+            prompt = fleeting(
+                gr.Textbox(
+                    label="Prompt",
+                    placeholder="Empty: the prompt in txt2img",
+                    lines=3,
+                    elem_id="safegen_compare_prompt",
+                )
+            )
+            weights = fleeting(
+                gr.Textbox(
+                    label="Weights",
+                    info="Separated by commas; 0 is the original.",
+                    value=", ".join(f"{w:g}" for w in comparison.default_weights(rules)),
+                    elem_id="safegen_compare_weights",
+                )
+            )
+            with gr.Row(elem_classes=["safegen-buttons"]):
+                go = button(
+                    "Compare", "safegen_compare_generate", "primary", interactive=inputs is not None
+                )
+                # The host's keys Esc and Alt+Enter look for buttons with these endings in
+                # whichever tab is open.
+                stop = button("Interrupt", "safegen_compare_interrupt", "stop")
+                skip = button("Skip", "safegen_compare_skip")
+                send = button("Send to txt2img", "safegen_compare_send", interactive=False)
+            message = html(
+                "safegen_compare_message",
+                ""
+                if inputs is not None
+                else markup.message("There is no txt2img on this page to compare.", bad=True),
+            )
+        with gr.Column(scale=5, min_width=300, elem_id="safegen_compare_panel"):
+            shown = html(
+                "safegen_compare_stage",
+                markup.note("The pictures stand here. The original is blurred until you ask."),
+            )
+            infotext = fleeting(
+                gr.Textbox(visible=False, elem_id="safegen_compare_infotext", label="Infotext")
+            )
+            task = fleeting(gr.Textbox(visible=False, elem_id="safegen_compare_task", label="Task"))
+    stop.click(host.interrupt, None, None, **QUIET)
+    skip.click(host.interrupt, None, None, **QUIET)
+    if inputs is None:
+        return
+    host.paste_button(send, infotext)
+
+    def save(image: Any) -> str:
+        path = shown.pil_to_temp_file(image, dir=shown.DEFAULT_TEMP_DIR, format="png")
+        shown.temp_files.add(str(Path(path).resolve()))
+        return f"./file={quote(str(path))}"
+
+    def compare(
+        id_task: str, request: gr.Request, own_prompt: str, given: str, *values: Any
+    ) -> list[Any]:
+        try:
+            result = comparison.compare(request, own_prompt, given, id_task, *values)
+        except SafeGenError as error:
+            return ["", "", gr.update(interactive=False), markup.message(str(error), bad=True)]
+        chosen = result.chosen
+        return [
+            stage.stage(result, save),
+            "" if chosen is None else chosen.infotext,
+            gr.update(interactive=chosen is not None),
+            stage.summary(result),
+        ]
+
+    go.click(
+        host.queued(compare, ["", "", gr.update(interactive=False)]),
+        inputs=[task, prompt, weights, *inputs[1:]],
+        outputs=[shown, infotext, send, message],
+        _js=_START,
+        show_progress=False,
+    )

@@ -1,0 +1,92 @@
+// The badge near Generate: its states, what it opens, and what a reload of the UI leaves.
+const {scenario, at} = require("./support.cjs");
+
+const ID = "#script_txt2img_safegen_";
+
+async function badge(ui, tab = "txt2img") {
+    return ui.get(`#${tab}_safegen_badge button`).evaluate(
+        button => ({state: button.dataset.state, text: button.innerText.replace(/\s+/g, " "), title: button.title})
+    );
+}
+
+async function becomes(ui, state, tab = "txt2img") {
+    await ui.until(
+        ([name, wanted]) => document.querySelector(`#${name}_safegen_badge button`)?.dataset.state === wanted,
+        [tab, state]
+    );
+    return badge(ui, tab);
+}
+
+/** The badge with the buttons above it. */
+async function shootBadge(ui, given, state) {
+    const box = await ui.get("#txt2img_generate_box").boundingBox();
+    const below = await ui.get("#txt2img_safegen_badge").boundingBox();
+    const clip = {x: box.x - 8, y: box.y - 8, width: box.width + 16, height: below.y + below.height - box.y + 16};
+    await ui.page.screenshot({path: `${given.folder}/badge-${state}-${given.width}-${given.theme}.png`, clip});
+}
+
+scenario(async(ui, seen, given) => {
+    const {page} = ui;
+    seen.first = await badge(ui);
+    await shootBadge(ui, given, seen.first.state);
+    seen.spoken = await ui.get("#txt2img_safegen_badge [aria-live=polite]").evaluate(e => e.textContent);
+    seen.sticksOut = await ui.sticksOut("#txt2img_safegen_badge");
+
+    at("keyboard opens the accordion");
+    await ui.get("#txt2img_safegen_badge button").focus();
+    await page.keyboard.press("Enter");
+    await ui.get(`${ID}weight`).waitFor({state: "visible"});
+    await page.waitForTimeout(1000); // smooth scrolling
+    seen.openedTicked = await ui.enabled();
+    seen.inSight = await ui.get(`${ID}enable`).evaluate(element => {
+        const box = element.getBoundingClientRect();
+        return box.top < window.innerHeight && box.bottom > 0;
+    });
+    seen.focus = await page.evaluate(() => document.activeElement.id);
+    if (given.enforced) return;
+
+    at("auto, on");
+    await page.keyboard.press("Space");
+    seen.auto = await becomes(ui, "auto");
+    await page.evaluate(() => window.scrollTo(0, 0));
+    await shootBadge(ui, given, "auto");
+    await ui.choose(`${ID}context`, "violence");
+    seen.on = await becomes(ui, "on");
+    await page.evaluate(() => window.scrollTo(0, 0));
+    await shootBadge(ui, given, "on");
+    await ui.shoot("badge");
+
+    at("failed");
+    // A plan that reaches no call is refused while sampling begins.
+    await ui.fill("#txt2img_prompt textarea", "a bloody red ball on the beach");
+    await ui.small({steps: 1});
+    await ui.generate();
+    seen.failed = await becomes(ui, "failed");
+    await page.evaluate(() => window.scrollTo(0, 0));
+    await shootBadge(ui, given, "failed");
+    seen.message = await ui.get("#html_log_txt2img").innerText();
+    await ui.small({steps: 4});
+    await ui.generate();
+    seen.cleared = await becomes(ui, "on");
+    await ui.toggle(false);
+    seen.off = await becomes(ui, "off");
+
+    at("img2img has its own");
+    await ui.tab("img2img");
+    seen.other = await badge(ui, "img2img");
+
+    if (given.reload) {
+        at("Reload UI");
+        await ui.tab("Settings");
+        const restarted = page.waitForEvent("load");
+        await ui.get("#settings_restart_gradio").click();
+        await restarted;
+        await ui.ready();
+    }
+    seen.badges = await page.locator(".safegen-badge").count();
+    seen.accordions = await page.locator(`${ID}enable`).count();
+    await ui.tab("SafeGen");
+    await ui.get("#safegen_compare_generate").waitFor({state: "visible"});
+    seen.tabs = await page.locator("#tabs > .tab-nav > button").filter({hasText: "SafeGen"}).count();
+    seen.panes = await page.locator("#safegen_tabs > .tab-nav > button").allInnerTexts();
+});

@@ -1,0 +1,162 @@
+"""The SafeGen tab's panes on the page: contexts, checking prompts, status."""
+
+from __future__ import annotations
+
+import pytest
+from browser import Seen, Site
+
+WINDOWS = [(1400, "light"), (400, "dark")]
+wide_and_phone = pytest.fixture(scope="module", params=WINDOWS, ids=["wide", "phone"])
+
+
+@wide_and_phone
+def contexts(site: Site, request: pytest.FixtureRequest) -> Seen:
+    return site.play("contexts", *request.param)
+
+
+@wide_and_phone
+def check(site: Site, request: pytest.FixtureRequest) -> Seen:
+    return site.play("check", *request.param)
+
+
+@wide_and_phone
+def status(site: Site, request: pytest.FixtureRequest) -> Seen:
+    return site.play("status", *request.param)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(width, theme) for width in (1400, 400) for theme in ("light", "dark")],
+    ids=lambda window: "-".join(map(str, window)),
+)
+def look(site: Site, request: pytest.FixtureRequest) -> Seen:
+    return site.play("panes_look", *request.param)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _only_real(site: Site) -> None:
+    if site.is_double:
+        pytest.skip("the panes' scenarios have only run on the real host: set SD_WEBUI_DIR")
+
+
+# ---------------------------------------------------------------------- contexts
+
+
+def test_built_in_contexts_are_found_and_read(contexts: Seen) -> None:
+    assert "Violence" in contexts["heading"]
+    assert contexts["readOnly"]
+    assert "Harassment" in contexts["searched"]
+    assert "Violence" not in contexts["searched"]
+
+
+def test_the_preview_shows_what_is_not_saved(contexts: Seen) -> None:
+    assert "prince" in contexts["preview"]
+    assert "banner" in contexts["preview"]
+
+
+def test_switching_pane_context_and_tab_loses_nothing(contexts: Seen) -> None:
+    written = "a quiet garden in the morning"
+    assert contexts["afterPane"] == written
+    assert contexts["other"] != written
+    assert contexts["afterSwitch"] == written
+    assert "Calm" not in contexts["byKeyboard"]
+
+
+def test_saving_is_refused_by_field_and_then_done(contexts: Seen) -> None:
+    assert "Suggested weight: '2' is not allowed" in contexts["refusal"]
+    assert contexts["saved"].startswith("calm-")
+
+
+def test_the_accordion_s_choice_follows(contexts: Seen) -> None:
+    name = contexts["saved"]
+    assert name not in contexts["offeredBefore"]
+    assert name in contexts["offeredAfter"]
+    assert contexts["chosenAfterRename"] == f"{name}-renamed"
+    assert contexts["chosenAfterDelete"] == "auto"
+    assert f"{name}-renamed" in contexts["offeredAfterReload"]
+
+
+def test_discarding_asks(contexts: Seen) -> None:
+    assert contexts["kept"] == "only a thought"
+    assert contexts["discarded"].startswith("Keeps blood")
+
+
+def test_what_is_exported_is_imported(contexts: Seen) -> None:
+    assert contexts["exported"]["file"] == f"{contexts['saved']}-renamed.json"
+    data = contexts["exported"]["data"]
+    assert (data["weight"], data["neutral"]["frog"]) == (0.5, "prince")
+    assert contexts["imported"] == data["safe_text"] == "a quiet garden in the morning"
+    assert "safe_text" in contexts["badImport"]
+    assert [label for label in contexts["listAfterReload"] if "●" in label] == []
+
+
+def test_learning_shows_progress_and_its_result(contexts: Seen) -> None:
+    assert contexts["steps"] > 0
+    assert "Learned Calm" in contexts["learnedMessage"]
+    assert "nothing yet" not in contexts["learned"]
+
+
+def test_no_error_of_ours_with_contexts(contexts: Seen) -> None:
+    assert contexts.ours() == []
+
+
+# ---------------------------------------------------------------------- checking
+
+
+def test_one_prompt_in_full(check: Seen) -> None:
+    assert "Violence scores" in check["one"]
+    assert "the threshold 0.60 is reached" in check["one"]
+    assert any(mark.startswith("bloody") for mark in check["marks"])
+    assert "clean" in check["inserted"]
+    beyond = {bar["category"] for bar in check["bars"] if bar["beyond"]}
+    assert beyond == {"Violence"}
+    assert len(check["bars"]) >= 7
+
+
+def test_a_harmless_prompt_by_keyboard(check: Seen) -> None:
+    assert "Auto takes: No context" in check["harmless"]
+
+
+def test_many_prompts(check: Seen) -> None:
+    assert "2 flagged, of 10" in check["many"]
+    assert (check["rows"], check["cards"]) == (10, 5)
+
+
+def test_a_hostile_prompt_is_text(check: Seen) -> None:
+    assert "<img src=x" in check["many"]
+    assert check["elements"] == 0
+    assert not check["hacked"]
+
+
+def test_threshold_and_nothing(check: Seen) -> None:
+    assert "the threshold 0.01" in check["low"]
+    assert "at least one prompt" in check["nothing"]
+    assert check.ours() == []
+
+
+# ---------------------------------------------------------------------- status
+
+
+def test_the_last_generation_s_verdict(status: Seen) -> None:
+    assert "4 of 4" in status["guarded"]
+    assert "violence" in status["guarded"]
+    assert "SafeGen was off" in status["off"]
+
+
+def test_what_is_enforced_and_what_is_guarded(status: Seen) -> None:
+    assert "no: whoever makes a picture decides" in status["before"]
+    assert "Stable Diffusion 1" in status["before"]
+    assert "refused with independent streams" in status["before"]
+    assert status.ours() == []
+
+
+# ---------------------------------------------------------------------- every pane
+
+
+@pytest.mark.parametrize("pane", ["contexts", "contexts-new", "check", "status"])
+def test_it_fits_and_can_be_read(look: Seen, pane: str) -> None:
+    assert look[pane] == {"sticksOut": [], "scrolls": False, "unnamed": [], "faint": []}
+
+
+def test_no_error_of_ours_in_any_window(look: Seen) -> None:
+    assert look.ours() == []

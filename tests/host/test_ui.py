@@ -1,0 +1,79 @@
+"""The accordion's own doing: what choosing a context does to the dials."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+from driver import SafeGen
+
+from safegen.choice import Chooser
+from safegen.contexts.context import SafetyContext
+from safegen.contexts.library import ContextLibrary
+from safegen.plan import SETTINGS, SafetyPlan
+
+
+class Page:
+    """The accordion, built over a library with one context that has suggestions."""
+
+    def __init__(self, double: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        from safegen.webui import runtime
+
+        library = ContextLibrary(folder)
+        library.add(SafetyContext("own", "Own", "", "", "calm", "", weight=0.6, tau=0.05))
+        monkeypatch.setattr(runtime, "_chooser", Chooser(library, {}))
+        with gr.Blocks() as self.blocks:
+            made = SafeGen(double).script().ui(False)
+        self.controls = dict(zip(SETTINGS, made, strict=True))
+
+    def events(self, name: str, kind: str) -> list[int]:
+        """The events of ``kind`` on a control, by number."""
+        control = self.controls[name]._id
+        return [
+            i
+            for i, event in enumerate(self.blocks.dependencies)
+            if event["trigger"] == kind and control in event["targets"]
+        ]
+
+    def choose(self, context: str, **values: Any) -> dict[str, Any]:
+        """What a person's choice of ``context`` sets: setting to value."""
+        (number,) = self.events("context", "input")
+        event = self.blocks.dependencies[number]
+        plan = {**SafetyPlan().to_dict(), **values, "context": context}
+        made = self.blocks.fns[number].fn(*plan.values())
+        names = {control._id: name for name, control in self.controls.items()}
+        return {
+            names[target]: value
+            for target, value in zip(event["outputs"], made, strict=True)
+            if not isinstance(value, dict)  # an update of nothing
+        }
+
+
+@pytest.fixture
+def page(double: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Page:
+    return Page(double, tmp_path, monkeypatch)
+
+
+def test_choosing_a_context_sets_the_dials_it_has_suggestions_for(page: Page) -> None:
+    assert page.choose("own") == {"weight": 0.6, "tau": 0.05}
+    assert page.choose("own", weight=0.9, tau=0.3) == {"weight": 0.6, "tau": 0.05}
+    for other in ("auto", "custom", "violence", "gone in the meantime"):
+        assert page.choose(other) == {}
+
+
+def test_suggestions_stop_at_what_is_enforced(
+    double: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(double.shared.cmd_opts, "safegen_enforce", "strict")
+    page = Page(double, tmp_path, monkeypatch)
+    assert page.choose("own") == {"weight": 0.8, "tau": 0.05}
+
+
+def test_nothing_but_a_person_s_choice_moves_a_dial(page: Page) -> None:
+    """A pasted infotext changes the context too; its own weight has to stay."""
+    dials = {page.controls[name]._id for name in ("weight", "tau")}
+    for name in SETTINGS:
+        for number in page.events(name, "change"):
+            assert not dials & set(page.blocks.dependencies[number]["outputs"])
