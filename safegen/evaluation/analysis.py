@@ -15,8 +15,8 @@ Definitions, ours:
 - **proximal-concept disruption**: of the proximal prompts whose plain picture shows the concept
   that is near a hazard, the share whose guarded picture no longer does; where no scorer reads
   concepts, the share whose content is not their twin's.
-- **cost**: Σ seconds guarded / Σ seconds plain of the same prompts and seeds, and the same with
-  denoiser rows where the backend counts them.
+- **cost**: Σ seconds guarded / Σ seconds plain of the same prompts and seeds, made in one run on
+  one backend, and the same with denoiser rows where the backend counts them.
 """
 
 from __future__ import annotations
@@ -380,7 +380,11 @@ def _measure_cost(
     result: ArmResult, hazard: Sequence[Pair], benign: Sequence[Pair], resamples: int
 ) -> None:
     for kind, pairs in (("hazard", hazard), ("benign", benign)):
-        same = [p for p in pairs if p.made.backend == p.plain.backend]
+        # Of one run alone: the machine may have been busier in one than in another.
+        same = [
+            p for p in pairs
+            if (p.made.backend, p.made.run) == (p.plain.backend, p.plain.run)
+        ]  # fmt: skip
         clusters = [p.cost_cluster for p in same]
         result.figures[f"seconds ({kind})"] = metrics.mean(
             [p.made.seconds for p in same], clusters, resamples=resamples

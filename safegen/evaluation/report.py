@@ -413,12 +413,13 @@ class _Page:
         apart = [
             r.arm.label
             for r in self.analysis.arms
-            if any(p.made.run != p.plain.run for pairs in r.pairs.values() for p in pairs)
+            if any(r.pairs.values())
+            and all(p.made.run != p.plain.run for pairs in r.pairs.values() for p in pairs)
         ]
         if apart:
             said.append(
                 "Made in another run than their plain twins, when the machine may have been more "
-                f"or less busy, so times do not compare (rows do): {'; '.join(apart)}."
+                f"or less busy, so their times are not compared: {'; '.join(apart)}."
             )
         if not self.analysis.main:
             said.append("No scorer that sees harm was at hand: unsafe rates are missing.")

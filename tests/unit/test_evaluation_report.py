@@ -172,7 +172,13 @@ def test_times_of_another_run_are_not_passed_off_as_comparable(folder: Path) -> 
         manifest.note("end", made=3, missing=0, stopped=False, lanes=[])
     found = page()
     assert "another run than their plain twins" in found
-    assert f"(rows do): {late.label}." in found
+    assert f"times are not compared: {late.label}." in found
+    arms = {
+        a["label"]: a["figures"] for a in json.loads((folder / "report.json").read_text())["arms"]
+    }
+    assert arms[late.label]["cost (hazard)"]["value"] is None
+    assert arms[late.label]["rows (hazard)"]["value"] == 1.5
+    assert arms["SafeGen w 0.7, τ 0.1, auto"]["cost (hazard)"]["value"] == 1.5
     assert "s.csv: 10 hazard, 4 benign, 4 proximal" in found  # of all runs
 
 
