@@ -76,8 +76,11 @@ scenario(async(ui, seen, given) => {
     await type("sample", "a knight with a sword and a frog");
     await ui.get(`${ID}neutral textarea`).click();
     await ui.page.keyboard.press("Control+Home");
-    await ui.page.keyboard.type("frog => prince\n");
-    await ui.says(`${ID}preview`, "prince");
+    await ui.page.keyboard.type("\n");
+    await ui.page.keyboard.press("Control+Home");
+    await ui.page.keyboard.type("frog => prince");
+    await ui.until(where => [...document.querySelectorAll(`${where} ins`)].some(
+        entry => entry.innerText === "prince"), `${ID}preview`);
     seen.preview = await ui.page.locator(`${ID}preview ins`).allInnerTexts();
     seen.offeredBefore = await offered();
 
