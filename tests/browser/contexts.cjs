@@ -80,7 +80,8 @@ scenario(async(ui, seen, given) => {
     await ui.page.keyboard.press("Control+Home");
     await ui.page.keyboard.type("frog => prince");
     await ui.until(where => [...document.querySelectorAll(`${where} ins`)].some(
-        entry => entry.innerText === "prince"), `${ID}preview`);
+        entry => entry.innerText === "prince"
+    ), `${ID}preview`);
     seen.preview = await ui.page.locator(`${ID}preview ins`).allInnerTexts();
     seen.offeredBefore = await offered();
 
