@@ -131,9 +131,9 @@ def stage(result: Comparison, save: Callable[[Any], str]) -> str:
   <div class='safegen-stage{" safegen-veiled" if veiled else ""}'
        style='aspect-ratio: {width} / {height}; --safegen-wide: {width / height:.4f}'>
     <img class='safegen-after{own}' src='{after}' alt='{name(chosen.weight)}' draggable='false'>
-    <img class='safegen-map' {shown_map} alt='' draggable='false' hidden>
     <img class='safegen-before' src='{escape(sources[before.weight])}' draggable='false'
          alt='{name(before.weight)}'>
+    <img class='safegen-map' {shown_map} alt='' draggable='false' hidden>
     <span class='safegen-tag safegen-tag-before'>{name(before.weight)}</span>
     <span class='safegen-tag safegen-tag-after'>{name(chosen.weight)}</span>
     <div class='safegen-handle' role='slider' tabindex='0' aria-orientation='horizontal'

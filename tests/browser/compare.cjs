@@ -93,6 +93,12 @@ scenario(async(ui, seen, given) => {
     seen.chosenByClick = await ui.get(".safegen-tag-after").innerText();
     await ui.get(".safegen-show-map").check();
     seen.mapShown = await ui.get(".safegen-map").isVisible();
+    seen.mapOverBoth = await page.evaluate(() => {
+        const box = document.querySelector(".safegen-stage").getBoundingClientRect();
+        const over = share => document.elementFromPoint(box.left + share * box.width, box.top + 0.6 * box.height);
+        return [0.2, 0.8].every(share => over(share).matches(".safegen-map"));
+    });
+    seen.tickColour = await ui.get(".safegen-show-map").evaluate(tick => getComputedStyle(tick).backgroundColor);
     await ui.shoot("compare-map");
     await ui.get(".safegen-show-map").uncheck();
     await ui.get(".safegen-compare").evaluate(pane => {

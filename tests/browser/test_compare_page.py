@@ -60,6 +60,8 @@ def test_the_strip_chooses_what_is_compared(seen: Seen) -> None:
 def test_the_map_shows_where_the_streams_disagree(seen: Seen) -> None:
     assert [bool(thumb["map"]) for thumb in seen["thumbs"]] == [False, True, True]
     assert seen["mapShown"]
+    assert seen["mapOverBoth"]
+    assert seen["tickColour"] not in ("rgb(255, 255, 255)", "rgba(0, 0, 0, 0)")
 
 
 def test_sending_sets_prompt_seed_and_accordion(seen: Seen) -> None:
