@@ -220,10 +220,14 @@ def _encode_once(encode):
 
 
 def _order():
-    """Our ``cfg_denoised`` before SafeGen's."""
+    """Our ``cfg_denoised`` before SafeGen's, our ``cfg_denoiser``, which counts rows, after it.
+
+    SafeGen's callbacks go to the end of the list whenever they are registered anew.
+    """
     entries = script_callbacks.callback_map["callbacks_cfg_denoised"]
-    mine = [entry for entry in entries if entry.callback is _early]
-    entries[:] = mine + [entry for entry in entries if entry.callback is not _early]
+    entries.sort(key=lambda entry: entry.callback is not _early)
+    entries = script_callbacks.callback_map["callbacks_cfg_denoiser"]
+    entries.sort(key=lambda entry: entry.callback is _denoiser)
     script_callbacks.ordered_callbacks_map.clear()
 
 
@@ -310,6 +314,7 @@ def _routes(_demo, app):
 
     def delete():
         _mend()
+        _order()
         LOG.clear()
         PREVIEWS.clear()
         return {}
