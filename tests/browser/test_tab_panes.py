@@ -11,6 +11,8 @@ wide_and_phone = pytest.fixture(scope="module", params=WINDOWS, ids=["wide", "ph
 
 @wide_and_phone
 def contexts(site: Site, request: pytest.FixtureRequest) -> Seen:
+    if site.is_double:
+        pytest.skip("the double has no text encoder to learn in: set SD_WEBUI_DIR")
     return site.play("contexts", *request.param)
 
 
@@ -31,12 +33,6 @@ def status(site: Site, request: pytest.FixtureRequest) -> Seen:
 )
 def look(site: Site, request: pytest.FixtureRequest) -> Seen:
     return site.play("panes_look", *request.param)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _only_real(site: Site) -> None:
-    if site.is_double:
-        pytest.skip("the panes' scenarios have only run on the real host: set SD_WEBUI_DIR")
 
 
 # ---------------------------------------------------------------------- contexts
@@ -154,8 +150,11 @@ def test_what_is_enforced_and_what_is_guarded(status: Seen) -> None:
 
 
 @pytest.mark.parametrize("pane", ["contexts", "contexts-new", "check", "status"])
-def test_it_fits_and_can_be_read(look: Seen, pane: str) -> None:
-    assert look[pane] == {"sticksOut": [], "scrolls": False, "unnamed": [], "faint": []}
+def test_it_fits_and_can_be_read(look: Seen, pane: str, site: Site) -> None:
+    # A slider's number field has no name of gradio's; it is told by a class that the host adds.
+    sliders = ["safegen_check_threshold"] if site.is_double else []
+    found = {**look[pane], "unnamed": [n for n in look[pane]["unnamed"] if n not in sliders]}
+    assert found == {"sticksOut": [], "scrolls": False, "unnamed": [], "faint": []}
 
 
 def test_no_error_of_ours_in_any_window(look: Seen) -> None:
