@@ -174,9 +174,7 @@ class Chooser:
         """The choice of ``context`` with what the safe stream sees."""
         if verdict.errors:
             why += f"; a detector failed, so the prompt counts as unsafe: {verdict.errors[0]}"
-        spans = Verdict(
-            verdict.prompt, verdict.unsafe, verdict.categories, context, verdict.spans
-        ).risky_spans()
+        spans = replace(verdict, context=context).risky_spans()
         if plan.strategy not in ("direction", "projection"):
             learned = None
         elif callable(learned):

@@ -381,12 +381,14 @@ class PassGuard:
             rows: Tensor = params.x
             cond_rows, images = sum(self.layout), len(self.layout)
             self._check_rows("prediction", rows, cond_rows + self._inserted + images)
-            self._without_uncond = self._skipped(rows)
             if rows.shape[1:] != self._x.shape[1:]:
                 self.session.fail(
                     f"the model predicted rows of shape {tuple(rows.shape[1:])} "
                     f"for latents of shape {tuple(self._x.shape[1:])}"
                 )
+            # Before anything is written; where nothing is blended nobody asks.
+            if call.active or self.session.independent:
+                self._without_uncond = self._skipped(rows)
             if self.session.independent:
                 self._blend_guided(call, rows, params.inner_model)
             else:
@@ -415,9 +417,8 @@ class PassGuard:
             safe[self._chosen] = predicted.to(safe)
             self._watch_rows(call, rows, safe)
         blended = self.session.combine(call, cond, safe)
-        skipped = self._skipped(rows)
         rows[self._chosen] = blended[self._chosen]
-        if skipped:
+        if self._without_uncond:
             self._uncond_before = rows[-len(self.layout) :].clone()
             for image in {self.image_of[row] for row in self._chosen}:
                 rows[len(rows) - len(self.layout) + image] = rows[self.first[image]]
@@ -426,7 +427,7 @@ class PassGuard:
         """Look at the host's rows and the safe ones, if anybody asked for what that shows."""
         cond = rows[: len(safe)]
         if self.session.observing:
-            uncond = None if self._skipped(rows) else rows[-len(self.layout) :][self.image_of]
+            uncond = None if self._without_uncond else rows[-len(self.layout) :][self.image_of]
             self.session.observe(call, cond, safe, uncond)
         if self._disagreement is None:
             return
@@ -540,7 +541,7 @@ class PassGuard:
     def _blend_guided(self, call: Call, rows: Tensor, inner_model: Any) -> None:
         """Blend guided x0 and write cond rows that guidance turns into the result."""
         count, images = sum(self.layout), len(self.layout)
-        uncond, skipped = rows[-images:], self._skipped(rows)
+        uncond, skipped = rows[-images:], self._without_uncond
         scale = self._guidance(skipped)
         x = self._x[count:]
         noise = Noise(self.denoiser, self._sigma)

@@ -189,11 +189,11 @@ def compare(
 
 def _safegen_args(p: Any) -> tuple[dict[str, Any], int]:
     """The accordion's values by name, and where they begin among the script arguments."""
-    for script in p.scripts.alwayson_scripts:
-        if getattr(script, "is_safegen", False):
-            args = p.script_args[script.args_from : script.args_to]
-            return controls.values_from(args, settings.base_plan()), int(script.args_from)
-    raise SafeGenError("SafeGen's script is not loaded in txt2img: reload the UI")
+    script = runtime.find_script(p)
+    if script is None:
+        raise SafeGenError("SafeGen's script is not loaded in txt2img: reload the UI")
+    args = p.script_args[script.args_from : script.args_to]
+    return controls.values_from(args, settings.base_plan()), int(script.args_from)
 
 
 def _number(value: Any, default: float) -> float:

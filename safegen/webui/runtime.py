@@ -775,14 +775,21 @@ def _stop(denoiser: Any, run: Run | None, error: Exception) -> None:
 # ---------------------------------------------------------------------- enforcement
 
 
+def find_script(p: Any) -> Any | None:
+    """SafeGen's script among those of this run, or ``None`` if it has no part in it."""
+    for script in getattr(getattr(p, "scripts", None), "alwayson_scripts", None) or []:
+        if getattr(script, "is_safegen", False) and script.args_to is not None:
+            return script
+    return None
+
+
 def find_script_args(p: Any) -> Sequence[Any] | None:
     """What SafeGen's script is called with in this run, or ``None`` if it has no part in it."""
-    scripts = getattr(p, "scripts", None)
-    for script in getattr(scripts, "alwayson_scripts", None) or []:
-        if getattr(script, "is_safegen", False) and script.args_to is not None:
-            args = getattr(p, "script_args", None) or []
-            return list(args[script.args_from : script.args_to])
-    return None
+    script = find_script(p)
+    if script is None:
+        return None
+    args = getattr(p, "script_args", None) or []
+    return list(args[script.args_from : script.args_to])
 
 
 def guard_inner(p: Any) -> None:
