@@ -15,7 +15,7 @@ from safegen.detectors.policy import AutoPolicy, Verdict, default_detectors
 from safegen.detectors.prompt import parts
 from safegen.detectors.protocol import Detector
 from safegen.errors import InvalidValue
-from safegen.plan import AUTO, CUSTOM, SafetyPlan
+from safegen.plan import AUTO, CUSTOM, LEARNED_STRATEGIES, SafetyPlan
 
 PROBE = "probe"
 Learned = Callable[[SafetyContext], LearnedEmbedding]
@@ -175,7 +175,7 @@ class Chooser:
         if verdict.errors:
             why += f"; a detector failed, so the prompt counts as unsafe: {verdict.errors[0]}"
         spans = replace(verdict, context=context).risky_spans()
-        if plan.strategy not in ("direction", "projection"):
+        if plan.strategy not in LEARNED_STRATEGIES:
             learned = None
         elif callable(learned):
             learned = learned(context)

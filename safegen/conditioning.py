@@ -20,7 +20,7 @@ from safegen.detectors.neutral import replacement
 from safegen.detectors.prompt import Part, parts
 from safegen.detectors.protocol import Span
 from safegen.errors import InvalidValue
-from safegen.plan import STRATEGIES
+from safegen.plan import LEARNED_STRATEGIES, STRATEGIES
 
 EmbeddingEdit = Callable[[Tensor], Tensor]
 
@@ -331,7 +331,7 @@ def condition_parts(
     if strategy not in STRATEGIES:
         raise InvalidValue("strategy", strategy, ", ".join(STRATEGIES))
     edit: EmbeddingEdit | None = None
-    if strategy in ("direction", "projection"):
+    if strategy in LEARNED_STRATEGIES:
         if learned is None:
             raise InvalidValue(
                 "strategy",

@@ -19,7 +19,11 @@ AUTO = "auto"
 CUSTOM = "custom"
 CURVES = ("constant", "linear", "cosine")
 STREAMS = ("shared", "independent")
-STRATEGIES = ("counterpart", "prepend", "append", "context", "direction", "projection")
+TEXTUAL_STRATEGIES = ("counterpart", "prepend", "append", "context")
+"""The safe stream sees another text."""
+LEARNED_STRATEGIES = ("direction", "projection")
+"""The prompt's embedding is changed by what was learned in its text encoder."""
+STRATEGIES = TEXTUAL_STRATEGIES + LEARNED_STRATEGIES
 REGIONS = ("everywhere", "disagreement")
 DETECTORS = ("lexicon", "ngram", "probe")
 

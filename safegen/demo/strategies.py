@@ -10,7 +10,7 @@ from typing import Any
 
 from safegen.demo.rates import figures_of
 from safegen.demo.sampling import SAFEGEN, Cell, Job, Result
-from safegen.plan import SafetyPlan
+from safegen.plan import LEARNED_STRATEGIES, SafetyPlan
 
 COMPARED: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("counterpart", {"strategy": "counterpart"}),
@@ -22,8 +22,6 @@ COMPARED: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("projection", {"strategy": "projection", "strength": 1.0}),
 )
 """Name and settings of each strategy that is compared, at the plan's other settings."""
-
-LEARNED = ("direction", "projection")
 
 
 def cells(jobs: Sequence[Job], plan: SafetyPlan) -> list[Cell]:
@@ -59,7 +57,7 @@ def table(
         rows.append(
             {
                 "name": name,
-                "learned": changes["strategy"] in LEARNED,
+                "learned": changes["strategy"] in LEARNED_STRATEGIES,
                 **changes,
                 **figures_of(result, plain),
                 "rows_per_step": result.rows_per_step,

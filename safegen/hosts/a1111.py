@@ -32,7 +32,7 @@ from torch import Tensor
 from safegen.conditioning import SafeConditioning
 from safegen.errors import Unsupported
 from safegen.evidence import Disagreement
-from safegen.plan import SafetyPlan
+from safegen.plan import LEARNED_STRATEGIES, SafetyPlan
 from safegen.schedule import check_reach
 from safegen.session import Call, Session, Verdict
 
@@ -762,7 +762,7 @@ def check_pass(host: Any, p: Any, denoiser: Any, plan: SafetyPlan) -> None:
         for name in ("refiner_checkpoint_info", "hr_checkpoint_info")
         if getattr(p, name, None) is not None
     ]
-    if other and plan.strategy in ("direction", "projection"):
+    if other and plan.strategy in LEARNED_STRATEGIES:
         raise Unsupported(
             f"strategy {plan.strategy} works in the text encoder it was learned in, and this run "
             "changes the checkpoint (refiner or hires pass); choose counterpart, prepend, append "

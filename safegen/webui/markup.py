@@ -17,6 +17,7 @@ from typing import Any
 from safegen.choice import Choice
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.library import to_text
+from safegen.plan import LEARNED_STRATEGIES
 
 LONGEST_COMPARED = 4000
 """Characters of a text up to which its changed words are looked for: it takes quadratic time."""
@@ -154,7 +155,7 @@ def safe_stream(prompt: str, data: Data) -> str:
             continue
         lines.append(f"<p class='safegen-text'>{compared(prompt, part['text'])}</p>")
         notes.append(part["note"])
-        if part["strategy"] in ("direction", "projection"):
+        if part["strategy"] in LEARNED_STRATEGIES:
             notes.append(f"its embedding is changed afterwards ({part['strategy']})")
     lines += [f"<p class='safegen-note'>{escape(n)}</p>" for n in dict.fromkeys(notes) if n]
     return "".join(lines)

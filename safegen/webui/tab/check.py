@@ -7,13 +7,12 @@ from typing import Any
 import gradio as gr
 
 from safegen.errors import InvalidValue, SafeGenError
-from safegen.plan import AUTO, SETTINGS, STRATEGIES, SafetyPlan
+from safegen.plan import AUTO, SETTINGS, TEXTUAL_STRATEGIES, SafetyPlan
 from safegen.webui import checking, markup, runtime, settings
 from safegen.webui.tab.parts import button, fleeting, html
 
 SHOWN = 5
 """How many prompts of a list are shown with everything that is known about them."""
-TEXTUAL = tuple(name for name in STRATEGIES if name not in ("direction", "projection"))
 
 
 def prompts_of(text: str, *, by_line: bool) -> list[str]:
@@ -131,8 +130,10 @@ def build() -> None:
             )
             strategy = fleeting(
                 gr.Radio(
-                    list(TEXTUAL),
-                    value=base.strategy if base.strategy in TEXTUAL else TEXTUAL[0],
+                    list(TEXTUAL_STRATEGIES),
+                    value=base.strategy
+                    if base.strategy in TEXTUAL_STRATEGIES
+                    else TEXTUAL_STRATEGIES[0],
                     label=SETTINGS["strategy"].label,
                     elem_id="safegen_check_strategy",
                 )

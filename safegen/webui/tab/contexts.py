@@ -17,7 +17,7 @@ import gradio as gr
 from safegen.contexts.learned import LearnedStore, pairs_of, read_embedding, read_pairs
 from safegen.contexts.library import ContextError, ContextLibrary
 from safegen.errors import SafeGenError
-from safegen.plan import AUTO, STRATEGIES, SafetyPlan
+from safegen.plan import AUTO, TEXTUAL_STRATEGIES, SafetyPlan
 from safegen.webui import encoder, host, markup, runtime, settings, ui
 from safegen.webui.drafts import ARROW, Desk, Form, NotPermitted
 from safegen.webui.policy import Policy
@@ -27,8 +27,6 @@ FIRST = "violence"
 """The context that the pane shows first."""
 SAMPLE = "a bloody knight with a sword on a battlefield, oil painting"
 """What the preview begins with."""
-TEXTUAL = tuple(name for name in STRATEGIES if name not in ("direction", "projection"))
-"""Strategies whose safe stream is a text that can be shown."""
 
 _LABELS: dict[str, tuple[str, str, int]] = {
     "label": ("Label", "what stands in lists", 1),
@@ -78,7 +76,7 @@ def _preview(key: str, form: Form, sample: str, strategy: str) -> str:
         plan = SafetyPlan(
             threshold=base.threshold,
             detectors=detectors or SafetyPlan().detectors,
-            strategy=strategy if strategy in TEXTUAL else TEXTUAL[0],
+            strategy=strategy if strategy in TEXTUAL_STRATEGIES else TEXTUAL_STRATEGIES[0],
         )
         others = [context if one.name == key else one for one in library]
         if saved is None:
@@ -323,7 +321,10 @@ class Pane:
         )
         self.strategy = fleeting(
             gr.Radio(
-                list(TEXTUAL), value=TEXTUAL[0], label="Safe stream", elem_id="safegen_context_view"
+                list(TEXTUAL_STRATEGIES),
+                value=TEXTUAL_STRATEGIES[0],
+                label="Safe stream",
+                elem_id="safegen_context_view",
             )
         )
         self.preview = html("safegen_context_preview")
