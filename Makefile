@@ -43,7 +43,7 @@ test-browser: $(VENV)/ready
 	SD_WEBUI_DIR="$(SD_WEBUI_DIR)" SD_WEBUI_PYTHON="$(SD_WEBUI_PYTHON)" $(BIN)/pytest tests/browser $(TESTS)
 
 train: $(VENV)/ready
-	$(BIN)/python -m safegen.demo.train
+	$(BIN)/python -m safegen.lab.demo.train
 
 clean:
 	rm -rf $(VENV) out build *.egg-info

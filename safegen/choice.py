@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from safegen.conditioning import SafeConditioning, condition, condition_parts
+from safegen.conditioning.strategies import SafeConditioning, condition, condition_parts
 from safegen.contexts.context import SafetyContext
-from safegen.contexts.embedding import LearnedEmbedding
 from safegen.contexts.library import ContextLibrary
-from safegen.detectors.policy import AutoPolicy, Verdict, default_detectors
-from safegen.detectors.prompt import parts
+from safegen.detectors.auto import AutoPolicy, Verdict, default_detectors
 from safegen.detectors.protocol import Detector
 from safegen.errors import InvalidValue
+from safegen.learned.embedding import LearnedEmbedding
 from safegen.plan import AUTO, CUSTOM, LEARNED_STRATEGIES, SafetyPlan
+from safegen.text.syntax import parts
 
 PROBE = "probe"
 Learned = Callable[[SafetyContext], LearnedEmbedding]

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from safegen.contexts.context import SCHEMA_VERSION, SafetyContext
-from safegen.contexts.files import write_atomically
 from safegen.errors import InvalidValue, SafeGenError
+from safegen.files import write_atomically
 
 PRESETS = Path(__file__).with_name("presets")
 LARGEST_FILE = 1_000_000

@@ -12,7 +12,7 @@ Only the strongest positive signs count. Harmless words therefore neither hide a
 however many there are, add up to something that looks harmful. A second set of weights over the
 same signs says which category they speak for.
 
-Only numpy is needed to score; `safegen.detectors.train` makes the weights.
+Only numpy is needed to score; `safegen.lab.text.train` makes the weights.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from safegen.detectors.lexicon import Phrases, built_in
+from safegen.detectors.lexicon import built_in
 from safegen.detectors.protocol import Detection, Span
-from safegen.detectors.tokens import negated, tokenize, word_set
 from safegen.errors import SafeGenError
+from safegen.text.phrases import Phrases
+from safegen.text.words import negated, tokenize, word_set
 
 Floats = NDArray[np.float64]
 Sign = tuple[str, ...]

@@ -67,7 +67,7 @@ class Detector(Protocol):
         """Score one text as the model sees it: no LoRA tags, no weights, one part, one phase.
 
         The spans of the answer are stretches of ``prompt`` exactly as it was passed in, not of
-        any form the detector made of it. `safegen.detectors.policy` passes in the passages of
+        any form the detector made of it. `safegen.detectors.auto` passes in the passages of
         the user's raw prompt and brings the spans back to the raw prompt's offsets.
         """
         ...

@@ -9,10 +9,10 @@ from fastapi import Body, Depends, FastAPI, HTTPException
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
 from safegen import __version__
-from safegen.contexts.learned import LearnedStore, Pair
 from safegen.contexts.library import ContextError, to_data
-from safegen.detectors.probe import ProbeStore
 from safegen.errors import InvalidValue, SafeGenError, Unsupported
+from safegen.learned.probe import ProbeStore
+from safegen.learned.store import LearnedStore, Pair
 from safegen.plan import SETTINGS, SafetyPlan
 from safegen.webui import checking, encoder, host, runtime, settings
 from safegen.webui.controls import plan_from

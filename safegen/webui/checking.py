@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from safegen.choice import PROBE, Choice
-from safegen.conditioning import SafeConditioning
+from safegen.conditioning.strategies import SafeConditioning
 from safegen.errors import InvalidValue
 from safegen.plan import SafetyPlan
 from safegen.webui import encoder, host, runtime

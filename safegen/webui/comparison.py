@@ -16,7 +16,7 @@ from typing import Any
 from safegen.errors import InvalidValue, SafeGenError
 from safegen.plan import SETTINGS, SafetyPlan
 from safegen.webui import controls, host, last, runtime, settings
-from safegen.webui.policy import Policy
+from safegen.webui.enforcement import Policy
 
 DEFAULT_WEIGHTS = (0.0, 0.25, 0.5, 0.7, 1.0)
 FEWEST, MOST = 2, 12

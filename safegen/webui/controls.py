@@ -12,7 +12,7 @@ from typing import Any
 from safegen.contexts.context import SafetyContext
 from safegen.errors import InvalidValue
 from safegen.plan import SETTINGS, SafetyPlan
-from safegen.webui.policy import Policy
+from safegen.webui.enforcement import Policy
 
 
 def values_from(args: Sequence[Any], base: SafetyPlan) -> dict[str, Any]:

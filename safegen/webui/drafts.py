@@ -18,7 +18,7 @@ from safegen.contexts.context import SafetyContext
 from safegen.contexts.library import ContextError, ContextLibrary, clean_name, read
 from safegen.errors import InvalidValue, SafeGenError
 from safegen.plan import SETTINGS
-from safegen.webui.policy import Policy
+from safegen.webui.enforcement import Policy
 
 ARROW = "=>"
 """Between a risky word and its replacement, one pair a line."""

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from safegen.contexts.context import SafetyContext
-from safegen.contexts.embedding import LearnedEmbedding
-from safegen.contexts.encoder import identity_of
-from safegen.contexts.learned import LearnedStore, NotLearned
-from safegen.detectors.probe import ProbeDetector, ProbeError, ProbeStore
+from safegen.detectors.probe import ProbeDetector
 from safegen.errors import InvalidValue
+from safegen.learned.embedding import LearnedEmbedding
+from safegen.learned.encoder import identity_of
+from safegen.learned.probe import ProbeError, ProbeStore
+from safegen.learned.store import LearnedStore, NotLearned
 from safegen.webui import host, settings
 
 _known: dict[tuple[str, int], tuple[str, int]] = {}
@@ -73,6 +74,7 @@ def probe() -> ProbeDetector:
         InvalidValue: There is none; says how to fit one.
     """
     try:
-        return ProbeStore(settings.contexts_folder()).detector(HostEncoder())
+        encoder = HostEncoder()
+        return ProbeDetector(ProbeStore(settings.contexts_folder()).get(encoder.identity), encoder)
     except ProbeError as error:
         raise InvalidValue("detectors", "probe", f"after fitting: {error}") from error

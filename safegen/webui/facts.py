@@ -9,7 +9,8 @@ from pathlib import Path
 
 from safegen import __version__
 from safegen.errors import SafeGenError
-from safegen.webui import host, last, policy, runtime, settings
+from safegen.webui import enforcement as policy
+from safegen.webui import host, last, runtime, settings
 
 GOOD, BAD, NEUTRAL = "good", "bad", ""
 

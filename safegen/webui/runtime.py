@@ -27,13 +27,14 @@ import numpy as np
 
 from safegen.choice import PROBE, Choice, Chooser
 from safegen.contexts.context import SafetyContext
-from safegen.contexts.embedding import LearnedEmbedding
 from safegen.contexts.library import ContextError
 from safegen.errors import GuardFailure, InvalidValue, SafeGenError, Unsupported
-from safegen.hosts.a1111 import PassGuard, check_pass
+from safegen.hosts.a1111.guard import PassGuard, check_pass
+from safegen.learned.embedding import LearnedEmbedding
+from safegen.method.session import Verdict
 from safegen.plan import AUTO, CUSTOM, SafetyPlan
-from safegen.session import Verdict
-from safegen.webui import controls, encoder, host, infotext, last, policy, settings
+from safegen.webui import controls, encoder, host, infotext, last, settings
+from safegen.webui import enforcement as policy
 from safegen.webui.errors import as_http
 
 RUN = "_safegen_run"

@@ -10,7 +10,7 @@ import gradio as gr
 
 from safegen.plan import SETTINGS, SafetyPlan, Setting
 from safegen.webui import host
-from safegen.webui.policy import LEVELS, OFF
+from safegen.webui.enforcement import LEVELS, OFF
 
 SECTION = ("safegen", "SafeGen")
 PREFIX = "safegen_default_"

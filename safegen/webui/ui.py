@@ -12,7 +12,7 @@ from safegen.choice import Chooser
 from safegen.errors import SafeGenError
 from safegen.plan import AUTO, CUSTOM, SETTINGS, SafetyPlan, Setting
 from safegen.webui import controls, host
-from safegen.webui.policy import Policy
+from safegen.webui.enforcement import Policy
 
 context_controls: list[Any] = []
 """The context control of each accordion of the page that is being built; see `build`. The tab

@@ -281,7 +281,7 @@ def nothing_but_numbers_comes_out(host: Host) -> None:
 
 @fact
 def a_failing_callback_of_ours_stops_the_picture(host: Host) -> None:
-    from safegen.hosts.a1111 import PassGuard
+    from safegen.hosts.a1111.guard import PassGuard
 
     guard = SafeGen(host)
     for streams in ("shared", "independent"):
@@ -310,7 +310,7 @@ def a_failing_callback_of_ours_stops_the_picture(host: Host) -> None:
 
 @fact
 def an_error_of_ours_outside_the_callbacks_stops_the_picture_in_words(host: Host) -> None:
-    from safegen.session import Session
+    from safegen.method.session import Session
     from safegen.webui import runtime
 
     guard = SafeGen(host)
@@ -541,7 +541,7 @@ def before_the_threshold_previews_are_blank(host: Host) -> None:
 @fact
 def a_stale_cond_stops_the_picture(host: Host) -> None:
     """Another checkpoint in the middle of a run, and the safe texts are not encoded anew."""
-    from safegen.hosts.a1111 import SafeConds
+    from safegen.hosts.a1111.guard import SafeConds
     from safegen.webui import host as asked
 
     guard = SafeGen(host)

@@ -80,7 +80,7 @@ def test_enforced_nothing_under_the_floor_is_sampled(
 
 
 def test_a_policy_that_cannot_be_read_makes_nothing(double: Any, compare: Any) -> None:
-    from safegen.webui.policy import PolicyError
+    from safegen.webui.enforcement import PolicyError
 
     double.shared.cmd_opts.safegen_enforce = "nonsense"
     with pytest.raises(PolicyError):
@@ -146,7 +146,8 @@ def test_what_stands_in_the_page_is_escaped_and_the_original_veiled(compare: Any
 
 
 def test_the_defaults_keep_to_the_policy(double: Any) -> None:
-    from safegen.webui import comparison, policy
+    from safegen.webui import comparison
+    from safegen.webui import enforcement as policy
 
     assert comparison.default_weights(None) == [0, 0.25, 0.5, 0.7, 1]
     assert comparison.default_weights(policy.LEVELS["basic"]) == [0.5, 0.7, 1]

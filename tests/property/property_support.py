@@ -10,8 +10,8 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
+from safegen.method.session import Session, Verdict
 from safegen.plan import SETTINGS, SafetyPlan, Setting
-from safegen.session import Session, Verdict
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 CHANNELS = (1, 4, 16)

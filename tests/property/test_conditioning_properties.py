@@ -7,7 +7,8 @@ import re
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from safegen.conditioning import condition, rewrite
+from safegen.conditioning.rewriting import rewrite
+from safegen.conditioning.strategies import condition
 from safegen.contexts.context import SafetyContext
 from safegen.detectors.protocol import Span
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 pytest.importorskip("filelock")
 
-from safegen.evaluation import metrics
-from safegen.evaluation.cells import Arm, Cell, Sampling, safegen_arms, units
-from safegen.evaluation.manifest import JsonLines, Manifest, Picture
-from safegen.evaluation.prompts import KINDS, Prompt, load, write_csv
+from safegen.lab.evaluation import metrics
+from safegen.lab.evaluation.cells import Arm, Cell, Sampling, safegen_arms, units
+from safegen.lab.evaluation.manifest import JsonLines, Manifest, Picture
+from safegen.lab.evaluation.prompts import KINDS, Prompt, load, write_csv
 from safegen.plan import SafetyPlan
 
 pairs = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60)

@@ -21,7 +21,7 @@ from property_support import (
 )
 from torch import Tensor
 
-from safegen.reconstruction import (
+from safegen.method.reconstruction import (
     MASK_HIGH,
     MASK_LOW,
     Reuse,

@@ -5,10 +5,11 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safegen.conditioning import condition, condition_parts, rewrite
+from safegen.conditioning.rewriting import rewrite
+from safegen.conditioning.strategies import condition, condition_parts
 from safegen.contexts.context import SafetyContext
-from safegen.detectors.policy import risky_spans
-from safegen.detectors.prompt import parts
+from safegen.detectors.auto import risky_spans
+from safegen.text.syntax import parts
 
 NEUTRAL = {"blood": "water", "knife": "brush", "corpse": "statue"}
 CONTEXT = SafetyContext("x", "X", "violence", "", "calm", "gore", NEUTRAL, "calm")

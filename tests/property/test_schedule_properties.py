@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from property_support import plans
 
 from safegen.errors import InvalidValue
+from safegen.method.schedule import curve_at, weight_at
 from safegen.plan import CURVES, SafetyPlan
-from safegen.schedule import curve_at, weight_at
 
 on = plans(enabled=True, weight=st.floats(0.01, 1.0))
 shares = st.floats(0.0, 1.0)

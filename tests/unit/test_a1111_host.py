@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from safegen.conditioning import MoveAlong, SafeConditioning
+from safegen.conditioning.edits import MoveAlong
+from safegen.conditioning.strategies import SafeConditioning
 from safegen.errors import Unsupported
-from safegen.hosts.a1111 import PassGuard, SafeConds, check_pass, join, rows_of, tokens
+from safegen.hosts.a1111.guard import PassGuard, SafeConds, check_pass, join, rows_of, tokens
 from safegen.plan import SafetyPlan
 
 WIDTH = 4

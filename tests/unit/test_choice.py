@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from safegen.choice import Chooser
-from safegen.conditioning import MoveAlong, ProjectOut
-from safegen.contexts.embedding import LearnedEmbedding
+from safegen.conditioning.edits import MoveAlong, ProjectOut
 from safegen.contexts.library import ContextError, ContextLibrary
 from safegen.detectors.protocol import Detection, Span
 from safegen.errors import InvalidValue
+from safegen.learned.embedding import LearnedEmbedding
 from safegen.plan import SafetyPlan
 
 LEARNED = LearnedEmbedding(torch.ones(3), torch.eye(3)[:1], torch.zeros(3), "x", 1)

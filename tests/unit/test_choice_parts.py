@@ -5,10 +5,10 @@ import torch
 
 from safegen.choice import Chooser
 from safegen.contexts.context import SafetyContext
-from safegen.contexts.embedding import LearnedEmbedding, learn
 from safegen.contexts.library import ContextLibrary
-from safegen.detectors.policy import default_detectors
+from safegen.detectors.auto import default_detectors
 from safegen.errors import InvalidValue
+from safegen.learned.embedding import LearnedEmbedding, learn
 from safegen.plan import SafetyPlan
 
 

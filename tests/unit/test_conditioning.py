@@ -7,19 +7,13 @@ import re
 import pytest
 import torch
 
-from safegen.conditioning import (
-    MoveAlong,
-    ProjectOut,
-    SafeConditioning,
-    condition,
-    condition_parts,
-    merge_spans,
-    rewrite,
-)
+from safegen.conditioning.edits import MoveAlong, ProjectOut
+from safegen.conditioning.rewriting import merge_spans, rewrite
+from safegen.conditioning.strategies import SafeConditioning, condition, condition_parts
 from safegen.contexts.context import SafetyContext
-from safegen.contexts.embedding import LearnedEmbedding
 from safegen.detectors.protocol import Span
 from safegen.errors import InvalidValue
+from safegen.learned.embedding import LearnedEmbedding
 from safegen.plan import STRATEGIES
 
 NEUTRAL = {

@@ -10,13 +10,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safegen.conditioning import MoveAlong, ProjectOut, condition, condition_parts, rewrite
+from safegen.conditioning.edits import MoveAlong, ProjectOut
+from safegen.conditioning.rewriting import rewrite
+from safegen.conditioning.strategies import condition, condition_parts
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.library import presets
-from safegen.detectors.policy import AutoPolicy, risky_spans
-from safegen.detectors.prompt import parts
+from safegen.detectors.auto import AutoPolicy, risky_spans
 from safegen.detectors.protocol import Span
 from safegen.errors import InvalidValue
+from safegen.text.syntax import parts
 
 CONTEXT = SafetyContext(
     name="test",
@@ -167,7 +169,7 @@ class TestParts:
         assert "nothing to make safe" in found.note
 
     def test_edits_do_not_touch_parts_the_model_moves_away_from(self) -> None:
-        from safegen.contexts.embedding import learn
+        from safegen.learned.embedding import learn
 
         learned = learn(torch.ones(2, 3), torch.zeros(2, 3), encoder="e", rank=1)
         found = condition_parts("a AND b:-1", CONTEXT, "direction", learned=learned)

@@ -12,10 +12,9 @@ import torch
 diffusers = pytest.importorskip("diffusers")
 
 from safegen.choice import Chooser  # noqa: E402
-from safegen.conditioning import SafeConditioning  # noqa: E402
-from safegen.demo.model import load_pipeline  # noqa: E402
+from safegen.conditioning.strategies import SafeConditioning  # noqa: E402
 from safegen.errors import GuardFailure, Unsupported  # noqa: E402
-from safegen.hosts.diffusers import (  # noqa: E402
+from safegen.hosts.diffusers.pipelines import (  # noqa: E402
     _Noise,
     fitted,
     generate,
@@ -23,6 +22,7 @@ from safegen.hosts.diffusers import (  # noqa: E402
     join_rows,
     select_rows,
 )
+from safegen.lab.demo.model import load_pipeline  # noqa: E402
 from safegen.plan import SafetyPlan  # noqa: E402
 
 RISKY, CALM = "a bloody red ball on the beach, on the left", "a clean red ball on the beach"

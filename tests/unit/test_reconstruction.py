@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from safegen.reconstruction import (
+from safegen.method.reconstruction import (
     Reuse,
     SafeStream,
     blend,

@@ -7,8 +7,8 @@ import math
 import pytest
 
 from safegen.errors import InvalidValue
+from safegen.method.schedule import curve_at, weight_at
 from safegen.plan import SafetyPlan
-from safegen.schedule import curve_at, weight_at
 
 
 def weights(steps: int, **settings: object) -> list[float]:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from safegen.errors import GuardFailure, SafeGenError
+from safegen.method.session import Call, Session
 from safegen.plan import SafetyPlan
-from safegen.session import Call, Session
 
 PLAN = SafetyPlan(weight=0.5, tau=0.0)
 OWN = PLAN.replace(streams="independent")
@@ -547,7 +547,7 @@ def test_an_interruption_within_a_blend_leaves_the_call_open(
 
     session = opened()
     call = session.begin(0.0)
-    monkeypatch.setattr("safegen.session.blend", interrupt)
+    monkeypatch.setattr("safegen.method.session.blend", interrupt)
     with pytest.raises(KeyboardInterrupt):
         session.combine(call, ROWS, SAFE)
     with pytest.raises(GuardFailure, match="never blended"):
@@ -564,7 +564,7 @@ def test_an_error_of_ours_fails_the_run_and_is_kept_as_the_cause(
     for name in ("blend", "weight_at"):
         session = opened()
         with monkeypatch.context() as patch:
-            patch.setattr(f"safegen.session.{name}", broken)
+            patch.setattr(f"safegen.method.session.{name}", broken)
             with pytest.raises(GuardFailure) as caught:
                 session.combine(session.begin(0.0), ROWS, SAFE)
         assert caught.value.__cause__ is error

@@ -78,8 +78,8 @@ def read() -> Callable[[Any], Any]:
     import numpy as np
     import torch
 
-    from safegen.demo import classifier, world
-    from safegen.demo.model import MODEL_FOLDER
+    from safegen.lab.demo import classifier, world
+    from safegen.lab.demo.model import MODEL_FOLDER
 
     folder = Path(os.environ.get("SAFEGEN_MODEL", MODEL_FOLDER))
     judge = classifier.load(folder / "classifier.safetensors").eval()

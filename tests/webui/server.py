@@ -115,7 +115,7 @@ class Server:
         return server
 
     def _install_model(self) -> None:
-        from safegen.demo.model import MODEL_FOLDER, install
+        from safegen.lab.demo.model import MODEL_FOLDER, install
 
         install(self.data, Path(os.environ.get("SAFEGEN_MODEL", MODEL_FOLDER)))
         variants.make(self.data / "models" / "Stable-diffusion", self.data / "models" / "Lora")

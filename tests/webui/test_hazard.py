@@ -24,7 +24,7 @@ def test_hazard_rate(
     record_property: Callable[..., None],
 ) -> None:
     """Hazard rate at the default settings: ≤ 0.10 guarded, ≥ 0.90 plain."""
-    from safegen.demo import world
+    from safegen.lab.demo import world
 
     rng = random.Random(1)
     rates: dict[str, list[bool]] = {"plain": [], "guarded": []}

@@ -27,7 +27,7 @@ _pictures: dict[str, list[Any]] = {}
 @pytest.fixture(scope="module")
 def learned(shared_server: Server) -> Server:
     """The server, with what pairs of the embedded world's captions say about its hazards."""
-    from safegen.demo.pairs import world_pairs
+    from safegen.lab.demo.pairs import world_pairs
 
     shutil.rmtree(shared_server.data / "safegen" / "contexts" / "learned", ignore_errors=True)
     refused = shared_server.txt2img(HAZARD, {"context": CONTEXT, "strategy": "projection"})
@@ -48,7 +48,7 @@ def sampled(
     by_hazard: bool = False,
 ) -> list[Any]:
     """What the classifier reads in the pictures, and the scenes that were asked for."""
-    from safegen.demo import world
+    from safegen.lab.demo import world
 
     key = repr((named, by_hazard))
     if key in _pictures:

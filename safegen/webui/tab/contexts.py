@@ -14,13 +14,13 @@ from typing import Any
 
 import gradio as gr
 
-from safegen.contexts.learned import LearnedStore, pairs_of, read_embedding, read_pairs
 from safegen.contexts.library import ContextError, ContextLibrary
 from safegen.errors import SafeGenError
+from safegen.learned.store import LearnedStore, pairs_of, read_embedding, read_pairs
 from safegen.plan import AUTO, TEXTUAL_STRATEGIES, SafetyPlan
 from safegen.webui import encoder, host, markup, runtime, settings, ui
 from safegen.webui.drafts import ARROW, Desk, Form, NotPermitted
-from safegen.webui.policy import Policy
+from safegen.webui.enforcement import Policy
 from safegen.webui.tab.parts import QUIET, button, fleeting, html, on_arrival
 
 FIRST = "violence"

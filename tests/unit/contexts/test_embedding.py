@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from safegen.conditioning import MoveAlong, ProjectOut
-from safegen.contexts.embedding import learn
+from safegen.conditioning.edits import MoveAlong, ProjectOut
 from safegen.errors import InvalidValue
+from safegen.learned.embedding import learn
 
 WIDTH = 24
 

@@ -11,9 +11,9 @@ from typing import ClassVar
 import pytest
 import torch
 
-from safegen.contexts import headed
-from safegen.contexts.files import write_atomically
 from safegen.errors import SafeGenError
+from safegen.files import write_atomically
+from safegen.learned import safetensors_file as headed
 
 
 @pytest.fixture

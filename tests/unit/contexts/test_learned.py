@@ -10,10 +10,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from safegen.conditioning import condition
+from safegen.conditioning.strategies import condition
 from safegen.contexts.context import SafetyContext
-from safegen.contexts.encoder import BATCH, encode_in_batches, identity_of, own_mean, start_mark
-from safegen.contexts.learned import (
+from safegen.contexts.library import ContextError, ContextLibrary
+from safegen.errors import InvalidValue, SafeGenError
+from safegen.learned.encoder import BATCH, encode_in_batches, identity_of, own_mean, start_mark
+from safegen.learned.store import (
     FORMAT_VERSION,
     LearnedStore,
     NotLearned,
@@ -25,8 +27,6 @@ from safegen.contexts.learned import (
     to_bytes,
     write_pairs,
 )
-from safegen.contexts.library import ContextError, ContextLibrary
-from safegen.errors import InvalidValue, SafeGenError
 
 CONTEXT = SafetyContext("mine", "Mine", "", "", "calm", "blood", {"blood": "water"})
 START = torch.tensor([0.0, 0.0, 0.0, 5.0])

@@ -251,7 +251,7 @@ class TestLibrary:
         def fail(*_: object) -> None:
             raise OSError("disk full")
 
-        monkeypatch.setattr("safegen.contexts.files.os.fsync", fail)
+        monkeypatch.setattr("safegen.files.os.fsync", fail)
         with pytest.raises(OSError, match="disk full"):
             library.edit("spiders", weight=0.1)
         assert library.get("spiders") == SPIDERS

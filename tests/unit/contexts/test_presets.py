@@ -3,7 +3,7 @@ import json
 import pytest
 
 from safegen.contexts.library import PRESETS, from_data, presets, to_data
-from safegen.demo import world
+from safegen.lab.demo import world
 
 CATEGORIES = (
     "harassment", "hate", "illegal-activity", "self-harm", "sexual", "shocking", "violence",

@@ -11,10 +11,10 @@ pytest.importorskip("diffusers")
 
 from safetensors import safe_open
 
-from safegen.demo.classifier import load, read
-from safegen.demo.model import MODEL_FOLDER
-from safegen.demo.train import HELD_OUT, held_out_accuracy, training_scene
-from safegen.demo.world import ATTRIBUTES, render, to_array
+from safegen.lab.demo.classifier import load, read
+from safegen.lab.demo.model import MODEL_FOLDER
+from safegen.lab.demo.train import HELD_OUT, held_out_accuracy, training_scene
+from safegen.lab.demo.world import ATTRIBUTES, render, to_array
 
 
 def test_it_reads_held_out_renders() -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from safegen.conditioning import condition
-from safegen.demo import world
-from safegen.demo.hazards import CONTEXTS, world_chooser, world_library
-from safegen.demo.pairs import without_hazard, world_pairs
-from safegen.demo.world import HAZARDS, NO_HAZARD, Scene
+from safegen.conditioning.strategies import condition
+from safegen.lab.demo import world
+from safegen.lab.demo.hazards import CONTEXTS, world_chooser, world_library
+from safegen.lab.demo.pairs import without_hazard, world_pairs
+from safegen.lab.demo.world import HAZARDS, NO_HAZARD, Scene
 from safegen.plan import SafetyPlan
 
 LIBRARY = world_library()
@@ -72,8 +72,8 @@ def test_pairs_differ_in_nothing_but_the_hazard() -> None:
 
 def test_learning_from_them_moves_unsafe_captions_towards_safe_ones(embedded_pipe: Any) -> None:
     """Of captions that were not learned from, in the model's own text encoder."""
-    from safegen.demo.pairs import learn_world_embedding
-    from safegen.hosts.diffusers import PipelineEncoder
+    from safegen.hosts.diffusers.pipelines import PipelineEncoder
+    from safegen.lab.demo.pairs import learn_world_embedding
 
     encoder = PipelineEncoder(embedded_pipe)
     for hazard in HAZARDS:

@@ -13,10 +13,10 @@ yaml = pytest.importorskip("yaml")
 
 from safetensors.torch import load_file  # noqa: E402
 
-from safegen.demo.architecture import UNET_CONFIG, VAE_CONFIG  # noqa: E402
-from safegen.demo.layout import sd1_yaml, to_sd1, unet_to_sd1, vae_to_sd1  # noqa: E402
-from safegen.demo.model import MODEL_FOLDER, MODEL_NAME, install  # noqa: E402
 from safegen.errors import InvalidValue  # noqa: E402
+from safegen.lab.demo.architecture import UNET_CONFIG, VAE_CONFIG  # noqa: E402
+from safegen.lab.demo.layout import sd1_yaml, to_sd1, unet_to_sd1, vae_to_sd1  # noqa: E402
+from safegen.lab.demo.model import MODEL_FOLDER, MODEL_NAME, install  # noqa: E402
 
 
 def test_the_file_read_back_by_diffusers_is_what_was_written(embedded_pipe: Any) -> None:

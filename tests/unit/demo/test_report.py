@@ -13,10 +13,10 @@ from PIL import Image
 pytest.importorskip("diffusers")
 
 from safegen.cli import main
-from safegen.demo import figures, rates, report
-from safegen.demo.classifier import Reading
-from safegen.demo.sampling import SLD, Cell, Result
-from safegen.demo.world import SIZE, Scene
+from safegen.lab.demo import figures, rates, report
+from safegen.lab.demo.classifier import Reading
+from safegen.lab.demo.sampling import SLD, Cell, Result
+from safegen.lab.demo.world import SIZE, Scene
 from safegen.plan import SafetyPlan
 
 

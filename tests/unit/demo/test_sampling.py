@@ -9,9 +9,9 @@ import pytest
 
 pytest.importorskip("diffusers")
 
-from safegen.demo import sampling
-from safegen.demo.report import benign_jobs, hazard_jobs, red_jobs
-from safegen.demo.sampling import (
+from safegen.lab.demo import sampling
+from safegen.lab.demo.report import benign_jobs, hazard_jobs, red_jobs
+from safegen.lab.demo.sampling import (
     CHUNK,
     METHODS,
     PLAIN,
@@ -23,7 +23,7 @@ from safegen.demo.sampling import (
     run,
     sample,
 )
-from safegen.demo.world import COLOURS, NO_HAZARD, SIZE
+from safegen.lab.demo.world import COLOURS, NO_HAZARD, SIZE
 from safegen.plan import SafetyPlan
 
 JOBS = hazard_jobs(3)

@@ -7,12 +7,12 @@ import pytest
 
 pytest.importorskip("diffusers")
 
-from safegen.demo import report, sampling, strategies
-from safegen.demo.classifier import Reading
-from safegen.demo.hazards import world_library
-from safegen.demo.report import hazard_jobs
-from safegen.demo.sampling import SAFEGEN, Result, conditionings_for
-from safegen.demo.world import SIZE, Scene
+from safegen.lab.demo import report, sampling, strategies
+from safegen.lab.demo.classifier import Reading
+from safegen.lab.demo.hazards import world_library
+from safegen.lab.demo.report import hazard_jobs
+from safegen.lab.demo.sampling import SAFEGEN, Result, conditionings_for
+from safegen.lab.demo.world import SIZE, Scene
 from safegen.plan import STRATEGIES, SafetyPlan
 
 JOBS = hazard_jobs(3)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safegen.demo.world import (
+from safegen.lab.demo.world import (
     ATTRIBUTES,
     BACKGROUNDS,
     COLOURS,

@@ -111,9 +111,9 @@ def test_contexts_are_listed_and_shown(tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_neither_torch_nor_anything_else_heavy_is_imported() -> None:
     code = (
-        "import sys, safegen.detectors.policy, safegen.contexts.library, safegen.cli\n"
+        "import sys, safegen.detectors.auto, safegen.contexts.library, safegen.cli\n"
         "heavy = {'torch', 'scipy', 'sklearn', 'matplotlib', 'transformers', 'PIL'}\n"
-        "from safegen.detectors.policy import AutoPolicy\n"
+        "from safegen.detectors.auto import AutoPolicy\n"
         "AutoPolicy().judge('a cat')\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )

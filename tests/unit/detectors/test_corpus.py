@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safegen.detectors import corpus
-from safegen.detectors.corpus import CorpusError, Pair, divide, scenes, stems
+from safegen.lab.text import corpus
+from safegen.learned import pairs as pairs_module
+from safegen.learned.pairs import CorpusError, Pair, divide, scenes, stems
 
 
 def jaccard(a: frozenset[str], b: frozenset[str]) -> float:
@@ -31,9 +32,9 @@ def test_similar_texts_are_all_found(words: list[list[str]]) -> None:
         (i, j)
         for i in range(len(texts))
         for j in range(i)
-        if jaccard(texts[i], texts[j]) >= corpus.SAME_SCENE
+        if jaccard(texts[i], texts[j]) >= pairs_module.SAME_SCENE
     }
-    assert set(corpus._similar(texts, corpus.SAME_SCENE)) == expected
+    assert set(pairs_module._similar(texts, pairs_module.SAME_SCENE)) == expected
 
 
 def test_no_scene_is_in_two_parts_and_nothing_is_lost() -> None:
@@ -51,13 +52,13 @@ def test_no_scene_is_in_two_parts_and_nothing_is_lost() -> None:
             for b in parts[other]:
                 for side in ("unsafe", "safe"):
                     texts = stems(getattr(a, side)), stems(getattr(b, side))
-                    assert jaccard(*texts) < corpus.SAME_SCENE
+                    assert jaccard(*texts) < pairs_module.SAME_SCENE
 
 
 def test_division_has_the_shares_asked_for_and_is_always_the_same() -> None:
     parts = divide(range(1000))
     assert {name: len(items) for name, items in parts.items()} == {
-        name: round(1000 * share) for name, share in corpus.PARTS.items()
+        name: round(1000 * share) for name, share in pairs_module.PARTS.items()
     }
     assert parts == divide(range(1000))
     assert parts != divide(range(1000), seed=1)
@@ -80,7 +81,7 @@ def test_styles_are_put_after_the_prompt() -> None:
 def test_files_are_read(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text('category,unsafe,safe\nx,"a, b",c\n')
     (tmp_path / "p.tsv").write_text("Prompt\tNote\na cat\tx\n")
-    assert corpus.read_pairs(tmp_path / "p.csv") == [Pair("x", "a, b", "c")]
+    assert pairs_module.read_pairs(tmp_path / "p.csv") == [Pair("x", "a, b", "c")]
     assert corpus.read_prompts(tmp_path / "p.tsv") == ["a cat"]
     with pytest.raises(CorpusError, match="no column prompt"):
         corpus.read_prompts(tmp_path / "p.csv")

@@ -14,8 +14,8 @@ from safegen.detectors.lexicon import (
     LexiconError,
     built_in,
 )
-from safegen.detectors.obfuscate import OBFUSCATIONS
 from safegen.detectors.protocol import Detector
+from safegen.lab.text.obfuscate import OBFUSCATIONS
 
 SMALL = {
     "schema": 1,

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safegen.detectors.lexicon import Phrases
 from safegen.detectors.ngram import (
     BIAS,
     MARGIN,
@@ -18,6 +17,7 @@ from safegen.detectors.ngram import (
     signs,
 )
 from safegen.detectors.protocol import Detector
+from safegen.text.phrases import Phrases
 
 SIZE = 1 << 12
 

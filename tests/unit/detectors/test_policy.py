@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.library import presets
-from safegen.demo import world
-from safegen.detectors.policy import BROAD, AutoPolicy, Verdict, combine, risky_spans
+from safegen.detectors.auto import BROAD, AutoPolicy, Verdict, combine, risky_spans
 from safegen.detectors.protocol import Detection, Span
 from safegen.errors import InvalidValue
+from safegen.lab.demo import world
 
 PRESETS = presets()
 VIOLENCE = PRESETS["violence"]

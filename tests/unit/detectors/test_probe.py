@@ -15,11 +15,12 @@ from torch import Tensor
 
 from safegen.choice import Chooser
 from safegen.contexts.context import SafetyContext
-from safegen.detectors.corpus import Pair
-from safegen.detectors.policy import AutoPolicy, score_passages
-from safegen.detectors.probe import (
+from safegen.detectors.auto import AutoPolicy, score_passages
+from safegen.detectors.probe import ProbeDetector
+from safegen.errors import InvalidValue
+from safegen.learned.pairs import Pair
+from safegen.learned.probe import (
     FEWEST_PAIRS,
-    ProbeDetector,
     ProbeError,
     ProbeStore,
     fit,
@@ -27,9 +28,8 @@ from safegen.detectors.probe import (
     shipped_pairs,
     to_bytes,
 )
-from safegen.detectors.prompt import prepare
-from safegen.errors import InvalidValue
 from safegen.plan import SafetyPlan
+from safegen.text.syntax import prepare
 
 AXES = {"gore": 0, "gruesome": 0, "nude": 1, "naked": 1}
 
@@ -209,7 +209,8 @@ class TestStore:
             store.get("other")
         again = store.fit(FakeEncoder("other"))
         assert again.origin["pairs_sha256"] == probe.origin["pairs_sha256"]
-        assert store.detector(FakeEncoder("other")).probe.encoder == "other"
+        other = FakeEncoder("other")
+        assert ProbeDetector(store.get(other.identity), other).probe.encoder == "other"
 
     @pytest.mark.parametrize("content", [b"", b"\x80\x04]", b"\xff" * 64])
     def test_files_of_another_kind_are_refused_by_name(

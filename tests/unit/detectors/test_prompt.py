@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safegen.detectors.prompt import prepare
+from safegen.text.syntax import prepare
 
 PLAIN = st.text("abc dé,", max_size=12)
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safegen.detectors.tokens import fold, negated, tokenize
+from safegen.text.words import fold, negated, tokenize
 
 
 def words(text: str) -> list[str]:

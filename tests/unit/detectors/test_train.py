@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 pytest.importorskip("scipy")
 
-from safegen.detectors import train as module
-from safegen.detectors.corpus import Pair
-from safegen.detectors.evaluate import auc
 from safegen.detectors.ngram import NgramDetector
-from safegen.detectors.train import calibrate, strongest, train
+from safegen.lab.text import train as module
+from safegen.lab.text.evaluate import auc
+from safegen.lab.text.train import calibrate, strongest, train
+from safegen.learned.pairs import Pair
 
 ANIMALS = ("cat", "dog", "horse", "cow", "sheep", "goat", "duck", "goose", "pig", "hen")
 PLACES = ("garden", "kitchen", "street", "forest", "harbour", "meadow", "attic", "cellar")

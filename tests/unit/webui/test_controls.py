@@ -14,7 +14,7 @@ from safegen.errors import InvalidValue
 from safegen.plan import SETTINGS, SafetyPlan
 from safegen.webui import infotext
 from safegen.webui.controls import plan_from, suggested
-from safegen.webui.policy import LEVELS
+from safegen.webui.enforcement import LEVELS
 
 BASE = SafetyPlan(weight=0.9)
 

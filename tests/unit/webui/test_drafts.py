@@ -14,7 +14,7 @@ from safegen.contexts.context import SafetyContext
 from safegen.contexts.library import ContextError, ContextLibrary, to_text
 from safegen.errors import InvalidValue
 from safegen.webui.drafts import DOT, Desk, Form, NotPermitted, permit
-from safegen.webui.policy import LEVELS, Policy
+from safegen.webui.enforcement import LEVELS, Policy
 
 OWN = SafetyContext("calm", "Calm", "", "", "a calm scene", "a storm", {"storm": "breeze"})
 STRICT = LEVELS["strict"]

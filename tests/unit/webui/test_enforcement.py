@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from safegen.errors import InvalidValue
 from safegen.plan import AUTO, CUSTOM, SETTINGS, SafetyPlan
-from safegen.webui.policy import LEVELS, Policy, PolicyError, load, strongest
+from safegen.webui.enforcement import LEVELS, Policy, PolicyError, load, strongest
 
 PLANS = st.builds(
     SafetyPlan,

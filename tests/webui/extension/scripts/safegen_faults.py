@@ -140,9 +140,9 @@ def _break(kind, at):
     FAULT.update(kind=kind, at=at)
     what, _, name = kind.partition(" in ")
     if what == "exception":
-        from safegen.conditioning import SafeConditioning  # noqa: F401  SafeGen must be there
-        from safegen.hosts import a1111
-        from safegen.session import Session
+        from safegen.conditioning.strategies import SafeConditioning  # noqa: F401  SafeGen must be there
+        from safegen.hosts.a1111.guard import guard as a1111
+        from safegen.method.session import Session
         from safegen.webui import host, runtime
 
         if name == "every hook":
@@ -172,11 +172,11 @@ def _break(kind, at):
 
         _failing(host, "cond_at", lambda cond: cond * float("nan"))
     elif what == "wrong shape" and name == "blend":
-        from safegen.session import Session
+        from safegen.method.session import Session
 
         _failing(Session, "combine", lambda rows: rows[..., :-1])
     elif kind == "stale cond":
-        from safegen.hosts import a1111
+        from safegen.hosts.a1111.guard import guard as a1111
         from safegen.webui import host
 
         # Another one at every look: none of them has been encoded for.

@@ -1,0 +1,67 @@
+"""``safegen probe``: fit the encoder probe in a model's own text encoder, and show it.
+
+Exit status: 0 if all went well, 2 if not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from safegen.contexts.library import default_folder
+from safegen.errors import SafeGenError
+
+Subparsers = argparse._SubParsersAction  # argparse has no public name for it
+
+
+def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
+    """Add the ``probe`` command."""
+    parser = subparsers.add_parser(
+        "probe",
+        help="fit the encoder probe, a detector in a model's own text encoder",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("action", choices=("fit", "show"))
+    parser.add_argument(
+        "--pairs",
+        type=Path,
+        help="CSV with columns category, unsafe and safe; without it the pairs that were kept the "
+        "last time, or else pairs made of the built-in contexts' words",
+    )
+    parser.add_argument(
+        "--model",
+        default="embedded",
+        help="'embedded', a diffusers pipeline's folder or a .safetensors file (default: embedded)",
+    )
+    parser.add_argument("--clip-skip", type=int, help="as you use the model (default: none)")
+    parser.add_argument("--folder", type=Path, help="folder with contexts of your own")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fit or show; the exit status is described above."""
+    try:
+        try:
+            from safegen.cli.contexts import progress_bar
+            from safegen.cli.models import load_encoder
+            from safegen.learned.pairs import read_pairs
+            from safegen.learned.probe import ProbeStore
+        except ImportError as error:
+            raise SafeGenError(
+                f"the probe needs torch and safetensors: pip install 'safegen[demo]' ({error})"
+            ) from error
+        store = ProbeStore(args.folder or default_folder())
+        encoder = load_encoder(args.model, args.clip_skip)
+        if args.action == "fit":
+            pairs = read_pairs(args.pairs) if args.pairs else None
+            store.fit(encoder, pairs, progress=progress_bar("fitting"))
+        print(json.dumps({"encoder": encoder.identity, **store.get(encoder.identity).origin}))
+    except BrokenPipeError:
+        raise
+    except (SafeGenError, OSError) as error:
+        print(f"safegen probe: {error}", file=sys.stderr)
+        return 2
+    return 0
