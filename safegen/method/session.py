@@ -24,6 +24,7 @@ from torch import Tensor
 
 from safegen.errors import GuardFailure, SafeGenError
 from safegen.method.evidence import Evidence, observe
+from safegen.method.push import pushed
 from safegen.method.reconstruction import Reuse, SafeStream, blend, disagreement_mask
 from safegen.method.schedule import weight_at
 from safegen.plan import SafetyPlan
@@ -37,18 +38,27 @@ class Call:
         index: 0, 1, 2 … over the calls of the run.
         progress: Sampling progress in [0, 1].
         weights: The blend weight of each image; 0 leaves the image as it is.
-        evaluate: Whether the model must evaluate the safe rows in this call.
+        evaluate: Whether the model must evaluate the safe rows in this call, and the unsafe
+            ones of the images that are pushed.
+        pushes: How hard each image's safe stream is guided away from the unsafe text, r; 0
+            where it is not, and no unsafe row is needed.
     """
 
     index: int
     progress: float
     weights: tuple[float, ...]
     evaluate: bool
+    pushes: tuple[float, ...] = ()
 
     @property
     def active(self) -> bool:
         """Whether any image is blended in this call."""
         return any(w > 0 for w in self.weights)
+
+    @property
+    def push(self) -> bool:
+        """Whether the model must evaluate unsafe rows, and uncond rows, in this call."""
+        return self.evaluate and any(r > 0 for r in self.pushes)
 
 
 @dataclass(frozen=True)
@@ -88,13 +98,30 @@ class Session:
         plan: The settings.
         guarded: For each image of the batch, whether a context applies to it. A benign image
             keeps its own rows bit for bit.
+        has_unsafe: For each image, whether its context has an unsafe text to be pushed away
+            from; by default none has.
     """
 
-    def __init__(self, plan: SafetyPlan, guarded: Sequence[bool]) -> None:
+    def __init__(
+        self,
+        plan: SafetyPlan,
+        guarded: Sequence[bool],
+        has_unsafe: Sequence[bool] | None = None,
+    ) -> None:
         if not guarded:
             raise ValueError("guarded: an empty batch is not allowed; allowed: 1 image and more")
+        if has_unsafe is not None and len(has_unsafe) != len(guarded):
+            raise ValueError(
+                f"has_unsafe: {len(has_unsafe)} images are not allowed; "
+                f"allowed: as many as guarded, {len(guarded)}"
+            )
         self.plan = plan
         self.guarded = tuple(bool(g) for g in guarded)
+        texts = has_unsafe or (False,) * len(self.guarded)
+        self._pushes = tuple(
+            plan.push if own and text else 0.0
+            for own, text in zip(self.guarded, texts, strict=True)
+        )
         self.reason: str | None = None
         self.evidence: Evidence | None = None
         self._stream = SafeStream()
@@ -177,7 +204,8 @@ class Session:
             weight = weight_at(self.plan, progress)
         weights = tuple(weight if guarded else 0.0 for guarded in self.guarded)
         active = any(w > 0 for w in weights)
-        call = Call(self._calls, progress, weights, evaluate=active and self._reuse.due)
+        pushes = tuple(r if w > 0 else 0.0 for r, w in zip(self._pushes, weights, strict=True))
+        call = Call(self._calls, progress, weights, active and self._reuse.due, pushes)
         self._calls += 1
         self._needed += active
         self._open = call
@@ -221,20 +249,44 @@ class Session:
             with suppress(Exception):
                 self.evidence = observe(call.progress, original, safe, uncond)
 
-    def combine(self, call: Call, original: Tensor, safe: Tensor | None = None) -> Tensor:
+    def combine(
+        self,
+        call: Call,
+        original: Tensor,
+        safe: Tensor | None = None,
+        *,
+        unsafe: Tensor | None = None,
+        uncond: Tensor | None = None,
+        scale: float | Tensor = 1.0,
+    ) -> Tensor:
         """What the sampler receives for ``call``.
 
         Args:
             call: What `begin` returned last.
             original: ``[B, C, H, W]``. Shared streams: the cond rows, x0, eps or v.
                 Independent streams: the guided x0 reconstruction.
-            safe: The same of the safe stream; given exactly where ``call.evaluate``.
+            safe: The same of the safe stream; given exactly where ``call.evaluate``. Of an image
+                whose safe text is the prompt's own, its row of ``original``.
+            unsafe, uncond: The rows of the unsafe text and those without a prompt, at the safe
+                stream's latent; given exactly where ``call.push``. Of an image that is not
+                pushed any finite row will do.
+            scale: The CFG scale with which the host guides the result, above 0: one number, or
+                one per image. For independent streams 1.
 
         Raises:
             GuardFailure: Anything is missing, misshapen or not finite.
         """
         self._check_alive()
         with self.failing_closed():
+            if call.push != (unsafe is not None and uncond is not None):
+                self.fail(
+                    "the unsafe reconstruction is missing"
+                    if call.push
+                    else "an unsafe reconstruction came uncalled for"
+                )
+            if safe is not None and unsafe is not None and uncond is not None:
+                strengths = torch.tensor(call.pushes, dtype=torch.float64, device="cpu")
+                safe = pushed(safe, unsafe, uncond, strengths, scale)
             return self._combine(call, original, safe)
 
     def _combine(self, call: Call, original: Tensor, safe: Tensor | None) -> Tensor:
