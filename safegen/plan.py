@@ -142,6 +142,7 @@ class SafetyPlan:
     ours, found by measurement on the embedded model (``docs/results.md``).
     """
 
+    # Larger than usual: one field for each setting, in the one table of settings.
     enabled: bool = _setting(
         True,
         label="Enable SafeGen",

@@ -16,7 +16,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from safegen.method.reconstruction import _wide
+from safegen.method.blend import wide
 
 
 def pushed(
@@ -58,9 +58,9 @@ def pushed(
         raise ValueError(f"strength: {r.tolist()} is not allowed; allowed: numbers from 0 on")
     if not bool((s > 0).all()):
         raise ValueError(f"scale: {s.tolist()} is not allowed; allowed: numbers above 0")
-    rows = _wide(safe)
+    rows = wide(safe)
     share = (r / s).to(rows.dtype).to(rows.device).reshape(-1, *[1] * (rows.ndim - 1))
-    away = _wide(unsafe) - _wide(uncond)
+    away = wide(unsafe) - wide(uncond)
     if gate is not None:
         away = gate.to(rows.dtype) * away
     return torch.where(share == 0, rows, rows - share * away)

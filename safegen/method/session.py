@@ -23,10 +23,12 @@ import torch
 from torch import Tensor
 
 from safegen.errors import GuardFailure, SafeGenError
+from safegen.method.blend import blend
 from safegen.method.evidence import Evidence, observe
 from safegen.method.push import pushed
-from safegen.method.reconstruction import Reuse, SafeStream, blend, disagreement_mask
+from safegen.method.region import disagreement_mask
 from safegen.method.schedule import weight_at
+from safegen.method.streams import Reuse, SafeStream
 from safegen.plan import SafetyPlan
 
 
@@ -91,6 +93,17 @@ class Verdict:
         )
 
 
+@dataclass
+class _Counts:
+    """What `Verdict` counts, and the highest weight reached, while the run goes on."""
+
+    calls: int = 0
+    needed: int = 0
+    guarded: int = 0
+    evaluated: int = 0
+    reached: float = 0.0
+
+
 class Session:
     """The guard of one sampling run over a batch of images.
 
@@ -129,8 +142,7 @@ class Session:
         self._open: Call | None = None
         self._latent_given = False
         self._finished = False
-        self._calls = self._needed = self._done = self._evaluated = 0
-        self._reached = 0.0
+        self._counts = _Counts()
 
     @property
     def independent(self) -> bool:
@@ -140,25 +152,25 @@ class Session:
     @property
     def begun(self) -> bool:
         """Whether any call of the run has been blended yet."""
-        return self._done > 0
+        return self._counts.guarded > 0
 
     @property
     def reached(self) -> float:
         """The highest weight that a call was blended with so far, 0 to 1."""
-        return self._reached
+        return self._counts.reached
 
     @property
     def calls(self) -> int:
         """Denoiser calls seen so far."""
-        return self._calls
+        return self._counts.calls
 
     def so_far(self) -> Verdict:
         """The counts as they stand. Only `finish` says that the run is content with them."""
         return Verdict(
-            calls=self._calls,
-            needed=self._needed,
-            guarded=self._done,
-            evaluated=self._evaluated,
+            calls=self._counts.calls,
+            needed=self._counts.needed,
+            guarded=self._counts.guarded,
+            evaluated=self._counts.evaluated,
             images=len(self.guarded),
             guarded_images=sum(self.guarded),
             evidence=self.evidence,
@@ -205,9 +217,9 @@ class Session:
         weights = tuple(weight if guarded else 0.0 for guarded in self.guarded)
         active = any(w > 0 for w in weights)
         pushes = tuple(r if w > 0 else 0.0 for r, w in zip(self._pushes, weights, strict=True))
-        call = Call(self._calls, progress, weights, active and self._reuse.due, pushes)
-        self._calls += 1
-        self._needed += active
+        call = Call(self._counts.calls, progress, weights, active and self._reuse.due, pushes)
+        self._counts.calls += 1
+        self._counts.needed += active
         self._open = call
         self._latent_given = False
         return call
@@ -317,9 +329,9 @@ class Session:
         self._check_finite(result, row)
         if self._latent_given:
             self._stream.saw(row)
-        self._done += 1
-        self._reached = max(self._reached, *call.weights)
-        self._evaluated += call.evaluate
+        self._counts.guarded += 1
+        self._counts.reached = max(self._counts.reached, *call.weights)
+        self._counts.evaluated += call.evaluate
         self._open = None
         return result
 
@@ -340,16 +352,16 @@ class Session:
             self.fail(self.reason)
         if self._open is not None and self._open.active:
             self.fail(f"denoiser call {self._open.index} was never blended")
-        if calls_made is not None and calls_made != self._calls:
-            self.fail(f"the model was called {calls_made} times, the guard saw {self._calls}")
-        if self._done != self._needed:
-            self.fail(f"{self._done} of {self._needed} calls were guarded")
-        if self.plan.active and any(self.guarded) and not self._done:
+        if calls_made is not None and calls_made != self.calls:
+            self.fail(f"the model was called {calls_made} times, the guard saw {self.calls}")
+        if self._counts.guarded != self._counts.needed:
+            self.fail(f"{self._counts.guarded} of {self._counts.needed} calls were guarded")
+        if self.plan.active and any(self.guarded) and not self._counts.guarded:
             self.fail(
-                f"of its {self._calls} calls none came within the guarded span, from progress "
+                f"of its {self.calls} calls none came within the guarded span, from progress "
                 f"{self.plan.tau:g} to {self.plan.end:g}: the run was interrupted before it, or "
                 "needs more steps, a lower tau or a later end"
-                if self._calls
+                if self.calls
                 else "the guard was never called"
             )
         self._finished = True

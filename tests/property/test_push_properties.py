@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from safegen.method.blend import blend
 from safegen.method.push import pushed
-from safegen.method.reconstruction import blend
 from safegen.method.session import Session
 from safegen.plan import SafetyPlan
 
@@ -97,10 +97,11 @@ def test_a_session_blends_towards_the_pushed_row(
     assert call.push
     assert call.pushes == (push, 0.0, 0.0)
     result = session.combine(call, original, safe, unsafe=unsafe, uncond=uncond, scale=scale)
-    away = pushed(safe, unsafe, uncond, torch.tensor(call.pushes), scale)
-    assert torch.equal(result, blend(original, away, torch.tensor(call.weights), None))
+    weights = torch.tensor(call.weights, dtype=torch.float64)
+    away = pushed(safe, unsafe, uncond, torch.tensor(call.pushes, dtype=torch.float64), scale)
+    assert torch.equal(result, blend(original, away, weights))
     assert torch.equal(result[1], original[1])
-    assert torch.equal(result[2], blend(original, safe, torch.tensor(call.weights))[2])
+    assert torch.equal(result[2], blend(original, safe, weights)[2])
 
 
 @given(seeds, st.floats(0.05, 1.0))
