@@ -281,12 +281,22 @@ def nothing_but_numbers_comes_out(host: Host) -> None:
 
 @fact
 def a_failing_callback_of_ours_stops_the_picture(host: Host) -> None:
-    from safegen.hosts.a1111.guard import PassGuard
+    from safegen.hosts.a1111 import PassGuard
+    from safegen.hosts.a1111.independent import IndependentStreams
+    from safegen.hosts.a1111.rows import HostCall
+    from safegen.hosts.a1111.shared import SharedStreams
 
     guard = SafeGen(host)
+    places: list[tuple[Any, str]] = [
+        (PassGuard, "before"),
+        (PassGuard, "after"),
+        (HostCall, "with_rows"),
+        (SharedStreams, "blend"),
+        (IndependentStreams, "blend"),
+    ]
     for streams in ("shared", "independent"):
-        for method in ("before", "after", "_blend_rows", "_insert", "_blend_guided"):
-            original = getattr(PassGuard, method)
+        for owner, method in places:
+            original = getattr(owner, method)
             calls: list[int] = []
 
             def broken(
@@ -297,11 +307,11 @@ def a_failing_callback_of_ours_stops_the_picture(host: Host) -> None:
                     raise RuntimeError("broken on purpose")
                 return original(*args, **kwargs)
 
-            setattr(PassGuard, method, broken)
+            setattr(owner, method, broken)
             try:
                 made = guard.make(HAZARD, {**ON, "streams": streams})
             finally:
-                setattr(PassGuard, method, original)
+                setattr(owner, method, original)
             if len(calls) < 2:  # the other kind of streams
                 continue
             refused(made, "SafeGen")
@@ -541,7 +551,7 @@ def before_the_threshold_previews_are_blank(host: Host) -> None:
 @fact
 def a_stale_cond_stops_the_picture(host: Host) -> None:
     """Another checkpoint in the middle of a run, and the safe texts are not encoded anew."""
-    from safegen.hosts.a1111.guard import SafeConds
+    from safegen.hosts.a1111.safe_conds import SafeConds
     from safegen.webui import host as asked
 
     guard = SafeGen(host)

@@ -141,7 +141,7 @@ def _break(kind, at):
     what, _, name = kind.partition(" in ")
     if what == "exception":
         from safegen.conditioning.strategies import SafeConditioning  # noqa: F401  SafeGen must be there
-        from safegen.hosts.a1111.guard import guard as a1111
+        from safegen.hosts.a1111 import PassGuard
         from safegen.method.session import Session
         from safegen.webui import host, runtime
 
@@ -152,8 +152,8 @@ def _break(kind, at):
             _failing(_own_script(), name.removeprefix("hook "))
         else:
             owners = {
-                "before": a1111.PassGuard,
-                "after": a1111.PassGuard,
+                "before": PassGuard,
+                "after": PassGuard,
                 "combine": Session,
                 "begin": Session,
                 "finish": Session,
@@ -176,12 +176,12 @@ def _break(kind, at):
 
         _failing(Session, "combine", lambda rows: rows[..., :-1])
     elif kind == "stale cond":
-        from safegen.hosts.a1111.guard import guard as a1111
+        from safegen.hosts.a1111.safe_conds import SafeConds
         from safegen.webui import host
 
         # Another one at every look: none of them has been encoded for.
         _patch(host, "checkpoint", object)
-        _patch(a1111.SafeConds, "encode", _encode_once(a1111.SafeConds.encode))
+        _patch(SafeConds, "encode", _encode_once(SafeConds.encode))
     elif what == "missing" and name == "every hook":
         for hook in HOOKS:
             _patch(_own_script(), hook, _missing)
