@@ -19,11 +19,11 @@ class Page:
     """The accordion, built over a library with one context that has suggestions."""
 
     def __init__(self, double: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        from safegen.webui import runtime
+        from safegen.webui import deciding
 
         library = ContextLibrary(folder)
         library.add(SafetyContext("own", "Own", "", "", "calm", "", weight=0.6, tau=0.05))
-        monkeypatch.setattr(runtime, "_chooser", Chooser(library, {}))
+        monkeypatch.setattr(deciding, "_chooser", Chooser(library, {}))
         with gr.Blocks() as self.blocks:
             made = SafeGen(double).script().ui(False)
         self.controls = dict(zip(SETTINGS, made, strict=True))

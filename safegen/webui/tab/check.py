@@ -8,7 +8,7 @@ import gradio as gr
 
 from safegen.errors import InvalidValue, SafeGenError
 from safegen.plan import AUTO, SETTINGS, TEXTUAL_STRATEGIES, SafetyPlan
-from safegen.webui import checking, markup, runtime, settings
+from safegen.webui import checking, deciding, markup, settings
 from safegen.webui.tab.parts import button, fleeting, html
 
 SHOWN = 5
@@ -47,7 +47,7 @@ def answer(
             detectors=SETTINGS["detectors"].check(detectors),
             strategy=strategy,
         )
-        policy = runtime.active_policy()
+        policy = settings.active_policy()
         enforced = ""
         if policy is not None:
             raised, _ = policy.apply(plan)
@@ -66,7 +66,7 @@ def answer(
     except SafeGenError as error:
         return markup.message(str(error), bad=True)
     data = [checking.to_data(choice, plan) for choice in choices]
-    contexts = list(runtime.chooser().library)
+    contexts = list(deciding.chooser().library)
     cards = [markup.card(one, number, contexts) for number, one in enumerate(data[:SHOWN], 1)]
     table = markup.table(data, contexts) if len(data) > 1 else ""
     more = ""

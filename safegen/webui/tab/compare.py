@@ -9,7 +9,7 @@ from urllib.parse import quote
 import gradio as gr
 
 from safegen.errors import SafeGenError
-from safegen.webui import comparison, host, markup, runtime, stage
+from safegen.webui import comparison, comparison_markup, host, markup, settings
 from safegen.webui.tab.parts import QUIET, button, fleeting, html
 
 _generate: list[Any] = []
@@ -54,7 +54,7 @@ def _introduction() -> str:
         "The settings of txt2img as they stand there now, at several weights and with one seed. "
         "Nothing is saved. Of a batch the first picture is made."
     )
-    rules = runtime.policy_to_show()
+    rules = settings.policy_to_show()
     if rules is not None:
         floor = [w for w in comparison.DEFAULT_WEIGHTS if not comparison.allowed(w, rules)]
         text += (
@@ -66,7 +66,7 @@ def _introduction() -> str:
 
 def build() -> None:
     """The pane, within the tab that is being built."""
-    rules = runtime.policy_to_show()
+    rules = settings.policy_to_show()
     inputs = generate_inputs()
     with gr.Row(elem_classes=["safegen-split"]):
         with gr.Column(scale=2, min_width=300):
@@ -131,10 +131,10 @@ def build() -> None:
             return ["", "", gr.update(interactive=False), markup.message(str(error), bad=True)]
         chosen = result.chosen
         return [
-            stage.stage(result, save),
+            comparison_markup.comparison(result, save),
             "" if chosen is None else chosen.infotext,
             gr.update(interactive=chosen is not None),
-            stage.summary(result),
+            comparison_markup.summary(result),
         ]
 
     go.click(

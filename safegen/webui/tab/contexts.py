@@ -18,7 +18,7 @@ from safegen.contexts.library import ContextError, ContextLibrary
 from safegen.errors import SafeGenError
 from safegen.learned.store import LearnedStore, pairs_of, read_embedding, read_pairs
 from safegen.plan import AUTO, TEXTUAL_STRATEGIES, SafetyPlan
-from safegen.webui import encoder, host, markup, runtime, settings, ui
+from safegen.webui import accordion, deciding, encoder, host, markup, settings
 from safegen.webui.drafts import ARROW, Desk, Form, NotPermitted
 from safegen.webui.enforcement import Policy
 from safegen.webui.tab.parts import QUIET, button, fleeting, html, on_arrival
@@ -51,12 +51,12 @@ _LABELS: dict[str, tuple[str, str, int]] = {
 
 
 def _library() -> ContextLibrary:
-    return runtime.chooser().library
+    return deciding.chooser().library
 
 
 def _policy() -> Policy | None:
     """What is enforced. Raises where that can't be read: nothing may be changed then."""
-    return runtime.active_policy()
+    return settings.active_policy()
 
 
 # ---------------------------------------------------------------------- what is shown
@@ -64,7 +64,7 @@ def _policy() -> Policy | None:
 
 def _preview(key: str, form: Form, sample: str, strategy: str) -> str:
     """What the safe stream would see of ``sample`` under ``form``, saved or not."""
-    library, chooser = _library(), runtime.chooser()
+    library, chooser = _library(), deciding.chooser()
     saved = library.get(key) if key in library else None
     if not form.safe_text.strip():
         return markup.note("Write a safe text, and what becomes of the sample stands here.")
@@ -155,7 +155,7 @@ def _choosers() -> list[Any]:
     def tab(control: Any) -> str:
         return "img2img" if "img2img" in str(control.elem_id) else "txt2img"
 
-    return [control for control in ui.context_controls if not host.hides_tab(tab(control))]
+    return [control for control in accordion.context_controls if not host.hides_tab(tab(control))]
 
 
 def _categories() -> list[str]:
@@ -375,7 +375,7 @@ class Pane:
         choosers = _choosers()
 
         def choices() -> Any:
-            found = ui.context_choices(runtime.chooser())
+            found = accordion.context_choices(deciding.chooser())
             updates = [gr.update(choices=found) for _ in choosers]
             return updates[0] if len(updates) == 1 else updates
 
@@ -416,7 +416,7 @@ class Pane:
             before = set(_library().names())
             state, chosen = args[:count], args[count:]
             found = function(*state)
-            choices = ui.context_choices(runtime.chooser())
+            choices = accordion.context_choices(deciding.chooser())
             gone = before - set(choices)
             key = found[1]
             followed = []
@@ -573,7 +573,7 @@ class Pane:
     def on_learn(self, key: str, file: Any, progress: gr.Progress = gr.Progress()) -> Any:  # noqa: B008
         """Learn the context's embedding in the loaded model."""
         try:
-            if runtime.enforcing():
+            if settings.enforcing():
                 raise NotPermitted(
                     "Nothing can be learned here while SafeGen is enforced: what is learned is "
                     "the operator's business"

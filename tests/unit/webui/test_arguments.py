@@ -13,7 +13,7 @@ from safegen.contexts.library import presets
 from safegen.errors import InvalidValue
 from safegen.plan import SETTINGS, SafetyPlan
 from safegen.webui import infotext
-from safegen.webui.controls import plan_from, suggested
+from safegen.webui.arguments import plan_from, suggested
 from safegen.webui.enforcement import LEVELS
 
 BASE = SafetyPlan(weight=0.9)

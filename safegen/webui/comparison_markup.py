@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from safegen.webui import last
 from safegen.webui.comparison import Comparison, Shot
+from safegen.webui.record import Map
 
 _MAP_COLOUR = (255, 0, 200)
 """Of what the streams disagree on: a colour that few pictures have much of."""
 
 
-def map_uri(disagreement: last.Map) -> str:
+def map_uri(disagreement: Map) -> str:
     """``[h, w]`` from 0 to 1 as a ``data:`` picture, transparent where the streams agree."""
     height, width = disagreement.shape
     pixels = np.empty((height, width, 4), dtype=np.uint8)
@@ -98,7 +98,7 @@ def summary(result: Comparison) -> str:
     return f"<div role='status'>{body}</div>"
 
 
-def stage(result: Comparison, save: Callable[[Any], str]) -> str:
+def comparison(result: Comparison, save: Callable[[Any], str]) -> str:
     """The slider over the first and the chosen picture, and the strip.
 
     Args:

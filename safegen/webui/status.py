@@ -9,8 +9,8 @@ from pathlib import Path
 
 from safegen import __version__
 from safegen.errors import SafeGenError
+from safegen.webui import deciding, host, record, settings
 from safegen.webui import enforcement as policy
-from safegen.webui import host, last, runtime, settings
 
 GOOD, BAD, NEUTRAL = "good", "bad", ""
 
@@ -47,7 +47,7 @@ def enforcement() -> Facts:
         text = "nothing" if loaded is None else f"level {loaded.name} ({where})"
         found.append(Fact(who, text, NEUTRAL if loaded is None else GOOD))
     try:
-        rules = runtime.active_policy()
+        rules = settings.active_policy()
     except SafeGenError:
         return [Fact("Enforced", "a policy that can't be read: nothing is generated", BAD), *found]
     if rules is None:
@@ -104,7 +104,7 @@ def paths() -> Facts:
     reason = host.why_unsupported()
     if reason is not None:
         return [Fact("Everything", f"refused: {reason}", BAD)]
-    nested = bool(host.option(settings.NESTED, True)) or runtime.enforcing()
+    nested = bool(host.option(settings.NESTED, True)) or settings.enforcing()
     return [
         Fact("txt2img, img2img, X/Y/Z plot, API", "guarded", GOOD),
         Fact("Hires fix, refiner", "guarded; refused with direction and projection", GOOD),
@@ -124,10 +124,10 @@ def paths() -> Facts:
 
 
 _OUTCOMES = {
-    last.OFF: ("SafeGen was off", NEUTRAL),
-    last.BENIGN: ("harmless: nothing to guard", GOOD),
-    last.GUARDED: ("guarded", GOOD),
-    last.FAILED: ("stopped: no unguarded picture came out", BAD),
+    record.OFF: ("SafeGen was off", NEUTRAL),
+    record.BENIGN: ("harmless: nothing to guard", GOOD),
+    record.GUARDED: ("guarded", GOOD),
+    record.FAILED: ("stopped: no unguarded picture came out", BAD),
 }
 
 
@@ -145,7 +145,7 @@ def _counted(names: Iterable[str | None]) -> str:
 
 def last_run() -> Facts:
     """The verdict on the latest generation."""
-    run = last.last_run()
+    run = record.last_run()
     if run is None:
         return [Fact("Last generation", "none since the start")]
     outcome, kind = _OUTCOMES[run.outcome]
@@ -153,31 +153,32 @@ def last_run() -> Facts:
         Fact("Finished", f"{_when(run.finished)}, {run.tab}"),
         Fact("Verdict", outcome, kind),
     ]
-    if run.outcome != last.OFF:
-        whole = run.guarded >= run.needed
+    if run.outcome != record.OFF:
+        counts = run.counts
+        whole = counts.guarded >= counts.needed
         found += [
             Fact(
                 "Calls guarded of those needed",
-                f"{run.guarded} of {run.needed}; the model was called {run.calls} times",
-                GOOD if whole and run.outcome != last.FAILED else BAD,
+                f"{counts.guarded} of {counts.needed}; the model was called {counts.calls} times",
+                GOOD if whole and run.outcome != record.FAILED else BAD,
             ),
             Fact("Contexts", _counted(run.contexts) or "none"),
             Fact(
                 "Cost",
                 f"{run.rows:.3g} model rows a picture and call; 2 without a guard; the safe "
-                f"stream was evaluated in {run.evaluated} calls",
+                f"stream was evaluated in {counts.evaluated} calls",
             ),
         ]
         found += [Fact("Why", why) for why in dict.fromkeys(run.why)]
         found += [Fact("Image-time check", line) for line in dict.fromkeys(run.evidence) if line]
     if run.message:
-        found.append(Fact("Message", run.message, BAD if run.outcome == last.FAILED else NEUTRAL))
+        found.append(Fact("Message", run.message, BAD if run.outcome == record.FAILED else NEUTRAL))
     return found
 
 
 def last_error() -> Facts:
     """The latest failure, which stays when later pictures go well."""
-    run = last.last_error()
+    run = record.last_error()
     if run is None:
         return [Fact("Last error", "none since the start", GOOD)]
     return [Fact(f"{_when(run.finished)}, {run.tab}", run.message, BAD)]
@@ -193,7 +194,7 @@ def _shown(folder: Path) -> str:
 
 def contexts() -> Facts:
     """How many contexts there are, and files that can't be used."""
-    library = runtime.chooser().library
+    library = deciding.chooser().library
     names = library.names()
     own = [name for name in names if not library.is_built_in(name)]
     found = [

@@ -11,7 +11,7 @@ import gradio as gr
 from safegen.choice import Chooser
 from safegen.errors import SafeGenError
 from safegen.plan import AUTO, CUSTOM, SETTINGS, SafetyPlan, Setting
-from safegen.webui import controls, host
+from safegen.webui import arguments, host
 from safegen.webui.enforcement import Policy
 
 context_controls: list[Any] = []
@@ -67,13 +67,11 @@ def summary(args: tuple[Any, ...], base: SafetyPlan, policy: Policy | None) -> s
     badge.
     """
     try:
-        plan = controls.plan_from(args, base, {})
-        notes: tuple[str, ...] = ()
-        if policy is not None:
-            plan, notes = policy.apply(plan)
+        resolved = arguments.resolve(args, base, policy)
     except SafeGenError as error:
         bad = f"<span class='safegen-bad'>{html.escape(str(error))}</span>"
         return _told("on" if policy is None else "enforced", "can't run", bad)
+    plan, notes = resolved.plan, resolved.notes
     if not plan.enabled:
         return _told("off", "", "Off: pictures are made as without SafeGen.")
     if not plan.active:
@@ -186,7 +184,7 @@ def build(
         name, found = args[1], {}
         if name in chooser.library:
             context = chooser.library.get(name)
-            found = controls.suggested(context, args, base, policy)
+            found = arguments.suggested(context, args, base, policy)
         return tuple(found.get(dial, gr.update()) for dial in ("weight", "tau"))
 
     # Only a person's choice: a pasted infotext changes the context too, and says the weight.
