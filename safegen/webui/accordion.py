@@ -19,6 +19,13 @@ context_controls: list[Any] = []
 keeps their choices up to date when contexts are made and deleted."""
 
 
+_CHANGED = (
+    "(...values) => { document.dispatchEvent("
+    'new CustomEvent("safegen:changed", {detail: {button: "BUTTON"}})); return values; }'
+)
+"""Tells the page's script that a control has changed; no request is made."""
+
+
 def context_choices(chooser: Chooser) -> list[str]:
     """What the context control offers: Auto, every context by name, custom texts."""
     return [AUTO, *chooser.library.names(), CUSTOM]
@@ -187,6 +194,12 @@ def build(
             found = arguments.suggested(context, args, base, policy)
         return tuple(found.get(dial, gr.update()) for dial in ("weight", "tau"))
 
+    # A pasted infotext changes every control. The page gathers what changes at once, and presses
+    # this button once for all of it.
+    gather = gr.Button("Refresh", visible=False, elem_id=elem_id("refresh"))
+    gather.click(
+        refresh, inputs=inputs, outputs=[line, custom_texts], show_progress=False, queue=False
+    )
     # Only a person's choice: a pasted infotext changes the context too, and says the weight.
     ordered["context"].input(
         suggest,
@@ -195,8 +208,7 @@ def build(
         show_progress=False,
         queue=False,
     )
+    changed = _CHANGED.replace("BUTTON", elem_id("refresh"))
     for control in inputs:
-        control.change(
-            refresh, inputs=inputs, outputs=[line, custom_texts], show_progress=False, queue=False
-        )
+        control.change(None, _js=changed)
     return ordered

@@ -67,7 +67,7 @@ def _thumbnail(shot: Shot, source: str, *, chosen: bool) -> str:
 
 def _failed(shot: Shot) -> str:
     return (
-        f"<div class='safegen-thumb safegen-thumb-failed' role='alert'>"
+        f"<div class='safegen-thumb safegen-thumb-failed'>"
         f"<span>{name(shot.weight)}</span><p class='safegen-bad'>{escape(shot.message)}</p></div>"
     )
 
@@ -112,17 +112,14 @@ def comparison(result: Comparison, save: Callable[[Any], str]) -> str:
     width, height = chosen.image.size
     veiled = before.weight == 0
     strip = "".join(
-        _failed(shot)
-        if shot.image is None
-        else _thumbnail(shot, sources[shot.weight], chosen=shot is chosen)
-        for shot in result.shots
+        _thumbnail(shot, sources[shot.weight], chosen=shot is chosen) for shot in pictures
     )
+    failed = "".join(_failed(shot) for shot in result.shots if shot.image is None)
     shown_map = "" if chosen.disagreement is None else f"src='{map_uri(chosen.disagreement)}'"
     after = escape(sources[chosen.weight])
     own = " safegen-original" if chosen.weight == 0 else ""
     reveal = (
-        "<button type='button' class='safegen-reveal' aria-pressed='false'>"
-        "<span>Show the original</span></button>"
+        "<button type='button' class='safegen-reveal'><span>Show the original</span></button>"
         if veiled
         else ""
     )
@@ -147,4 +144,5 @@ def comparison(result: Comparison, save: Callable[[Any], str]) -> str:
       <span>Show where the two streams disagree</span></label>
   </div>
   <div class='safegen-strip' role='radiogroup' aria-label='Weight to compare'>{strip}</div>
+  {f"<div class='safegen-strip'>{failed}</div>" if failed else ""}
 </div>"""

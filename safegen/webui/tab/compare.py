@@ -10,7 +10,7 @@ import gradio as gr
 
 from safegen.errors import SafeGenError
 from safegen.webui import comparison, comparison_markup, host, markup, settings
-from safegen.webui.tab.parts import QUIET, button, fleeting, html
+from safegen.webui.tab.parts import QUIET, button, html, not_in_config
 
 _generate: list[Any] = []
 """The Generate button of txt2img on the page that is being built."""
@@ -71,7 +71,7 @@ def build() -> None:
     with gr.Row(elem_classes=["safegen-split"]):
         with gr.Column(scale=2, min_width=300):
             html("safegen_compare_introduction", _introduction())
-            prompt = fleeting(
+            prompt = not_in_config(
                 gr.Textbox(
                     label="Prompt",
                     placeholder="Empty: the prompt in txt2img",
@@ -79,7 +79,7 @@ def build() -> None:
                     elem_id="safegen_compare_prompt",
                 )
             )
-            weights = fleeting(
+            weights = not_in_config(
                 gr.Textbox(
                     label="Weights",
                     info="Separated by commas; 0 is the original.",
@@ -107,10 +107,12 @@ def build() -> None:
                 "safegen_compare_stage",
                 markup.note("The pictures stand here. The original is blurred until you ask."),
             )
-            infotext = fleeting(
+            infotext = not_in_config(
                 gr.Textbox(visible=False, elem_id="safegen_compare_infotext", label="Infotext")
             )
-            task = fleeting(gr.Textbox(visible=False, elem_id="safegen_compare_task", label="Task"))
+            task = not_in_config(
+                gr.Textbox(visible=False, elem_id="safegen_compare_task", label="Task")
+            )
     stop.click(host.interrupt, None, None, **QUIET)
     skip.click(host.interrupt, None, None, **QUIET)
     if inputs is None:

@@ -24,8 +24,8 @@ def report() -> str:
     """All sections as HTML, with the time."""
     sections = []
     for title, of in _SECTIONS:
-        rows = [(fact.name, fact.value, fact.kind) for fact in of()]
-        sections.append(markup.facts(title, rows))
+        rows = [(line.name, line.value, line.kind) for line in of()]
+        sections.append(markup.lines(title, rows))
     now = time.strftime("%H:%M:%S")
     return (
         f"<p class='safegen-note'><span>As of</span> {now}</p>"
