@@ -86,7 +86,6 @@ def add_option(
     restrict_api: bool = False,
     info: str = "",
     needs_reload: bool = False,
-    onchange: Callable[[], None] | None = None,
 ) -> None:
     """Put a setting on the host's settings page."""
     option_info = shared.OptionInfo(
@@ -97,7 +96,6 @@ def add_option(
         section=section,
         category_id="sd",
         restrict_api=restrict_api,
-        onchange=onchange,
     )
     if info:
         option_info.info(info)
