@@ -25,6 +25,8 @@ TEXTUAL_STRATEGIES = ("counterpart", "prepend", "append", "context", AWAY)
 LEARNED_STRATEGIES = ("direction", "projection")
 """The prompt's embedding is changed by what was learned in its text encoder."""
 STRATEGIES = TEXTUAL_STRATEGIES + LEARNED_STRATEGIES
+RECONSTRUCTION, CONDITIONING = DIALS = ("reconstruction", "conditioning")
+"""What the weight moves: the sum of the two pictures, or the text that the safe stream sees."""
 REGIONS = ("everywhere", "disagreement")
 DETECTORS = ("lexicon", "ngram", "probe")
 
@@ -218,6 +220,15 @@ class SafetyPlan:
         minimum=0.0,
         maximum=10.0,
         step=0.1,
+    )
+    dial: str = _setting(
+        "reconstruction",
+        label="What the weight moves",
+        help="Reconstruction: how far the picture is mixed with the safe one. Conditioning: how "
+        "far the safe stream's text lies from your prompt towards the safe text; that stream "
+        "then counts in full.",
+        infotext="SafeGen dial",
+        choices=DIALS,
     )
     push: float = _setting(
         0.0,
