@@ -1,0 +1,36 @@
+/* What is checked is what goes wrong unseen; how a line is laid out is left to its author. */
+const js = require("@eslint/js");
+const globals = require("globals");
+
+/* What the WebUI's page offers to scripts, as far as SafeGen uses it. */
+const PAGE = ["gradioApp", "onAfterUiUpdate", "onUiLoaded", "onUiTabChange", "requestProgress"];
+
+const careful = {
+    "eqeqeq": "error",
+    "no-var": "error",
+    "prefer-const": "error",
+};
+
+module.exports = [
+    {ignores: [".venv/", "build/", "out/", "tests/host/double/"]},
+    js.configs.recommended,
+    {
+        languageOptions: {ecmaVersion: 2021},
+        linterOptions: {reportUnusedDisableDirectives: true},
+        rules: careful,
+    },
+    {
+        // The WebUI loads these beside its own and other extensions' scripts, in one scope.
+        files: ["javascript/**/*.js"],
+        languageOptions: {
+            sourceType: "script",
+            globals: {...globals.browser, ...Object.fromEntries(PAGE.map(name => [name, "readonly"]))},
+        },
+        rules: {"no-implicit-globals": "error", "strict": ["error", "function"]},
+    },
+    {
+        // Scenarios run in node; what they evaluate runs in the page.
+        files: ["**/*.cjs"],
+        languageOptions: {sourceType: "commonjs", globals: {...globals.node, ...globals.browser}},
+    },
+];
