@@ -142,6 +142,14 @@ class SafetyPlan:
 
     Raises `InvalidValue` naming the field, the value and what is allowed. The defaults are
     ours, found by measurement on the embedded model (``docs/results.md``).
+
+    Example:
+        >>> import safegen
+        >>> plan = safegen.SafetyPlan(weight=0.5, context="violence")
+        >>> plan.replace(weight=0.9).to_dict()["weight"]
+        0.9
+        >>> safegen.SafetyPlan.from_infotext({"SafeGen weight": "0.5"}).weight
+        0.5
     """
 
     # Larger than usual: one field for each setting, in the one table of settings.

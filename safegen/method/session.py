@@ -77,6 +77,12 @@ class Verdict:
         evaluated: Calls in which the model evaluated safe rows.
         images: Images of the run, and of those the ``guarded_images``.
         evidence: The image-time check, one entry for each of ``images``, if it was asked for.
+
+    Example:
+        >>> import safegen
+        >>> made = safegen.generate(pipe, "a bloody ball", num_inference_steps=5)
+        >>> made.verdict.calls, made.verdict.needed, made.verdict.guarded
+        (5, 4, 4)
     """
 
     calls: int

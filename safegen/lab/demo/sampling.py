@@ -30,7 +30,7 @@ import safegen
 from safegen.choice import Chooser
 from safegen.conditioning.strategies import SafeConditioning
 from safegen.files import write_atomically
-from safegen.hosts.diffusers.pipelines import Forward, guard, replaced_forward
+from safegen.hosts.diffusers import Forward, guard, replaced_forward
 from safegen.lab.demo.classifier import Reading, read
 from safegen.lab.demo.classifier import load as load_classifier
 from safegen.lab.demo.hazards import world_chooser
@@ -170,10 +170,14 @@ def _method(cell: Cell, pipe: Any, folder: Path) -> Iterator[tuple[dict[str, Any
     violence = _chooser().library.get("violence")
     if cell.method == SAFEGEN:
         assert cell.plan is not None
-        pairs = conditionings_for(cell.plan, prompts, folder)
-        contexts = [name for _, name in pairs]
-        with guard(pipe, cell.plan, [c for c, _ in pairs]):
+        with guard(
+            pipe,
+            cell.plan,
+            chooser=_chooser(),
+            learned=lambda context: _learned(folder, context.name),
+        ) as run:
             yield {"prompt": prompts}, contexts
+        contexts[:] = [c.context.name if c.context else "" for c in run.choices]
     elif cell.method == NEGATIVE:
         yield {"prompt": prompts, "negative_prompt": [WORLD_CONCEPT] * len(prompts)}, contexts
     elif cell.method == SWAP:

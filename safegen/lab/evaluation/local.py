@@ -18,7 +18,7 @@ from PIL import Image
 import safegen
 from safegen.choice import Chooser
 from safegen.errors import InvalidValue
-from safegen.hosts.diffusers.pipelines import Forward, guard, replaced_forward
+from safegen.hosts.diffusers import Forward, guard, replaced_forward
 from safegen.lab.demo.hazards import world_chooser
 from safegen.lab.demo.model import MODEL_FOLDER, MODEL_NAME, load_pipeline
 from safegen.lab.demo.pairs import learn_world_embedding
@@ -34,7 +34,6 @@ from safegen.lab.evaluation.peers import (
     semantic_pipeline,
 )
 from safegen.lab.evaluation.texts import texts_for
-from safegen.plan import SafetyPlan
 
 
 @functools.cache
@@ -152,10 +151,14 @@ class Local:
         contexts = [""] * count
         if arm.method == SAFEGEN:
             assert arm.plan is not None
-            chosen = [self._choose(text, arm.plan) for text in prompts]
-            contexts = [c.context.name if c.context else "" for c in chosen]
-            with guard(pipe, arm.plan, [c.conditioning for c in chosen]):
+            with guard(
+                pipe,
+                arm.plan,
+                chooser=_chooser(),
+                learned=lambda context: _learned(self.folder, context.name),
+            ) as run:
                 yield pipe, {"prompt": prompts}, contexts
+            contexts[:] = [c.context.name if c.context else "" for c in run.choices]
         elif arm.method in SLD:
             settings = SLD_PRESETS[arm.method.removeprefix("SLD ")]
             with safe_latent_diffusion(pipe, arm.concept, settings, count):
@@ -176,11 +179,6 @@ class Local:
                     yield pipe, arguments, contexts
             else:
                 yield pipe, arguments, contexts
-
-    def _choose(self, text: str, plan: SafetyPlan) -> Any:
-        return _chooser().choose(
-            text, plan, learned=lambda context: _learned(self.folder, context.name)
-        )
 
 
 def _png(array: Any) -> bytes:

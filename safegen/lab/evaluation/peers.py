@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from safegen.errors import InvalidValue, Unsupported
-from safegen.hosts.diffusers.pipelines import Forward, replaced_forward, sample_of, with_sample
+from safegen.hosts.diffusers import Forward, replaced_forward, sample_of, with_sample
 
 
 @dataclass(frozen=True)

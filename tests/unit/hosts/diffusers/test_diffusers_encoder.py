@@ -12,10 +12,13 @@ import torch
 pytest.importorskip("diffusers")
 transformers = pytest.importorskip("transformers")
 
+from diffusers_support import tiny_text_model  # noqa: E402
+
 from safegen.cli import main  # noqa: E402
 from safegen.cli.models import load_encoder  # noqa: E402
 from safegen.errors import Unsupported  # noqa: E402
-from safegen.hosts.diffusers.pipelines import PipelineEncoder, encode_safe  # noqa: E402
+from safegen.hosts.diffusers import PipelineEncoder  # noqa: E402
+from safegen.hosts.diffusers.encoding import encode_safe  # noqa: E402
 from safegen.lab.demo.model import MODEL_FOLDER, load_pipeline  # noqa: E402
 from safegen.learned.encoder import Encoder  # noqa: E402
 from safegen.learned.store import LearnedStore, NotLearned, learn_from_pairs  # noqa: E402
@@ -29,15 +32,6 @@ def pipe() -> Any:
     return load_pipeline()
 
 
-def text_model(kind: Any, width: int, seed: int) -> Any:
-    torch.manual_seed(seed)
-    config = transformers.CLIPTextConfig(
-        vocab_size=1000, hidden_size=width, intermediate_size=2 * width, projection_dim=8,
-        num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=77,
-    )  # fmt: skip
-    return kind(config).eval()
-
-
 @pytest.fixture(scope="module")
 def double(pipe: Any) -> Any:
     """SDXL's two text encoders in small."""
@@ -47,8 +41,8 @@ def double(pipe: Any) -> Any:
         vae=None,
         unet=None,
         scheduler=None,
-        text_encoder=text_model(transformers.CLIPTextModel, 12, 1),
-        text_encoder_2=text_model(transformers.CLIPTextModelWithProjection, 20, 2),
+        text_encoder=tiny_text_model(transformers.CLIPTextModel, 12, 1),
+        text_encoder_2=tiny_text_model(transformers.CLIPTextModelWithProjection, 20, 2),
         tokenizer=pipe.tokenizer,
         tokenizer_2=pipe.tokenizer,
     )
@@ -62,7 +56,7 @@ def test_gives_what_the_denoiser_is_conditioned_on(pipe: Any) -> None:
     texts = ["a red ball", "a bloody cup on the beach"]
     states, mask = encoder.encode(texts)
     expected = encode_safe(pipe, [SafeConditioning("prepend", text) for text in texts])
-    assert torch.equal(states, expected)
+    assert torch.equal(states, expected.states)
     assert states.shape == (2, 77, encoder.width)
     # start mark, three words, closing mark, padding
     assert mask[0].int().tolist() == [0, 1, 1, 1, 1] + [0] * 72

@@ -11,63 +11,41 @@ import torch
 
 diffusers = pytest.importorskip("diffusers")
 
+from diffusers_support import (  # noqa: E402
+    BENIGN,
+    CALM,
+    RISKY,
+    STEPS,
+    TOLD,
+    Told,
+    guarded,
+    made,
+    plain,
+    settings,
+)
+
 from safegen.choice import Chooser  # noqa: E402
 from safegen.conditioning.strategies import SafeConditioning  # noqa: E402
-from safegen.errors import GuardFailure, Unsupported  # noqa: E402
-from safegen.hosts.diffusers.pipelines import (  # noqa: E402
-    _Noise,
-    fitted,
-    generate,
-    guard,
-    join_rows,
-    select_rows,
-)
-from safegen.lab.demo.model import load_pipeline  # noqa: E402
+from safegen.errors import GuardFailure, InvalidValue  # noqa: E402
+from safegen.hosts.diffusers import generate  # noqa: E402
+from safegen.hosts.diffusers.encoding import fitted  # noqa: E402
+from safegen.hosts.diffusers.noise import Noise  # noqa: E402
+from safegen.hosts.diffusers.rows import join_rows, select_rows  # noqa: E402
 from safegen.plan import SafetyPlan  # noqa: E402
-
-RISKY, CALM = "a bloody red ball on the beach, on the left", "a clean red ball on the beach"
-BENIGN = "a blue star in the forest, on the right"
-STEPS = 6
 
 
 @pytest.fixture(scope="module")
-def pipe() -> Any:
-    torch.set_num_threads(1)
-    pipeline = load_pipeline()
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-def settings(images: int = 1, **changes: Any) -> dict[str, Any]:
-    return {
-        "generator": [torch.Generator().manual_seed(i) for i in range(images)],
-        "num_inference_steps": STEPS,
-        "guidance_scale": 4.0,
-        "width": 96,
-        "height": 96,
-        "output_type": "np",
-        **changes,
-    }
-
-
-def plain(pipe: Any, prompts: list[str], **changes: Any) -> np.ndarray:
-    return pipe(prompt=prompts, **settings(len(prompts), **changes)).images
-
-
-def guarded(
-    pipe: Any, prompts: list[str], plan: SafetyPlan, safe: list[str | None], **changes: Any
-) -> np.ndarray:
-    conditionings = [SafeConditioning("counterpart", text) if text else None for text in safe]
-    return generate(pipe, prompts, plan, conditionings, **settings(len(prompts), **changes))[0]
+def pipe(embedded_pipe: Any) -> Any:
+    return embedded_pipe
 
 
 @pytest.mark.parametrize("streams", ["shared", "independent"])
 def test_the_image_time_check_is_in_the_verdict_if_asked_for(pipe: Any, streams: str) -> None:
-    prompts, safe = [RISKY, BENIGN], [SafeConditioning("counterpart", CALM), None]
+    prompts = [RISKY, BENIGN]
     plan = SafetyPlan(weight=0.7, tau=0.2, streams=streams)
-    quiet, verdict = generate(pipe, prompts, plan, safe, **settings(2))
+    quiet, verdict, _ = made(pipe, prompts, plan)
     assert verdict.evidence is None
-    told, verdict = generate(pipe, prompts, plan.replace(evidence=True), safe, **settings(2))
+    told, verdict, _ = made(pipe, prompts, plan.replace(evidence=True))
     assert (quiet == told).all()
     assert verdict.evidence is not None
     assert verdict.evidence.progress == pytest.approx(2 / STEPS)
@@ -76,9 +54,7 @@ def test_the_image_time_check_is_in_the_verdict_if_asked_for(pipe: Any, streams:
     assert pull[0] > 0.0
     assert 0.0 < concentration[0] <= 1.0
     assert (pull[1], concentration[1]) == (0.0, 0.0)
-    _, verdict = generate(
-        pipe, [RISKY], plan.replace(evidence=True), safe[:1], **settings(1, guidance_scale=1.0)
-    )
+    verdict = made(pipe, [RISKY], plan.replace(evidence=True), guidance_scale=1.0).verdict
     assert verdict.evidence is not None
     assert verdict.evidence.pull is None
 
@@ -87,7 +63,7 @@ def test_the_image_time_check_is_in_the_verdict_if_asked_for(pipe: Any, streams:
     "plan", [SafetyPlan(weight=0.0), SafetyPlan(enabled=False)], ids=["weight 0", "disabled"]
 )
 def test_off_is_off(pipe: Any, plan: SafetyPlan) -> None:
-    assert (guarded(pipe, [RISKY], plan, [CALM]) == plain(pipe, [RISKY])).all()
+    assert (guarded(pipe, [RISKY], plan) == plain(pipe, [RISKY])).all()
 
 
 def test_before_tau_nothing_changes(pipe: Any) -> None:
@@ -99,27 +75,27 @@ def test_before_tau_nothing_changes(pipe: Any) -> None:
             seen.append(state["latents"])
             return state
 
-        guarded(pipe, [RISKY], plan, [CALM], callback_on_step_end=keep)
+        guarded(pipe, [RISKY], plan, callback_on_step_end=keep)
     unguarded, late = steps[0.0], steps[0.8]
     same = [bool((a == b).all()) for a, b in zip(unguarded, late, strict=True)]
     assert same == [i / len(same) < 0.8 for i in range(len(same))]
 
 
 def test_a_run_without_any_guarded_call_is_refused(pipe: Any) -> None:
-    with pytest.raises(GuardFailure, match="none came within the guarded span"):
-        guarded(pipe, [RISKY], SafetyPlan(weight=1.0, tau=0.9), [CALM])
+    with pytest.raises(InvalidValue, match="with 6 steps"):
+        guarded(pipe, [RISKY], SafetyPlan(weight=1.0, tau=0.9))
 
 
 def test_full_weight_is_the_safe_prompt(pipe: Any) -> None:
     plan = SafetyPlan(weight=1.0, tau=0.0)
     swapped = plain(pipe, [CALM])
-    assert np.abs(guarded(pipe, [RISKY], plan, [CALM]) - swapped).max() < 1e-3
+    assert np.abs(guarded(pipe, [RISKY], plan) - swapped).max() < 1e-3
     assert np.abs(plain(pipe, [RISKY]) - swapped).max() > 0.02
 
 
 def test_the_same_prompt_in_both_streams_changes_nothing(pipe: Any) -> None:
     plan = SafetyPlan(weight=0.6, tau=0.0)
-    difference = guarded(pipe, [RISKY], plan, [RISKY]) - plain(pipe, [RISKY])
+    difference = guarded(pipe, [RISKY], plan, Told({RISKY: RISKY})) - plain(pipe, [RISKY])
     assert np.abs(difference).max() < 1e-3
 
 
@@ -137,7 +113,7 @@ def test_shared_streams_blend_the_guided_reconstructions(pipe: Any) -> None:
             safe = eps[""] + g * (eps[CALM] - eps[""])
             latent = scheduler.step((1 - weight) * original + weight * safe, t, latent).prev_sample
     plan = SafetyPlan(weight=weight, tau=0.0)
-    ours = guarded(pipe, [RISKY], plan, [CALM], output_type="latent")
+    ours = guarded(pipe, [RISKY], plan, output_type="latent")
     assert (ours - latent).abs().max() < 1e-3
 
 
@@ -169,14 +145,14 @@ def test_independent_streams_follow_two_latents(pipe: Any) -> None:
                 safe_x = scheduler.step(safe_eps, t, safe_x).prev_sample
             x = scheduler.step(eps, t, x).prev_sample
     plan = SafetyPlan(weight=weight, tau=fork / STEPS, streams="independent")
-    ours = guarded(pipe, [RISKY], plan, [CALM], output_type="latent")
+    ours = guarded(pipe, [RISKY], plan, output_type="latent")
     assert (ours - x).abs().max() < 2e-3
 
 
 @pytest.mark.parametrize("streams", ["shared", "independent"])
 def test_a_benign_neighbour_is_untouched_bit_for_bit(pipe: Any, streams: str) -> None:
     plan = SafetyPlan(weight=0.8, tau=0.0, streams=streams)
-    both = guarded(pipe, [RISKY, BENIGN], plan, [CALM, None])
+    both = guarded(pipe, [RISKY, BENIGN], plan)
     before = plain(pipe, [RISKY, BENIGN])
     assert (both[1] == before[1]).all()
     assert (both[0] != before[0]).any()
@@ -184,8 +160,8 @@ def test_a_benign_neighbour_is_untouched_bit_for_bit(pipe: Any, streams: str) ->
 
 def test_a_picture_does_not_depend_on_its_neighbours(pipe: Any) -> None:
     plan = SafetyPlan(weight=0.8, tau=0.0, region="disagreement")
-    alone = guarded(pipe, [RISKY], plan, [CALM])
-    crowd = guarded(pipe, [RISKY, BENIGN, RISKY], plan, [CALM, CALM, None])
+    alone = guarded(pipe, [RISKY], plan)
+    crowd = guarded(pipe, [RISKY, BENIGN, "a cup"], plan, Told({RISKY: CALM, BENIGN: CALM}))
     assert np.abs(crowd[0] - alone[0]).max() < 1e-3
 
 
@@ -210,9 +186,8 @@ def test_every_scheduler_is_guarded_at_every_call(pipe: Any, name: str, streams:
     former = pipe.scheduler
     pipe.scheduler = getattr(diffusers, name).from_config(former.config)
     try:
-        conditionings = [SafeConditioning("counterpart", CALM)]
         plan = SafetyPlan(weight=1.0, tau=0.0, streams=streams)
-        images, verdict = generate(pipe, [RISKY], plan, conditionings, **settings())
+        images, verdict, _ = made(pipe, [RISKY], plan)
         swapped = plain(pipe, [CALM])
     finally:
         pipe.scheduler = former
@@ -224,26 +199,21 @@ def test_every_scheduler_is_guarded_at_every_call(pipe: Any, name: str, streams:
 
 def test_refresh_evaluates_every_third_call(pipe: Any) -> None:
     plan = SafetyPlan(weight=0.5, tau=0.0, refresh=3)
-    conditionings = [SafeConditioning("counterpart", CALM)]
-    _, verdict = generate(pipe, [RISKY], plan, conditionings, **settings())
+    verdict = made(pipe, [RISKY], plan).verdict
     assert (verdict.guarded, verdict.evaluated) == (STEPS, STEPS // 3)
 
 
 def test_no_guidance_means_one_row(pipe: Any) -> None:
     plan = SafetyPlan(weight=1.0, tau=0.0)
-    ours = guarded(pipe, [RISKY], plan, [CALM], guidance_scale=1.0)
+    ours = guarded(pipe, [RISKY], plan, guidance_scale=1.0)
     assert np.abs(ours - plain(pipe, [CALM], guidance_scale=1.0)).max() < 1e-3
 
 
 def test_several_pictures_of_one_prompt(pipe: Any) -> None:
     plan = SafetyPlan(weight=1.0, tau=0.0)
     generators = [torch.Generator().manual_seed(i) for i in range(4)]
-    ours, verdict = generate(
-        pipe,
-        [RISKY, BENIGN],
-        plan,
-        [SafeConditioning("counterpart", CALM), None],
-        **settings(2, generator=generators, num_images_per_prompt=2),
+    ours, verdict, _ = made(
+        pipe, [RISKY, BENIGN], plan, generator=generators, num_images_per_prompt=2
     )
     generators = [torch.Generator().manual_seed(i) for i in range(4)]
     before = pipe(
@@ -272,8 +242,7 @@ def test_img2img(pipe: Any, strength: float) -> None:
         }
 
     plan = SafetyPlan(weight=1.0, tau=0.0)
-    conditionings = [SafeConditioning("counterpart", CALM)]
-    ours, verdict = generate(other, [RISKY], plan, conditionings, **arguments())
+    ours, verdict, _ = generate(other, [RISKY], plan, chooser=TOLD, **arguments())
     assert verdict.guarded == verdict.calls == round(10 * strength)
     assert np.abs(ours - other(prompt=[CALM], **arguments()).images).max() < 1e-3
 
@@ -304,7 +273,7 @@ def test_nan_in_the_safe_rows_stops_the_picture(pipe: Any) -> None:
     broken_unet(pipe, spoil)
     try:
         with pytest.raises(GuardFailure, match="not finite"):
-            guarded(pipe, [RISKY], SafetyPlan(weight=0.5), [CALM])
+            guarded(pipe, [RISKY], SafetyPlan(weight=0.5))
     finally:
         del pipe.unet.forward
 
@@ -313,18 +282,9 @@ def test_missing_rows_stop_the_picture(pipe: Any) -> None:
     broken_unet(pipe, lambda rows: rows[:2])
     try:
         with pytest.raises(GuardFailure, match="answered 3 rows with 2"):
-            guarded(pipe, [RISKY], SafetyPlan(weight=0.5), [CALM])
+            guarded(pipe, [RISKY], SafetyPlan(weight=0.5))
     finally:
         del pipe.unet.forward
-
-
-def test_a_guard_that_is_never_called_fails(pipe: Any) -> None:
-    conditionings = [SafeConditioning("counterpart", CALM)]
-    with (
-        pytest.raises(GuardFailure, match="never called"),
-        guard(pipe, SafetyPlan(), conditionings),
-    ):
-        pass
 
 
 def test_the_unet_is_restored_after_an_error(pipe: Any) -> None:
@@ -334,20 +294,9 @@ def test_the_unet_is_restored_after_an_error(pipe: Any) -> None:
         raise RuntimeError("a callback of the user's")
 
     with pytest.raises(RuntimeError, match="a callback"):
-        guarded(pipe, [RISKY], SafetyPlan(), [CALM], callback_on_step_end=explode)
+        guarded(pipe, [RISKY], SafetyPlan(), callback_on_step_end=explode)
     assert "forward" not in vars(pipe.unet)
     assert (plain(pipe, [RISKY]) == before).all()
-
-
-def test_what_cannot_be_guarded_is_refused_before_sampling(pipe: Any) -> None:
-    embedding = torch.zeros(1, 77, 96)
-    conditionings = [SafeConditioning("counterpart", CALM)]
-    with pytest.raises(Unsupported, match="prompt_embeds"):
-        generate(pipe, [RISKY], SafetyPlan(), conditionings, prompt_embeds=embedding)
-    with pytest.raises(Unsupported, match="guidance_rescale"):
-        guarded(pipe, [RISKY], SafetyPlan(streams="independent"), [CALM], guidance_rescale=0.5)
-    with pytest.raises(ValueError, match="one per prompt"):
-        generate(pipe, [RISKY, BENIGN], SafetyPlan(), conditionings, **settings(2))
 
 
 # --------------------------------------------------------------------------- the small parts
@@ -360,7 +309,7 @@ def test_noise_conversions_are_inverse_and_right(prediction: str) -> None:
     alpha, sigma = 0.6, 0.8
     x = alpha * x0 + sigma * eps
     truth = {"epsilon": eps, "v_prediction": alpha * eps - sigma * x0, "sample": x0}[prediction]
-    noise = _Noise(alpha, sigma, prediction)
+    noise = Noise(alpha, sigma, prediction)
     assert torch.allclose(noise.to_x0(x, truth), x0, atol=1e-5)
     assert torch.allclose(noise.from_x0(x, x0), truth, atol=1e-5)
 
@@ -381,7 +330,7 @@ def test_a_long_context_is_shortened_not_the_users_prompt(pipe: Any) -> None:
     for text in (f"{added}, {RISKY}", f"{RISKY}, {added}"):
         long = SafeConditioning("prepend", text, added=added)
         assert len(pipe.tokenizer.tokenize(text)) > 75
-        fit = fitted(pipe.tokenizer, long)
+        fit = fitted(pipe, long)
         assert RISKY in fit
         assert "a calm and" in fit
         assert len(pipe.tokenizer.tokenize(fit)) <= 75
@@ -391,6 +340,6 @@ def test_a_prompt_that_leaves_no_room_keeps_the_context(pipe: Any) -> None:
     endless = "unknownword " * 20
     long = SafeConditioning("prepend", f"a clean peaceful picture, {endless}",
                             added="a clean peaceful picture")  # fmt: skip
-    assert fitted(pipe.tokenizer, long) == long.text
+    assert fitted(pipe, long) == long.text
     short = SafeConditioning("counterpart", CALM)
-    assert fitted(pipe.tokenizer, short) == CALM
+    assert fitted(pipe, short) == CALM
