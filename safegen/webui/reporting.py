@@ -49,7 +49,9 @@ def write_infotext(p: Any, plan: SafetyPlan, policy: Policy | None, record: Reco
     def note(**_: Any) -> str | None:
         return "; ".join(dict.fromkeys(record.notes)) or None
 
-    params[infotext.CHOSEN] = of_picture(lambda picture: picture.context or "none")
+    params[infotext.CHOSEN] = of_picture(
+        lambda picture: picture.context or ("none" if picture.why else "")
+    )
     params[infotext.WHY] = of_picture(lambda picture: picture.why)
     if plan.evidence:
         params[infotext.SAW] = of_picture(lambda picture: picture.evidence)
