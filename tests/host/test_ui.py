@@ -88,7 +88,7 @@ def test_a_paste_makes_one_request_for_all_controls(page: Page) -> None:
     gathering = next(
         block._id
         for block in page.blocks.blocks.values()
-        if str(getattr(block, "elem_id", "")).endswith("safegen_refresh")
+        if str(getattr(block, "elem_id", "")).endswith("safegen_changed")
     )
     (event,) = (d for d in page.blocks.dependencies if gathering in d["targets"])
     assert event["backend_fn"]
