@@ -224,11 +224,11 @@ def _is_hooked(module: Any) -> bool:
 
 def _is_hypertile(hook: Any, module: Any) -> bool:
     """Whether ``hook`` is Hypertile's, around the module's own method and no other hook."""
-    inner = getattr(hook, "__wrapped__", None)
+    inner, kind = getattr(hook, "__wrapped__", None), type(module)
     return (
         getattr(hook, "__globals__", {}).get("__name__") == "hypertile"
         and getattr(inner, "__self__", None) is module
-        and getattr(inner, "__func__", None) is type(module).forward
+        and getattr(inner, "__func__", None) is kind.forward
     )
 
 
