@@ -1,7 +1,6 @@
 """All that SafeGen asks of the WebUI's own modules, in one place.
 
-No other file of the package imports ``modules``; a double of the host stands in by providing
-these few names.
+No other file of the package imports ``modules``. In tests a stand-in provides these few names.
 """
 
 from __future__ import annotations
