@@ -12,7 +12,7 @@ from torch import Tensor
 from safegen.hosts.a1111.evaluation import OwnCalls
 from safegen.hosts.a1111.guidance import Guidance
 from safegen.hosts.a1111.noise import NoiseLevels
-from safegen.hosts.a1111.rows import HostCall, RowLayout
+from safegen.hosts.a1111.rows import ExtraRow, HostCall, RowLayout
 from safegen.hosts.a1111.safe_conds import SafeConds
 from safegen.method.evidence import Disagreement
 from safegen.method.session import Call, Session
@@ -26,8 +26,8 @@ class OpenCall:
         call: What the session wants of it.
         given: What the host gave the model.
         hooked: Whether another extension has hooks in the UNet.
-        safe: The safe rows' texts, one for each of ``chosen``; empty if none are due.
-        inserted: How many safe rows travel in the host's own call.
+        extra: The rows that SafeGen needs beside the host's own, at the same latents.
+        inserted: Those of them that travel in the host's own call.
         without_uncond: Whether the host left the uncond rows out.
         own_rows: Rows that the model evaluated for the guard.
         uncond_before: What stood in the uncond rows' place, where the guard overwrote it.
@@ -37,8 +37,8 @@ class OpenCall:
     call: Call
     given: HostCall
     hooked: bool = False
-    safe: list[Any] = field(default_factory=list)
-    inserted: int = 0
+    extra: list[ExtraRow] = field(default_factory=list)
+    inserted: list[ExtraRow] = field(default_factory=list)
     own_rows: int = 0
     without_uncond: bool = False
     uncond_before: Tensor | None = None
@@ -70,8 +70,8 @@ class Streams(ABC):
         self.disagreement = Disagreement() if maps else None
 
     @abstractmethod
-    def travelling(self, current: OpenCall) -> list[Any]:
-        """The texts of the safe rows that may travel in the host's own call."""
+    def extra(self, current: OpenCall) -> list[ExtraRow]:
+        """The rows that are needed at the host's own latents."""
 
     @abstractmethod
     def blend(self, current: OpenCall, rows: Tensor, calls: OwnCalls) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from a1111_support import Denoiser, Dict, Host, Params
+from a1111_support import Denoiser, Dict, Host, Params, number_of
 
 from safegen.conditioning.strategies import SafeConditioning
 from safegen.errors import GuardFailure, Unsupported
@@ -45,13 +45,13 @@ def test_at_weight_1_the_safe_rows_take_the_places_of_guarded_parts_alone() -> N
     params = Params()
     denoiser = Denoiser()
     guard = guard_of(UNHOOKED, denoiser, [[SAFE, None], [SAFE]])
-    guard.before(params)
-    params.x = torch.tensor([10.0, 11, 12, 20, 22, 30, 31]).view(7, 1, 1, 1)
-    guard.after(params)
-    assert params.x.flatten()[:3].tolist() == [20, 11, 22]
-    assert params.x.flatten()[-2:].tolist() == [30, 31]
+    result = denoiser.call(guard, params)
+    _, b, _, u, v = (i + number_of(text) for i, text in enumerate("abcuv"))
+    safe = [row + number_of("safe") for row in (0, 2)]
+    assert params.calls == [7]
+    assert params.x.flatten().tolist() == [safe[0], b, safe[1], *safe, u, v]
+    assert result.flatten().tolist() == [u + 4 * (safe[0] + b - 2 * u), v + 4 * (safe[1] - v)]
     assert guard.own_rows == 2
-    denoiser.combine_denoised(params.x, [[(0, 1), (1, 1)], [(2, 1)]], None, 4.0)
     denoiser.step = 1
     verdict = guard.finish()
     assert verdict is not None
