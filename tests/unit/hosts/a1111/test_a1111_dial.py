@@ -24,7 +24,7 @@ def test_the_weight_says_how_far_the_text_lies_from_the_prompt(streams: str, pus
     plan = PLAN.replace(streams=streams, push=push)
     denoiser, params = Denoiser(), Params()
     params.x = torch.zeros(5, 1, 1, 1)
-    parts = [[SAFE, None], [SAFE]]
+    parts: list[list[SafeConditioning | None]] = [[SAFE, None], [SAFE]]
     guard = PassGuard(host, p, denoiser, plan, parts, hires=False, cache=[None, None])
     result = denoiser.call(guard, params).flatten().tolist()
     a, b, c, u, v, safe, unsafe = map(number_of, ["a", "b", "c", "u", "v", "safe", "blood"])
