@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from safegen.hosts.a1111.conds import marked, rows_of
+from safegen.hosts.a1111.conds import rows_of
 from safegen.hosts.a1111.evaluation import OwnCalls
 from safegen.hosts.a1111.rows import ExtraRow
 from safegen.hosts.a1111.streams import OpenCall, Streams
@@ -63,8 +63,7 @@ class IndependentStreams(Streams):
         layout, given, images = self.layout, current.given, current.chosen
         rows = [row for image in images for row in layout.of_image(image)]
         other = [row for row in rows if self.conds.has_safe(row)]
-        found = [self.conds.safe(row, self.denoiser.step) for row in other]
-        safe = dict(zip(other, marked(found, given.text_cond), strict=True))
+        safe = dict(zip(other, self.safe_texts(current, other), strict=True))
         texts = [safe[row] if row in safe else rows_of(given.text_cond, [row]) for row in rows]
         cond = x.new_zeros((layout.cond_rows, *x.shape[1:]))
         cond[rows] = calls.evaluate(x[[layout.image_of[row] for row in rows]], texts, rows)
@@ -84,17 +83,17 @@ class IndependentStreams(Streams):
 
         Of an image that is not pushed both are ``uncond``.
         """
-        layout, conds = self.layout, self.conds
+        layout = self.layout
         images = [image for image, strength in enumerate(current.call.pushes) if strength > 0]
-        rows = [next(row for row in layout.of_image(i) if conds.has_unsafe(row)) for i in images]
-        texts = [conds.unsafe(row, self.denoiser.step) for row in rows]
-        texts = marked(texts, current.given.text_cond)
+        rows = [
+            next(row for row in layout.of_image(i) if self.conds.has_unsafe(row)) for i in images
+        ]
         if current.without_uncond:
             uncond = uncond.clone()
             uncond[images] = calls.uncond(x[images], images)
             current.own_rows += len(images)
         unsafe = uncond.clone()
-        unsafe[images] = calls.evaluate(x[images], texts, rows)
+        unsafe[images] = calls.evaluate(x[images], self.unsafe_texts(current, rows), rows)
         current.own_rows += len(images)
         return {"unsafe": unsafe, "uncond": uncond}
 

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from safegen.hosts.a1111.conds import marked
 from safegen.hosts.a1111.evaluation import OwnCalls
 from safegen.hosts.a1111.guidance import Guidance
 from safegen.hosts.a1111.rows import ExtraRow
@@ -28,23 +27,17 @@ class SharedStreams(Streams):
         return self.layout.of_image(image)
 
     def extra(self, current: OpenCall) -> list[ExtraRow]:
-        conds, step = self.conds, self.denoiser.step
-        has_push = [strength > 0 for strength in current.call.pushes]
-        first_pushed = {
-            self.layout.image_of[row]: row for row in reversed(current.chosen) if has_push[row]
-        }
-        kinds = {
-            # Where the safe text is the prompt's own the cond row is the safe row.
-            False: [row for row in current.chosen if conds.has_safe(row)],
-            # An image's parts have one latent and one unsafe text, so one row serves them all.
-            True: sorted(first_pushed.values()),
-        }
-        found = []
-        for unsafe, rows in kinds.items():
-            texts = [conds.unsafe(row, step) if unsafe else conds.safe(row, step) for row in rows]
-            texts = marked(texts, current.given.text_cond)
-            found += [ExtraRow(row, text, unsafe) for row, text in zip(rows, texts, strict=True)]
-        return found
+        # Where the safe text is the prompt's own, its cond row is the safe row.
+        safe = [row for row in current.chosen if self.conds.has_safe(row)]
+        # An image's parts have one latent and one unsafe text: one row serves them all.
+        pushed_rows = [row for row, r in enumerate(current.call.pushes) if r > 0]
+        of_image = {self.layout.image_of[row]: row for row in reversed(pushed_rows)}
+        unsafe = sorted(of_image.values())
+        texts = [*self.safe_texts(current, safe), *self.unsafe_texts(current, unsafe)]
+        return [
+            ExtraRow(row, text, unsafe=i >= len(safe))
+            for i, (row, text) in enumerate(zip([*safe, *unsafe], texts, strict=True))
+        ]
 
     def blend(self, current: OpenCall, rows: Tensor, calls: OwnCalls) -> None:
         call, layout, chosen = current.call, self.layout, current.chosen

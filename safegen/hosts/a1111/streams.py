@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from safegen.hosts.a1111.conds import marked, mixed_texts, rows_of, unmarked
 from safegen.hosts.a1111.evaluation import OwnCalls
 from safegen.hosts.a1111.guidance import Guidance
 from safegen.hosts.a1111.noise import NoiseLevels
@@ -85,6 +86,21 @@ class Streams(ABC):
     @abstractmethod
     def session_rows(self, image: int) -> Sequence[int]:
         """What stands for ``image`` in the session."""
+
+    def safe_texts(self, current: OpenCall, rows: Sequence[int]) -> list[Any]:
+        """What the safe stream sees in place of the texts of cond ``rows``."""
+        given, step, share = current.given, self.denoiser.step, current.call.share
+        prompts = [unmarked(rows_of(given.text_cond, [row])) for row in rows]
+        found = [
+            mixed_texts(prompt, self.conds.safe(row, step), share)
+            for row, prompt in zip(rows, prompts, strict=True)
+        ]
+        return marked(found, given.text_cond)
+
+    def unsafe_texts(self, current: OpenCall, rows: Sequence[int]) -> list[Any]:
+        """What the safe stream is pushed away from at cond ``rows``."""
+        found = [self.conds.unsafe(row, self.denoiser.step) for row in rows]
+        return marked(found, current.given.text_cond)
 
     def evidence(self) -> tuple[str, ...]:
         """The image-time check of each image; ``""`` for one that has none."""
