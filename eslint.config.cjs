@@ -12,7 +12,7 @@ const careful = {
 };
 
 module.exports = [
-    {ignores: [".venv/", "build/", "out/", "tests/host/double/"]},
+    {ignores: [".venv/", "build/", "out/"]},
     js.configs.recommended,
     {
         languageOptions: {ecmaVersion: 2021},

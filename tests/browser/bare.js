@@ -1,5 +1,5 @@
 // The few functions that an extension's script finds on a WebUI's page, for the bare page.
-/* global document, fetch, MutationObserver, Promise, setTimeout, window */
+/* global document, fetch, MutationObserver, setTimeout, window */
 (function() {
     "use strict";
 
