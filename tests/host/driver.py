@@ -253,8 +253,9 @@ class Host:
         runner = self.runner(tab)
         values: list[Any] = [0] * len(runner.inputs)
         for script in runner.scripts:
-            own = [control.value for control in script.controls or []]
-            values[script.args_from : script.args_to] = own
+            if script.controls:
+                own = [control.value for control in script.controls]
+                values[script.args_from : script.args_to] = own
         if named is not None:
             values[self.script(tab).args_from] = named
         return values
