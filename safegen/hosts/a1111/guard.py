@@ -192,6 +192,7 @@ class PassGuard:
             )
             self.streams.blend(current, rows, calls)
             self._counts.own_rows += current.own_rows
+            current.rows = rows
             current.blended = True
 
     # ------------------------------------------------------------------ the second line
@@ -228,7 +229,7 @@ class PassGuard:
         self, original: Callable[..., Tensor], x_in: Tensor, x_out: Tensor, sigma: Tensor
     ) -> Tensor:
         """What previews and an interrupted run show; blank for what is not guarded yet."""
-        result = original(x_in, x_out, sigma)
+        result = original(x_in, self._of_all_parts(x_out), sigma)
         if self._presentable:
             return result
         images = self.images
@@ -237,6 +238,24 @@ class PassGuard:
         result = result.clone()
         result[images] = 0
         return result
+
+    def _of_all_parts(self, shown: Tensor) -> Tensor:
+        """``shown``, but of an image with several ``AND`` parts the guided result of them all.
+
+        The host shows the first part's row, be its weight 0: what another part, or the guard of
+        another part, does to the picture would not be seen.
+        """
+        current, several = self._open, [parts > 1 for parts in self.layout.parts]
+        if current is None or current.rows is None or len(shown) != len(several):
+            return shown
+        if not any(several):
+            return shown
+        guided = self.streams.guidance(current).guided(
+            current.rows[: self.layout.cond_rows], self.layout.uncond(current.rows)
+        )
+        shown = shown.clone()
+        shown[several] = guided[several].to(shown)
+        return shown
 
     # ------------------------------------------------------------------ what was seen
 

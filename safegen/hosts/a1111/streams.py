@@ -32,6 +32,7 @@ class OpenCall:
         without_uncond: Whether the host left the uncond rows out.
         own_rows: Rows that the model evaluated for the guard.
         uncond_before: What stood in the uncond rows' place, where the guard overwrote it.
+        rows: What the model predicted, once the guard has blended it.
         blended: Whether the guard has done its part.
     """
 
@@ -43,6 +44,7 @@ class OpenCall:
     own_rows: int = 0
     without_uncond: bool = False
     uncond_before: Tensor | None = None
+    rows: Tensor | None = None
     blended: bool = False
 
     @property

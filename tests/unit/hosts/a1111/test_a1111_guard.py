@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from a1111_support import Denoiser, Dict, Host, Params, number_of
+from torch import Tensor
 
 from safegen.conditioning.strategies import SafeConditioning
 from safegen.errors import GuardFailure, Unsupported
@@ -72,6 +73,33 @@ def test_until_the_first_blend_guarded_images_are_blank() -> None:
     assert shown.flatten().tolist() == [0, 1]
     guard.detach()
     assert "get_pred_x0" not in vars(denoiser)
+
+
+@pytest.mark.parametrize("without_uncond", [False, True])
+@pytest.mark.parametrize("weights", [(1.0, 1.0, 1.0), (0.0, 1.0, 1.0), (-0.5, 1.5, 1.0)])
+def test_of_an_image_with_several_parts_the_guided_result_is_shown(
+    without_uncond: bool, weights: tuple[float, ...]
+) -> None:
+    """The host shows the first part's row, whatever the parts weigh."""
+    shown = []
+
+    class Previewing(Denoiser):
+        def get_pred_x0(self, _x_in: Tensor, x_out: Tensor, _sigma: Tensor) -> Tensor:
+            shown.append(x_out)
+            return x_out
+
+    denoiser, params = Previewing(weights=weights), Params()
+    guard = guard_of(UNHOOKED, denoiser, [[None, SAFE], [SAFE]])
+    guided = denoiser.combine_denoised
+
+    def first_shown(x_out: Tensor, *rest: Any) -> Tensor:
+        denoiser.get_pred_x0(x_out[[0, 2]], x_out[[0, 2]], params.sigma[:2])
+        return guided(x_out, *rest)
+
+    denoiser.combine_denoised = first_shown  # type: ignore[method-assign]
+    result = denoiser.call(guard, params, without_uncond=without_uncond)
+    assert shown[0][0] == pytest.approx(result[0])
+    assert torch.equal(shown[0][1], params.x[2])
 
 
 def test_independent_streams_are_refused_on_a_flow_model() -> None:
