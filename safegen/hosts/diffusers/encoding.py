@@ -109,18 +109,37 @@ def encode_texts(
     """
     if has_two_encoders(pipe):
         how["prompt_2"] = list(texts if second is None else second)
-    how.update(prompt=list(texts), device=pipe._execution_device, num_images_per_prompt=1)
-    if hasattr(pipe, "encode_prompt"):
-        found = pipe.encode_prompt(do_classifier_free_guidance=False, **how)
-    else:
-        from diffusers.modular_pipelines.stable_diffusion_xl.encoders import (
-            StableDiffusionXLTextEncoderStep,
-        )
-
-        found = StableDiffusionXLTextEncoderStep.encode_prompt(
-            pipe, prepare_unconditional_embeds=False, **how
-        )
+    found = _encode(pipe, False, prompt=list(texts), **how)
     return Encoding(found[0], found[2] if has_two_encoders(pipe) else None)
+
+
+@torch.no_grad()
+def encode_uncond(pipe: Any, prompts: int, negative: Mapping[str, Any], **how: Any) -> Encoding:
+    """What a pipeline with guidance conditions its uncond rows on, one row for each prompt.
+
+    Args:
+        pipe: See `encode_texts`.
+        prompts: How many there are.
+        negative: The call's ``negative_prompt`` and the like; without any, none.
+        how: See `encode_texts`.
+    """
+    texts = {k: [v] * prompts if isinstance(v, str) else v for k, v in negative.items()}
+    found = _encode(pipe, True, prompt=[""] * prompts, **texts, **how)
+    return Encoding(found[1], found[3] if has_two_encoders(pipe) else None)
+
+
+def _encode(pipe: Any, uncond: bool, **how: Any) -> Any:
+    """What the pipeline's own ``encode_prompt`` returns."""
+    how.update(device=pipe._execution_device, num_images_per_prompt=1)
+    if hasattr(pipe, "encode_prompt"):
+        return pipe.encode_prompt(do_classifier_free_guidance=uncond, **how)
+    from diffusers.modular_pipelines.stable_diffusion_xl.encoders import (
+        StableDiffusionXLTextEncoderStep,
+    )
+
+    return StableDiffusionXLTextEncoderStep.encode_prompt(
+        pipe, prepare_unconditional_embeds=uncond, **how
+    )
 
 
 @torch.no_grad()
@@ -139,8 +158,8 @@ def encode_safe(
         conditionings: What the safe stream sees of each prompt; ``None`` for a harmless one,
             whose row means nothing.
         second: The same for SDXL's second encoder; the first's without.
-        prompt: The prompts' own encodings, where there are no texts: a conditioning that edits
-            the embedding edits these.
+        prompt: The prompts' own encodings, where there are no texts. A conditioning without a
+            text means these.
         how: See `encode_texts`.
     """
     harmless = SafeConditioning("context", "")
@@ -155,11 +174,15 @@ def encode_safe(
     found = encoded(lambda c: c)
     if any(c.pooled for c in (*first, *(other or ()))):
         # No edit is learned for the pooled vector: it is that of a text without risky words.
-        pooled = encoded(lambda c: replace(c, text=c.pooled or c.text)).pooled
-        found = Encoding(found.states, pooled)
-    rows = []
+        plain = encoded(lambda c: replace(c, text=c.pooled or c.text))
+        found = Encoding(found.states, plain.pooled)
+    states, pooled = list(found.states), None if found.pooled is None else list(found.pooled)
     for i, c in enumerate(first):
+        if prompt is not None and not c.text:
+            states[i] = prompt.states[i]
+            if pooled is not None and prompt.pooled is not None and not c.pooled:
+                pooled[i] = prompt.pooled[i]
         edit = c.edit or (other[i].edit if other else None)
-        given = found.states[i] if prompt is None or edit is None else prompt.states[i]
-        rows.append(given if edit is None else edit(given))
-    return Encoding(torch.stack(rows), found.pooled)
+        if edit is not None:
+            states[i] = edit(states[i])
+    return Encoding(torch.stack(states), None if pooled is None else torch.stack(pooled))

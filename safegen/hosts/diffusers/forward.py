@@ -7,7 +7,7 @@ function of the cond rows, so it works with every scheduler and prediction type.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,11 +15,14 @@ import torch
 from torch import Tensor
 
 from safegen.hosts.diffusers.encoding import Encoding
-from safegen.hosts.diffusers.noise import Noise, noise_at
+from safegen.hosts.diffusers.noise import noise_at
 from safegen.hosts.diffusers.rows import join_rows, sample_of, select_rows, with_sample
+from safegen.hosts.diffusers.streams import Streams
 from safegen.method.schedule import check_reach
 from safegen.method.session import Call, Session
 
+SAFE, UNSAFE, UNCOND = "safe", "unsafe", "uncond"
+"""Kinds of extra rows, as `Streams` names them."""
 Forward = Callable[..., Any]
 """A UNet's ``forward``: ``(sample, timestep, encoder_hidden_states, ...)`` to its output."""
 
@@ -63,12 +66,12 @@ class UNetGuard:
     Args:
         pipe: The pipeline that calls it, for its guidance scale, scheduler and step count.
         session: The run's guard; one entry per image of the pipeline's batch.
-        safe: What the safe stream sees, one row per image.
+        streams: What the extra rows see, one entry per image.
         forward: The UNet's own ``forward``.
     """
 
-    def __init__(self, pipe: Any, session: Session, safe: Encoding, forward: Forward) -> None:
-        self.pipe, self.session, self.forward, self.safe = pipe, session, forward, safe
+    def __init__(self, pipe: Any, session: Session, streams: Streams, forward: Forward) -> None:
+        self.pipe, self.session, self.forward, self.streams = pipe, session, forward, streams
         self.images = len(session.guarded)
         self.calls = 0
         self._prompt: Encoding | None = None
@@ -87,24 +90,19 @@ class UNetGuard:
             )
         inputs = {**kwargs, "sample": sample, "encoder_hidden_states": encoder_hidden_states}
         call = self._begin()
-        rows = len(sample)
-        if rows not in (self.images, 2 * self.images):
+        if len(sample) not in (self.images, 2 * self.images):
             self.session.fail(
-                f"{rows} UNet rows for {self.images} images: neither one row (cond) nor two "
-                "(uncond, cond) per image"
+                f"{len(sample)} UNet rows for {self.images} images: neither one row (cond) nor "
+                "two (uncond, cond) per image"
             )
         self._check_prompt(Encoding.of_inputs(inputs)[-self.images :])
         if not call.active:
             output = self.forward(timestep=timestep, **inputs)
             self.session.combine(call, sample_of(output)[-self.images :])
             return output
-        chosen = torch.tensor(
-            [i for i, weight in enumerate(call.weights) if weight > 0], device=sample.device
-        )
         if self.session.independent:
-            noise = noise_at(self.pipe.scheduler, float(timestep))
-            return self._independent(call, noise, timestep, inputs, chosen)
-        return self._shared(call, timestep, inputs, chosen)
+            return self._independent(call, timestep, inputs)
+        return self._shared(call, timestep, inputs)
 
     def _begin(self) -> Call:
         total = self.pipe.num_timesteps
@@ -126,109 +124,151 @@ class UNetGuard:
         elif not self._prompt.equals(now):
             self.session.fail("the prompt's encoding was changed during the run")
 
-    def _shared(self, call: Call, timestep: Any, inputs: dict[str, Any], chosen: Tensor) -> Any:
+    def _shared(self, call: Call, timestep: Any, inputs: dict[str, Any]) -> Any:
         """The UNet's output with the cond rows of both streams blended at one latent."""
-        extra = None
+        guided = len(inputs["sample"]) == 2 * self.images
+        due: dict[str, list[int]] = {}
         if call.evaluate:
-            extra = self._safe_inputs(inputs, chosen)
-        output, predicted, safe_rows = self._evaluate(timestep, inputs, extra, chosen)
-        uncond, cond = self._streams(predicted)
-        safe = None
-        if safe_rows is not None:
-            safe = cond.clone()
-            safe[chosen] = safe_rows
-            self.session.observe(call, cond, safe, uncond)
-        return self._with_cond(output, predicted, self.session.combine(call, cond, safe), chosen)
+            due[SAFE] = [i for i in _acting(call.weights) if not self.streams.own[i]]
+        if call.push:
+            due[UNSAFE] = _acting(call.pushes)
+            due[UNCOND] = [] if guided else due[UNSAFE]
+        parts = [self._row_inputs(inputs, name, images) for name, images in due.items() if images]
+        output, predicted, extra = self._evaluate(call, timestep, inputs, parts)
+        uncond, cond = self._own_rows(predicted)
+        rows = _filled(due, extra, cond)
+        if SAFE in rows:
+            self.session.observe(call, cond, rows[SAFE], uncond)
+        pushing: dict[str, Any] = {}
+        if call.push:
+            base = rows[UNCOND] if uncond is None else uncond
+            scale = float(self.pipe.guidance_scale) if guided else 1.0
+            pushing = {"unsafe": rows[UNSAFE], "uncond": base, "scale": scale}
+        new = self.session.combine(call, cond, rows.get(SAFE), **pushing)
+        return self._with_cond(call, output, predicted, new)
 
-    def _independent(
-        self, call: Call, noise: Noise, timestep: Any, inputs: dict[str, Any], chosen: Tensor
-    ) -> Any:
+    def _independent(self, call: Call, timestep: Any, inputs: dict[str, Any]) -> Any:
         """The same where the safe stream has a latent of its own.
 
         The new cond rows are those which, after the pipeline's own guidance, give the blend of
         the two guided x0.
         """
+        noise = noise_at(self.pipe.scheduler, float(timestep))
         channels = self.pipe.unet.config.out_channels
+        guided = len(inputs["sample"]) == 2 * self.images
+        scale = float(self.pipe.guidance_scale) if guided else 1.0
         x = inputs["sample"][-self.images :, :channels]
         moved = self.session.safe_latent(call, x.float() / noise.alpha, noise.karras_sigma)
         safe_x = (moved * noise.alpha).to(x.dtype)
-        extra = None
-        if call.evaluate:
-            extra = self._safe_inputs(inputs, chosen)
-            extra["sample"] = torch.cat([safe_x[chosen], extra["sample"][:, channels:]], 1)
-            if len(inputs["sample"]) == 2 * self.images:
-                # The safe stream's guidance has an uncond row at its own latent.
-                base = select_rows(inputs, len(inputs["sample"]), chosen)
-                base["sample"] = extra["sample"]
-                extra = join_rows(base, extra, len(chosen))
-        output, predicted, safe_rows = self._evaluate(timestep, inputs, extra, chosen)
-        uncond, cond = self._streams(predicted)
-        scale = 1.0 if uncond is None else float(self.pipe.guidance_scale)
 
-        def guided(x: Tensor, cond: Tensor, uncond: Tensor | None) -> Tensor:
-            x0 = noise.to_x0(x, cond)
+        due: dict[str, list[int]] = {}
+        if call.evaluate:
+            due[SAFE] = _acting(call.weights)
+            # The safe stream's guidance, and the push, have uncond rows at its own latent.
+            due[UNCOND] = due[SAFE] if guided else _acting(call.pushes)
+            due[UNSAFE] = _acting(call.pushes)
+        parts = []
+        for name, images in due.items():
+            if images:
+                part = self._row_inputs(inputs, name, images, own=guided and name == UNCOND)
+                part["sample"] = torch.cat([safe_x[images], part["sample"][:, channels:]], 1)
+                parts.append(part)
+        output, predicted, extra = self._evaluate(call, timestep, inputs, parts)
+        uncond, cond = self._own_rows(predicted)
+
+        def to_x0(at: Tensor, cond: Tensor, uncond: Tensor | None) -> Tensor:
+            x0 = noise.to_x0(at, cond)
             if uncond is None:
                 return x0
-            base = noise.to_x0(x, uncond)
+            base = noise.to_x0(at, uncond)
             return base + scale * (x0 - base)
 
-        original, safe = guided(x, cond, uncond), None
-        if safe_rows is not None:
+        original, safe, pushing = to_x0(x, cond, uncond), None, {}
+        if call.evaluate:
+            rows = _filled(due, extra, cond)
+            of_safe = to_x0(safe_x, rows[SAFE], rows[UNCOND] if guided else None)
+            acting = due[SAFE]
             safe = original.clone()
-            safe_uncond, safe_cond = (None, safe_rows) if uncond is None else safe_rows.chunk(2)
-            safe[chosen] = guided(safe_x[chosen], safe_cond, safe_uncond)
+            safe[acting] = of_safe[acting]
             base = None if uncond is None else noise.to_x0(x, uncond)
             self.session.observe(call, original, safe, base)
-        wanted = noise.from_x0(x, self.session.combine(call, original, safe))
+            if call.push:
+                pushing = {name: noise.to_x0(safe_x, rows[name]) for name in (UNSAFE, UNCOND)}
+        wanted = noise.from_x0(x, self.session.combine(call, original, safe, **pushing))
         if uncond is not None:
             wanted = uncond.float() + (wanted - uncond.float()) / scale
-        return self._with_cond(output, predicted, wanted.to(cond.dtype), chosen)
+        return self._with_cond(call, output, predicted, wanted.to(cond.dtype))
 
-    def _safe_inputs(self, inputs: dict[str, Any], chosen: Tensor) -> dict[str, Any]:
-        """UNet inputs of the safe rows: the chosen images' cond rows with the safe text."""
+    def _row_inputs(
+        self, inputs: dict[str, Any], name: str, images: list[int], own: bool = False
+    ) -> dict[str, Any]:
+        """UNet inputs of extra rows: the images' cond rows with another text.
+
+        With ``own`` the images' own uncond rows as they are.
+        """
+        index = torch.tensor(images, device=inputs["sample"].device)
         rows = len(inputs["sample"])
-        extra: dict[str, Any] = select_rows(inputs, rows, chosen + rows - self.images)
-        self.safe[chosen].put_into(extra)
-        return extra
+        part: dict[str, Any] = select_rows(
+            inputs, rows, index if own else index + rows - self.images
+        )
+        if not own:
+            encoding = getattr(self.streams, name)
+            if encoding is None:
+                self.session.fail(f"there is no encoding of the {name} text")
+            encoding[index.to(encoding.states.device)].put_into(part)
+        return part
 
     def _evaluate(
-        self,
-        timestep: Any,
-        inputs: dict[str, Any],
-        extra: dict[str, Any] | None,
-        chosen: Tensor,
-    ) -> tuple[Any, Tensor, Tensor | None]:
-        """The UNet's output, its own rows' prediction and the extra rows', if any are due."""
-        if extra is None:
-            output = self.forward(timestep=timestep, **inputs)
-            return output, sample_of(output), None
-        rows, more = len(inputs["sample"]), len(extra["sample"])
-        same_length = (
-            extra["encoder_hidden_states"].shape[1] == inputs["encoder_hidden_states"].shape[1]
-        )
-        if len(chosen) == self.images and same_length:
-            output = self.forward(timestep=timestep, **join_rows(inputs, extra, rows))
-            prediction = sample_of(output)
-            self._check_rows(prediction, rows + more)
-            return output, prediction[:rows], prediction[rows:]
-        # With benign images in the batch the safe rows go alone: a batch of another size may
-        # round differently, and those images must be what they are without SafeGen.
-        output = self.forward(timestep=timestep, **inputs)
-        safe_rows = sample_of(self.forward(timestep=timestep, **extra))
-        self._check_rows(safe_rows, more)
-        return output, sample_of(output), safe_rows
+        self, call: Call, timestep: Any, inputs: dict[str, Any], parts: list[dict[str, Any]]
+    ) -> tuple[Any, Tensor, Tensor]:
+        """The UNet's output, its own rows' prediction, and that of the parts' rows together.
 
-    def _check_rows(self, prediction: Tensor, wanted: int) -> None:
-        if len(prediction) != wanted:
-            self.session.fail(f"the UNet answered {wanted} rows with {len(prediction)}")
+        With benign images in the batch the extra rows go alone: a batch of another size may
+        round differently, and those images must be what they are without SafeGen.
+        """
+        together = len(_acting(call.weights)) == self.images
+        batches = [inputs]
+        for part in parts:
+            last = batches[-1]
+            alike = part["encoder_hidden_states"].shape[1] == last["encoder_hidden_states"].shape[1]
+            if alike and (together or len(batches) > 1):
+                batches[-1] = join_rows(last, part, len(last["sample"]))
+            else:
+                batches.append(part)
+        outputs = [self.forward(timestep=timestep, **batch) for batch in batches]
+        for output, batch in zip(outputs, batches, strict=True):
+            wanted = len(batch["sample"])
+            if len(sample_of(output)) != wanted:
+                self.session.fail(f"the UNet answered {wanted} rows with {len(sample_of(output))}")
+        predicted = torch.cat([sample_of(output) for output in outputs])
+        rows = len(inputs["sample"])
+        return outputs[0], predicted[:rows], predicted[rows:]
 
-    def _streams(self, predicted: Tensor) -> tuple[Tensor | None, Tensor]:
+    def _own_rows(self, predicted: Tensor) -> tuple[Tensor | None, Tensor]:
         """The uncond rows, if there are any, and the cond rows."""
         uncond = predicted[: self.images] if len(predicted) == 2 * self.images else None
         return uncond, predicted[-self.images :]
 
-    def _with_cond(self, output: Any, predicted: Tensor, cond: Tensor, chosen: Tensor) -> Any:
-        """The UNet's output with the chosen images' cond rows replaced."""
+    def _with_cond(self, call: Call, output: Any, predicted: Tensor, cond: Tensor) -> Any:
+        """The UNet's output with the guarded images' cond rows replaced."""
+        acting = torch.tensor(_acting(call.weights), device=predicted.device)
         blended = predicted.clone()
-        blended[len(blended) - self.images + chosen] = cond[chosen]
+        blended[len(blended) - self.images + acting] = cond[acting]
         return with_sample(output, blended)
+
+
+def _acting(shares: Sequence[float]) -> list[int]:
+    """The images whose share is above 0."""
+    return [i for i, share in enumerate(shares) if share > 0]
+
+
+def _filled(due: dict[str, list[int]], extra: Tensor, cond: Tensor) -> dict[str, Tensor]:
+    """By name one row for each image: its extra row if it has one, else its cond row."""
+    found, start = {}, 0
+    for name, images in due.items():
+        rows = cond.clone()
+        if images:
+            rows[images] = extra[start : start + len(images)]
+        found[name] = rows
+        start += len(images)
+    return found

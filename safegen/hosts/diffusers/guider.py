@@ -22,13 +22,15 @@ except ImportError as error:
 from safegen.choice import Choice, Chooser, Learned
 from safegen.contexts.library import default_folder
 from safegen.errors import GuardFailure, InvalidValue, Unsupported
-from safegen.hosts.diffusers.encoding import Encoding, encode_safe, encode_texts
+from safegen.hosts.diffusers.encoding import Encoding, encode_texts
+from safegen.hosts.diffusers.request import Request
+from safegen.hosts.diffusers.streams import Streams, encode_streams
 from safegen.learned.embedding import LearnedEmbedding
 from safegen.method.schedule import check_reach
 from safegen.method.session import Call, Session, Verdict
 from safegen.plan import SafetyPlan
 
-COND, UNCOND, SAFE = "pred_cond", "pred_uncond", "pred_safe"
+COND, UNCOND, SAFE, UNSAFE = "pred_cond", "pred_uncond", "pred_safe", "pred_unsafe"
 STATES, POOLED = "prompt_embeds", "text_embeds"
 """What a modular SDXL pipeline calls a prompt's token embeddings and its pooled vector."""
 SAME_ENCODING = 1e-2
@@ -40,8 +42,9 @@ class SafeGuidance(BaseGuidance):  # type: ignore[misc]
 
     Before each call of the pipeline `read` has to be given its prompts. A call with another
     prompt, or one that was not read, raises `GuardFailure`. The UNet evaluates one row more per
-    picture, for all pictures of a batch with a risky prompt. The method is SafeGen's own (see
-    ``docs/method.md``), after the idea of https://arxiv.org/abs/2411.13982.
+    picture, for all pictures of a batch with a risky prompt, and another one if the plan's
+    ``push`` is above 0. The method is SafeGen's own (see ``docs/method.md``), after the idea of
+    https://arxiv.org/abs/2411.13982.
 
     Args:
         guidance_scale (`float`, defaults to `7.5`):
@@ -72,7 +75,7 @@ class SafeGuidance(BaseGuidance):  # type: ignore[misc]
         guarded 3 of 3 calls that needed it, for 1 of 1 images
     """
 
-    _input_predictions = [COND, UNCOND, SAFE]  # noqa: RUF012 (as the base class has it)
+    _input_predictions = [COND, UNCOND, SAFE, UNSAFE]  # noqa: RUF012 (as the base class has it)
     _step: Any
     _num_inference_steps: Any
 
@@ -142,11 +145,12 @@ class SafeGuidance(BaseGuidance):  # type: ignore[misc]
             choices = tuple(chooser.choose(p, self.plan, learned=learned) for p in prompts)
         how: dict[str, Any] = {"clip_skip": clip_skip, "lora_scale": lora_scale}
         conditionings = [choice.conditioning for choice in choices] or [None] * len(prompts)
+        request = Request(tuple(prompts), None, None, 1, how, {}, 0.0)
         self._guard = _Guard(
             self.plan,
             choices,
             encode_texts(pipe, prompts, **how),
-            encode_safe(pipe, conditionings, **how),
+            encode_streams(pipe, request, conditionings),
         )
 
     @property
@@ -171,26 +175,32 @@ class SafeGuidance(BaseGuidance):  # type: ignore[misc]
     def prepare_inputs(self, data: dict[str, Any]) -> list[Any]:
         """The conditions of this step: cond, uncond where guidance acts, safe where it is due."""
         assert self._guard is not None
-        safe = self._guard.open(Encoding(data[STATES][0], data[POOLED][0]))
+        due = self._guard.open(Encoding(data[STATES][0], data[POOLED][0]))
         batches = [self._prepare_batch(data, 0, COND)]
-        if self._guides:
+        if self._evaluates_uncond:
             batches.append(self._prepare_batch(data, 1, UNCOND))
-        if self._guard.evaluates:
-            batch = self._prepare_batch(data, 0, SAFE)
-            setattr(batch, STATES, safe.states.to(data[STATES][0]))
-            setattr(batch, POOLED, _pooled(safe).to(data[POOLED][0]))
+        for name, encoding in due.items():
+            batch = self._prepare_batch(data, 0, name)
+            setattr(batch, STATES, encoding.states.to(data[STATES][0]))
+            setattr(batch, POOLED, _pooled(encoding).to(data[POOLED][0]))
             batches.append(batch)
         return batches
 
     def forward(
-        self, pred_cond: Tensor, pred_uncond: Tensor | None = None, pred_safe: Tensor | None = None
+        self,
+        pred_cond: Tensor,
+        pred_uncond: Tensor | None = None,
+        pred_safe: Tensor | None = None,
+        pred_unsafe: Tensor | None = None,
     ) -> Any:
         """The guided prediction, ``[images, channels, height, width]``, of the rows' kind."""
         assert self._guard is not None
-        cond = self._guard.combine(pred_cond, pred_safe, pred_uncond)
+        scale = self.guidance_scale if self._guides else 1.0
+        cond = self._guard.combine(pred_cond, pred_uncond, pred_safe, pred_unsafe, scale)
         pred = cond
-        if pred_uncond is not None:
-            pred = pred_uncond + self.guidance_scale * (cond - pred_uncond)
+        if self._guides:
+            assert pred_uncond is not None
+            pred = pred_uncond + scale * (cond - pred_uncond)
         if self.guidance_rescale > 0.0:
             pred = rescale_noise_cfg(pred, cond, self.guidance_rescale)
         if self._step == self._num_inference_steps - 1:
@@ -201,13 +211,18 @@ class SafeGuidance(BaseGuidance):  # type: ignore[misc]
 
     @property
     def is_conditional(self) -> bool:
-        """Whether the condition now evaluated is a prompt's: any but the second under guidance."""
-        return not (self._guides and self._count_prepared == 2)
+        """Whether the condition now evaluated is a text to move towards or away from."""
+        return not (self._evaluates_uncond and self._count_prepared == 2)
 
     @property
     def num_conditions(self) -> int:
-        """How many conditions the UNet evaluates in this step, 1 to 3."""
-        return 1 + self._guides + (self._guard is not None and self._guard.evaluates)
+        """How many conditions the UNet evaluates in this step, 1 to 4."""
+        return 1 + self._evaluates_uncond + (0 if self._guard is None else len(self._guard.due))
+
+    @property
+    def _evaluates_uncond(self) -> bool:
+        """Whether this step has an uncond row: for guidance, or for a push."""
+        return self._guides or (self._guard is not None and self._guard.pushes)
 
     @property
     def _guides(self) -> bool:
@@ -232,15 +247,16 @@ class _Guard:
         plan: The settings.
         choices: What was decided, one for each prompt; none where the plan is off.
         prompts: The prompts' own encodings, one row each.
-        safe: What the safe stream sees, one row each.
+        streams: What the extra rows see, one entry for each prompt.
     """
 
     def __init__(
-        self, plan: SafetyPlan, choices: tuple[Choice, ...], prompts: Encoding, safe: Encoding
+        self, plan: SafetyPlan, choices: tuple[Choice, ...], prompts: Encoding, streams: Streams
     ) -> None:
-        self.plan, self.choices, self.prompts, self.safe = plan, choices, prompts, safe
+        self.plan, self.choices, self.prompts, self.streams = plan, choices, prompts, streams
         self.verdict: Verdict | None = None
         self.session: Session | None = None
+        self.due: dict[str, Encoding] = {}
         self._step = (0, 0)
         self._call: Call | None = None
 
@@ -248,14 +264,14 @@ class _Guard:
         """Note the step; its call is opened once the number of images is known."""
         if step == 0:
             self.session = self.verdict = None
-            if any(choice.conditioning for choice in self.choices):
+            if any(self.streams.guarded):
                 check_reach(self.plan, steps)
         elif self.session is None:
             raise GuardFailure(f"SafeGen's guard began at step {step}: it missed the ones before")
-        self._step, self._call = (step, steps), None
+        self._step, self._call, self.due = (step, steps), None, {}
 
-    def open(self, given: Encoding) -> Encoding:
-        """Open this step's call; what the safe stream sees, one row for each image.
+    def open(self, given: Encoding) -> dict[str, Encoding]:
+        """Open this step's call; what its extra rows see, by name, one row for each image.
 
         ``given`` are the pipeline's cond rows, several for each prompt where it makes several
         pictures of it.
@@ -268,30 +284,48 @@ class _Guard:
                 "pipeline's own prompts first; with several prompts leave num_images_per_prompt "
                 "at 1, since some versions of diffusers mix them up"
             )
+        streams = self.streams.repeated(times)
         if self.session is None:
-            guarded = [c.conditioning is not None for c in self.choices for _ in range(times)]
-            self.session = Session(self.plan, guarded or [False] * len(given))
+            self.session = Session(self.plan, streams.guarded, streams.pushed)
         step, steps = self._step
         self._call = self.session.begin(step / steps)
-        return self.safe.repeated(times)
+        if self._call.evaluate and not all(streams.own):
+            self.due[SAFE] = streams.safe
+        if self._call.push:
+            assert streams.unsafe is not None
+            self.due[UNSAFE] = streams.unsafe
+        return self.due
 
     @property
-    def evaluates(self) -> bool:
-        """Whether the safe rows are due in this step."""
-        return self._call is not None and self._call.evaluate
+    def pushes(self) -> bool:
+        """Whether this step has a push, or a call that has not begun will have."""
+        return any(self.streams.pushed) if self._call is None else self._call.push
 
-    def combine(self, cond: Tensor, safe: Tensor | None, uncond: Tensor | None) -> Tensor:
-        """The cond prediction of both streams."""
-        if self.session is None or self._call is None:
+    def combine(
+        self,
+        cond: Tensor,
+        uncond: Tensor | None,
+        safe: Tensor | None,
+        unsafe: Tensor | None,
+        scale: float,
+    ) -> Tensor:
+        """The cond prediction of both streams; ``scale`` is the one it will be guided with."""
+        call = self._call
+        if self.session is None or call is None:
             raise GuardFailure("SafeGen's guard was not asked before the UNet was called")
+        if safe is None and call.evaluate and all(self.streams.own):
+            safe = cond
         if safe is not None:
-            self.session.observe(self._call, cond, safe, uncond)
-        return self.session.combine(self._call, cond, safe)
+            self.session.observe(call, cond, safe, uncond)
+        pushing: dict[str, Any] = {}
+        if call.push:
+            pushing = {"unsafe": unsafe, "uncond": uncond, "scale": scale}
+        return self.session.combine(call, cond, safe, **pushing)
 
     def finish(self) -> None:
         """Close the call, in which every step must have been guarded, and keep its verdict."""
         assert self.session is not None
-        self.verdict, self._call = self.session.finish(self._step[1]), None
+        self.verdict, self._call, self.due = self.session.finish(self._step[1]), None, {}
 
 
 def _alike(own: Encoding, given: Encoding) -> bool:

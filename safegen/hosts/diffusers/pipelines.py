@@ -17,9 +17,9 @@ from safegen.contexts.context import SafetyContext
 from safegen.contexts.library import default_folder
 from safegen.errors import GuardFailure, Unsupported
 from safegen.hosts.diffusers.encoder import PipelineEncoder
-from safegen.hosts.diffusers.encoding import Encoding, encode_safe
 from safegen.hosts.diffusers.forward import UNetGuard, counted_calls, replaced_forward
 from safegen.hosts.diffusers.request import Request
+from safegen.hosts.diffusers.streams import Streams, encode_streams
 from safegen.learned.embedding import LearnedEmbedding
 from safegen.learned.store import LearnedStore
 from safegen.method.session import Session, Verdict
@@ -118,34 +118,31 @@ class GuardedRun:
         check_supported(self._pipe, self.plan)
         request = Request.read(self._pipe, args, kwargs)
         request.check(self.plan)
-        session, safe = self._prepare(request)
+        streams = self._decide(request).repeated(request.images_per_prompt)
+        session = Session(self.plan, streams.guarded, streams.pushed)
         unet = self._pipe.unet
         with (
             counted_calls(unet) as calls,
-            replaced_forward(unet, lambda own: UNetGuard(self._pipe, session, safe, own)),
+            replaced_forward(unet, lambda own: UNetGuard(self._pipe, session, streams, own)),
         ):
             output = plain(*args, **kwargs)
         return output, session.finish(calls[0])
 
-    def _prepare(self, request: Request) -> tuple[Session, Encoding]:
-        """Read the prompts, decide, and encode what the safe stream sees."""
+    def _decide(self, request: Request) -> Streams:
+        """Read the prompts, decide, and encode what the extra rows see of each."""
         chosen = self._choose(request.prompts, request)
-        safe: list[SafeConditioning | None] = [c.conditioning for c in chosen]
-        safe_2: list[SafeConditioning | None] | None = None
+        first, second = [c.conditioning for c in chosen], None
         if request.second is not None:
             other = self._choose(request.second, request)
-            safe_2 = [c.conditioning for c in other]
+            second = [c.conditioning for c in other]
             # Guarded if either text is risky; the other one then stays as it is.
             for i, texts in enumerate(zip(request.prompts, request.second, strict=True)):
-                if safe[i] is None and safe_2[i] is not None:
-                    safe[i], chosen[i] = SafeConditioning(self.plan.strategy, texts[0]), other[i]
-                elif safe[i] is not None and safe_2[i] is None:
-                    safe_2[i] = SafeConditioning(self.plan.strategy, texts[1])
+                if first[i] is None and second[i] is not None:
+                    first[i], chosen[i] = SafeConditioning(self.plan.strategy, texts[0]), other[i]
+                elif first[i] is not None and second[i] is None:
+                    second[i] = SafeConditioning(self.plan.strategy, texts[1])
         self._choices = tuple(chosen)
-        times = request.images_per_prompt
-        session = Session(self.plan, [c is not None for c in safe for _ in range(times)])
-        encoding = encode_safe(self._pipe, safe, safe_2, prompt=request.embeds, **request.encoding)
-        return session, encoding.repeated(times)
+        return encode_streams(self._pipe, request, first, second)
 
     def _choose(self, prompts: tuple[str, ...], request: Request) -> list[Choice]:
         learned = self._learned or _learned_in(self._pipe, request.encoding["clip_skip"])

@@ -9,10 +9,17 @@ from typing import Any
 
 from safegen.errors import InvalidValue, Unsupported
 from safegen.hosts.diffusers.encoding import Encoding
-from safegen.plan import AUTO, LEARNED_STRATEGIES, SafetyPlan
+from safegen.plan import AUTO, AWAY, LEARNED_STRATEGIES, SafetyPlan
 
-TEXTLESS_STRATEGIES = ("context", *LEARNED_STRATEGIES)
+TEXTLESS_STRATEGIES = ("context", AWAY, *LEARNED_STRATEGIES)
 """The strategies that need not read the prompt."""
+NEGATIVE = (
+    "negative_prompt",
+    "negative_prompt_2",
+    "negative_prompt_embeds",
+    "negative_pooled_prompt_embeds",
+)
+"""Arguments of a call that ``encode_prompt`` takes too."""
 
 
 def _texts(name: str, value: Any) -> tuple[str, ...]:
@@ -44,6 +51,7 @@ class Request:
         embeds: The prompts' encodings where the caller has made them.
         images_per_prompt: ``num_images_per_prompt``.
         encoding: ``clip_skip`` and ``lora_scale``, as ``encode_prompt`` takes them.
+        negative: ``negative_prompt`` and the like, as far as they are given.
         guidance_rescale: As in the call, 0 where it is not given.
     """
 
@@ -52,6 +60,7 @@ class Request:
     embeds: Encoding | None
     images_per_prompt: int
     encoding: Mapping[str, Any]
+    negative: Mapping[str, Any]
     guidance_rescale: float
 
     @classmethod
@@ -80,6 +89,7 @@ class Request:
             None if embeds is None else Encoding(embeds, given.get("pooled_prompt_embeds")),
             given.get("num_images_per_prompt") or 1,
             {"clip_skip": given.get("clip_skip"), "lora_scale": attention.get("scale")},
+            {k: v for k, v in given.items() if k in NEGATIVE and v is not None},
             given.get("guidance_rescale") or 0.0,
         )
 

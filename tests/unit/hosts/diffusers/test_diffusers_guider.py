@@ -16,15 +16,18 @@ from diffusers_support import (
     CALM,
     RISKY,
     TOLD,
+    Told,
     apart,
     guarded,
     modular_of,
     near,
+    plain,
     settings,
     tiny_sdxl,
 )
 
 from safegen import GuardFailure, InvalidValue, SafeGuidance, SafetyPlan, Unsupported
+from safegen.conditioning.strategies import SafeConditioning
 
 PLAN = SafetyPlan(weight=0.6, tau=0.3)
 SCALE = 4.0
@@ -47,9 +50,11 @@ def latents(modular: Any, guider: Any, prompts: list[str], **changes: Any) -> to
     return modular(prompt=prompts, output="latents", **how)
 
 
-def made(modular: Any, prompts: list[str], plan: SafetyPlan, **how: Any) -> torch.Tensor:
-    guider = SafeGuidance(SCALE, plan, **how)
-    guider.read(modular, prompts, chooser=TOLD)
+def made(
+    modular: Any, prompts: list[str], plan: SafetyPlan, chooser: Any = TOLD, **how: Any
+) -> torch.Tensor:
+    guider = SafeGuidance(**{"guidance_scale": SCALE, "plan": plan, **how})
+    guider.read(modular, prompts, chooser=chooser)
     return latents(modular, guider, prompts)
 
 
@@ -71,6 +76,20 @@ def test_makes_what_the_guarded_pipeline_makes(pipe: Any, modular: Any, changes:
     before = latents(modular, ClassifierFreeGuidance(SCALE), [RISKY, BENIGN])
     assert apart(ours[0], before[0])
     assert torch.equal(ours[1], before[1])
+
+
+@pytest.mark.parametrize("safe", [CALM, RISKY], ids=["counterpart", "away"])
+@pytest.mark.parametrize("scale", [SCALE, 1.0])
+def test_pushes_as_the_guarded_pipeline_does(
+    pipe: Any, modular: Any, scale: float, safe: str
+) -> None:
+    plan = PLAN.replace(push=2.0)
+    chooser = Told({RISKY: SafeConditioning("counterpart", safe, unsafe="blood, a skull")})
+    how = {"output_type": "latent", "guidance_scale": scale}
+    theirs = guarded(pipe, [RISKY, BENIGN], plan, chooser, **how)
+    ours = made(modular, [RISKY, BENIGN], plan, chooser, guidance_scale=scale)
+    assert near(ours, theirs)
+    assert apart(ours[0], plain(pipe, [RISKY, BENIGN], **how)[0])
 
 
 def test_full_weight_is_the_safe_prompt_and_0_the_plain_one(modular: Any) -> None:
