@@ -20,10 +20,19 @@ from safegen.lab.world.scene import ATTRIBUTES
 
 LAYOUT_WEIGHT = 0.05
 WORDS_WEIGHT = 0.02
-WORDS_FROM = 0.3385
+PLACE_WEIGHT = 0.06
+"""`WORDS_WEIGHT` for the background, in the second part."""
+RATE, SECOND_RATE = 1e-3, 5e-4
+WORDS_FROM = 4062 / 13_000
 """The share of the steps after which `WordsHead` joins."""
+SECOND_FROM = 9145 / 13_000
+"""The share of the steps after which the second part begins: a second cosine, and an eye to the
+background, which only the very noisiest steps have to learn from words."""
+FIRST_COSINE = 12_000 / 13_000
+"""The share of the steps at which the first cosine would reach 0."""
 NOISY_SHARE = 0.25
-"""Of each batch, what is drawn from the noisier half of the steps only."""
+"""Of each batch, what is drawn from the noisier half of the steps only; in the second part, from
+the noisiest fifth."""
 
 
 def make_text_encoder(vocabulary: int) -> CLIPTextModel:
@@ -87,16 +96,14 @@ class WordsHead(nn.Module):
     def _see(self, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
         self._seen = output
 
-    def loss(self, labels: dict[str, Tensor]) -> Tensor:
-        """The sum of the attributes' cross-entropies at the UNet's last call; each of
-        ``labels`` ``[B]``."""
+    def losses(self, labels: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Each attribute's cross-entropy at the UNet's last call; each of ``labels`` ``[B]``."""
         assert self._seen is not None
         pooled = self._seen.mean((2, 3))
-        parts = [
-            F.cross_entropy(head(pooled), labels[name])
+        return {
+            name: F.cross_entropy(head(pooled), labels[name])
             for name, head in zip(self.names, self.read, strict=True)
-        ]
-        return torch.stack(parts).sum()
+        }
 
 
 def noise_weights(alphas: Tensor) -> Tensor:
@@ -109,6 +116,14 @@ def noise_weights(alphas: Tensor) -> Tensor:
     snr = alphas / (1 - alphas)
     weight = (snr.clamp(0.25, 5.0) / snr).clamp(max=8.0)
     return weight / weight.mean()
+
+
+def denoiser_rate(step: int, steps: int) -> float:
+    """The learning rate: a cosine that is left at `SECOND_FROM` for a second one."""
+    second = round(SECOND_FROM * steps)
+    if step < second:
+        return runs.cosine(step, round(FIRST_COSINE * steps), RATE)
+    return runs.cosine(step - second, steps - second, SECOND_RATE)
 
 
 def train_denoiser(
@@ -126,7 +141,15 @@ def train_denoiser(
     layout = LayoutHead(unet)
     words = WordsHead(unet)
     modules = {"unet": unet, "text": text, **averages, "layout": layout, "words": words}
-    run = runs.Run(folder, "denoiser", modules, steps=steps, rate=1e-3, fused=True)
+    run = runs.Run(
+        folder,
+        "denoiser",
+        modules,
+        steps=steps,
+        rate=RATE,
+        fused=True,
+        schedule=lambda step: denoiser_rate(step, steps),
+    )
     pairs = [(unet, averages["unet_ema"]), (text, averages["text_ema"])]
     samples = [sample_of(FIRST["model"] + i) for i in range(len(latents))]
     schedule = DDIMScheduler(**NOISE_CONFIG)
@@ -142,7 +165,9 @@ def train_denoiser(
         eps = torch.randn(x0.shape, generator=run.generator)
         t = run.random_indices(len(alphas), len(x0))
         noisier = round(NOISY_SHARE * len(t))
-        t[:noisier] = t[:noisier] // 2 + len(alphas) // 2
+        second = step >= round(SECOND_FROM * steps)
+        part = 5 if second else 2
+        t[:noisier] = t[:noisier] // part + len(alphas) * (part - 1) // part
         noisy = schedule.add_noise(x0, eps, t)
         predicted = unet(noisy, t, text(tokens).last_hidden_state).sample
         error = (predicted - eps).square().mean((1, 2, 3))
@@ -151,9 +176,11 @@ def train_denoiser(
         lost = layout.loss(labels["position"])
         loss = (weights[t] * error).mean() + LAYOUT_WEIGHT * lost
         if step >= round(WORDS_FROM * steps):
-            unread = words.loss(labels)
-            loss = loss + WORDS_WEIGHT * unread
-            run.note(words=unread.detach())
+            unread = words.losses(labels)
+            loss = loss + WORDS_WEIGHT * torch.stack(list(unread.values())).sum()
+            if second:
+                loss = loss + (PLACE_WEIGHT - WORDS_WEIGHT) * unread["background"]
+            run.note(**{name: part_loss.detach() for name, part_loss in unread.items()})
         run.descend(loss)
         run.note(loss=error.detach().mean(), layout=lost.detach())
         decay = min(0.999, (1 + step) / (10 + step))
