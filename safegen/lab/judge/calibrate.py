@@ -172,7 +172,7 @@ def calibrate(model: Path, weights: Path) -> dict[str, Any]:
     setting, _ = benign_pictures(pipe, first, BENIGN)
     checking, _ = benign_pictures(pipe, first + BENIGN, BENIGN)
     hazardous = hazardous_pictures(pipe, first + 2 * BENIGN, HAZARDOUS)
-    pairs = make_pairs(FIRST["held out"], PAIRS)
+    pairs = make_pairs(FIRST["held out"] + 100_000, PAIRS)
     report: dict[str, Any] = {"thresholds": {}, "judges": {}, "sure_opacity": SURE_OPACITY}
     readings: dict[str, dict[str, list[Reading]]] = {}
     judges = {name: load_judge(name, weights) for name in NETWORKS}

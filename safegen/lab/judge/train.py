@@ -27,6 +27,8 @@ RANGES = {"main": "judge", "second": "second judge"}
 PAIRS = 9000
 PASSED = 3000
 STEPS = 2000
+SECOND_STEPS = 2400
+"""Steps of a second part, which starts anew from half the learning rate."""
 BATCH = 48
 
 
@@ -75,13 +77,7 @@ def loss_of(
     return loss
 
 
-def train_judge(work: Path, name: str, *, steps: int = STEPS) -> nn.Module:
-    """Train, or go on training, one judge; returns it in evaluation mode."""
-    torch.manual_seed(SEED + len(name))
-    network = NETWORKS[name]()
-    pairs = make_pairs(FIRST[RANGES[name]], PAIRS, work)
-    extra = passed_set(work, name, pairs)
-    run = Run(work, f"judge-{name}", {"judge": network}, steps=steps, rate=2e-3)
+def _learn(run: Run, network: nn.Module, pairs: Pairs, extra: dict[str, Tensor]) -> None:
     for _ in run:
         chosen = run.random_indices(len(pairs), BATCH // 2)
         opacity = opacities(len(chosen), run.generator)
@@ -93,6 +89,19 @@ def train_judge(work: Path, name: str, *, steps: int = STEPS) -> nn.Module:
         loss = loss_of(network, pictures, pairs.labels[chosen], pairs.truth(chosen, opacity))
         run.descend(loss)
         run.note(loss=loss.detach())
+
+
+def train_judge(work: Path, name: str, *, steps: int = STEPS) -> nn.Module:
+    """Train, or go on training, one judge; returns it in evaluation mode."""
+    torch.manual_seed(SEED + len(name))
+    network = NETWORKS[name]()
+    pairs = make_pairs(FIRST[RANGES[name]], PAIRS, work)
+    extra = passed_set(work, name, pairs)
+    for part, count, rate in (("", steps, 2e-3), ("-second-part", SECOND_STEPS, 1e-3)):
+        run = Run(work, f"judge-{name}{part}", {"judge": network}, steps=count, rate=rate)
+        if part:
+            run.offset = steps  # other random numbers than in the first part
+        _learn(run, network, pairs, extra)
     return network.eval()
 
 

@@ -86,7 +86,7 @@ class Run:
         )
         self.generator = torch.Generator()
         self.captions = random.Random()
-        self.step = 0
+        self.step = self.offset = 0
         self.log: dict[str, float] = {}
         self._restore()
 
@@ -161,7 +161,7 @@ class Run:
                 parent = parent_process()
                 if parent is not None and not parent.is_alive():
                     raise SystemExit("the training command was killed")
-                seed = (SEED + self.step) * 1024 + rank()
+                seed = (SEED + self.offset + self.step) * 1024 + rank()
                 self.generator.manual_seed(seed)
                 self.captions.seed(seed)
                 yield self.step
