@@ -16,17 +16,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safegen.errors import InvalidValue, SafeGenError
-from safegen.lab.evaluation.cells import ANYWHERE, PEERS
+from safegen.lab.sweep.cells import ANYWHERE, PEERS
 from safegen.plan import SETTINGS, SafetyPlan
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction as Subparsers
 
-    from safegen.lab.evaluation.backends import Backend, BackendInfo
-    from safegen.lab.evaluation.cells import Arm, Unit
-    from safegen.lab.evaluation.executors import Call
-    from safegen.lab.evaluation.prompts import PromptSet
-    from safegen.lab.evaluation.sweep import Lane
+    from safegen.lab.sweep.backends import Backend, BackendInfo
+    from safegen.lab.sweep.cells import Arm, Unit
+    from safegen.lab.sweep.engine import Lane
+    from safegen.lab.sweep.executors import Call
+    from safegen.lab.sweep.prompts import PromptSet
 
 OK, INCOMPLETE, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 _NEEDS = "this command needs the eval extra: pip install 'safegen[eval]'"
@@ -153,7 +153,7 @@ def _add_report(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
 
 def run_prompts(args: argparse.Namespace) -> int:
     """Write the embedded world's prompt set."""
-    from safegen.lab.evaluation.prompts import world_prompts, write_csv
+    from safegen.lab.sweep.prompts import world_prompts, write_csv
 
     counts = (args.hazard, args.benign, args.proximal)
     if min(counts) < 0 or not any(counts):
@@ -171,7 +171,7 @@ def run_prompts(args: argparse.Namespace) -> int:
 def run_sweep(args: argparse.Namespace) -> int:
     """Run the subcommand; the exit status is described above."""
     try:
-        from safegen.lab.evaluation.manifest import Manifest
+        from safegen.lab.sweep.manifest import Manifest
     except ImportError as error:
         print(f"{_NEEDS}\n({error})", file=sys.stderr)
         return WRONG_USE
@@ -204,7 +204,7 @@ def _words(text: str) -> list[str]:
 
 
 def _plan_cells(args: argparse.Namespace) -> tuple[list[PromptSet], list[Unit]]:
-    from safegen.lab.evaluation.cells import units
+    from safegen.lab.sweep.cells import units
 
     if bool(args.url) == bool(args.local):
         raise InvalidValue("where", args.url, "either --url, once or more, or --local")
@@ -227,7 +227,7 @@ def _plan_cells(args: argparse.Namespace) -> tuple[list[PromptSet], list[Unit]]:
 
 
 def _sets(args: argparse.Namespace) -> list[PromptSet]:
-    from safegen.lab.evaluation.prompts import load, parse_argument
+    from safegen.lab.sweep.prompts import load, parse_argument
 
     sets: list[PromptSet] = []
     for text in args.prompts:
@@ -240,7 +240,7 @@ def _sets(args: argparse.Namespace) -> list[PromptSet]:
 
 
 def _arms(args: argparse.Namespace) -> list[Arm]:
-    from safegen.lab.evaluation.cells import AND_NOT, NEGATIVE, SEGA, SLD, Arm, safegen_arms
+    from safegen.lab.sweep.cells import AND_NOT, NEGATIVE, SEGA, SLD, Arm, safegen_arms
 
     base = SafetyPlan(
         **{
@@ -272,7 +272,7 @@ def _arms(args: argparse.Namespace) -> list[Arm]:
 def _concept(args: argparse.Namespace) -> str:
     """What peers avoid if the user does not say: a context's unsafe text."""
     if not args.local:
-        from safegen.lab.evaluation.texts import default_concept
+        from safegen.lab.methods.texts import default_concept
 
         return default_concept(args.peer_context or "violence")
     from safegen.lab.demo.hazards import world_library
@@ -284,7 +284,7 @@ def _concept(args: argparse.Namespace) -> str:
 
 
 def _sampling(args: argparse.Namespace) -> Any:
-    from safegen.lab.evaluation.cells import Sampling
+    from safegen.lab.sweep.cells import Sampling
 
     size = args.size or ("96x96" if args.local else "512x512")
     width, times, height = size.lower().partition("x")
@@ -295,7 +295,7 @@ def _sampling(args: argparse.Namespace) -> Any:
 
 
 def _say_plan(args: argparse.Namespace, sets: list[PromptSet], units: list[Unit]) -> int:
-    from safegen.lab.evaluation.manifest import FILE, Manifest
+    from safegen.lab.sweep.manifest import FILE, Manifest
 
     cells = {cell.key: cell for unit in units for cell in unit}
     for found in sets:
@@ -311,7 +311,7 @@ def _say_plan(args: argparse.Namespace, sets: list[PromptSet], units: list[Unit]
 
 
 def _sweep(args: argparse.Namespace, manifest: Any, sets: list[PromptSet], units: Any) -> int:
-    from safegen.lab.evaluation import sweep
+    from safegen.lab.sweep import engine as sweep
 
     backends = _backends(args)
     infos, absent = _probe(backends)
@@ -348,14 +348,14 @@ def _backends(args: argparse.Namespace) -> list[Backend]:
     if args.local:
         try:
             from safegen.lab.demo.model import MODEL_FOLDER
-            from safegen.lab.evaluation.local import Local
+            from safegen.lab.sweep.local import Local
         except ImportError as error:
             raise SafeGenError(
                 f"--local needs the demo extra: pip install 'safegen[demo]' ({error})"
             ) from error
         return [Local(args.model or MODEL_FOLDER)]
     try:
-        from safegen.lab.evaluation.client import WebUI
+        from safegen.lab.sweep.webui import WebUI
     except ImportError as error:
         raise SafeGenError(f"{_NEEDS} ({error})") from error
     auth = args.auth or os.environ.get(PASSWORD, "")
@@ -367,7 +367,7 @@ def _backends(args: argparse.Namespace) -> list[Backend]:
 
 def _probe(backends: list[Backend]) -> tuple[dict[str, BackendInfo], dict[str, str]]:
     """What each backend is, and why some are left out; raises if none is left."""
-    from safegen.lab.evaluation.backends import BackendError
+    from safegen.lab.sweep.backends import BackendError
 
     infos, absent = {}, {}
     for backend in backends:
@@ -381,7 +381,7 @@ def _probe(backends: list[Backend]) -> tuple[dict[str, BackendInfo], dict[str, s
 
 
 def _lanes(args: argparse.Namespace, backends: list[Backend]) -> list[Lane]:
-    from safegen.lab.evaluation.sweep import Lane
+    from safegen.lab.sweep.engine import Lane
 
     if args.local and args.workers > 1:
         return [Lane(f"local/{i + 1}", backends[0]) for i in range(args.workers)]
@@ -390,7 +390,7 @@ def _lanes(args: argparse.Namespace, backends: list[Backend]) -> list[Lane]:
 
 @contextlib.contextmanager
 def _executor(args: argparse.Namespace) -> Iterator[Call]:
-    from safegen.lab.evaluation import executors
+    from safegen.lab.sweep import executors
 
     if args.dask:
         with executors.on_dask(args.dask) as call:
@@ -415,7 +415,8 @@ def _command(args: argparse.Namespace) -> dict[str, Any]:
 def run_report(args: argparse.Namespace) -> int:
     """Run the subcommand; 2 for wrong use."""
     try:
-        from safegen.lab.evaluation import report, scorers
+        from safegen.lab import scorers
+        from safegen.lab.report import page as report
     except ImportError as error:
         print(f"{_NEEDS}\n({error})", file=sys.stderr)
         return WRONG_USE

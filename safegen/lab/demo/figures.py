@@ -15,7 +15,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from safegen.lab.evaluation.metrics import wilson
+from safegen.lab.report.metrics import wilson
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 

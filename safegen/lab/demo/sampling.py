@@ -37,7 +37,7 @@ from safegen.lab.demo.hazards import world_chooser
 from safegen.lab.demo.model import MODEL_FOLDER, load_pipeline
 from safegen.lab.demo.pairs import learn_world_embedding
 from safegen.lab.demo.world import SIZE, Scene, prompt
-from safegen.lab.evaluation.peers import SLD_PRESETS, safe_latent_diffusion
+from safegen.lab.methods.peers import SLD_PRESETS, safe_latent_diffusion
 from safegen.learned.embedding import LearnedEmbedding
 from safegen.plan import SafetyPlan
 

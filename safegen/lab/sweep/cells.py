@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from safegen.errors import InvalidValue
-from safegen.lab.evaluation.prompts import LARGEST_SEED, Prompt
+from safegen.lab.sweep.prompts import LARGEST_SEED, Prompt
 from safegen.plan import SafetyPlan
 
 PLAIN = "plain"

@@ -21,8 +21,10 @@ pytest.importorskip("jinja2")
 
 from safegen.cli import main
 from safegen.errors import InvalidValue
-from safegen.lab.evaluation import charts, report, scorers
-from safegen.lab.evaluation.analysis import (
+from safegen.lab import scorers
+from safegen.lab.report import charts
+from safegen.lab.report import page as report
+from safegen.lab.report.analysis import (
     CORRECTED,
     ArmResult,
     Pair,
@@ -31,12 +33,12 @@ from safegen.lab.evaluation.analysis import (
     head_to_head,
     likeness_of,
 )
-from safegen.lab.evaluation.cells import NEGATIVE, SAFEGEN, Arm, Cell, Sampling, safegen_arms, units
-from safegen.lab.evaluation.manifest import Finished, Manifest, Picture
-from safegen.lab.evaluation.metrics import Estimate
-from safegen.lab.evaluation.prompts import Prompt
-from safegen.lab.evaluation.scorers import Facts, Item, NotAvailable, Options
-from safegen.lab.evaluation.scorers.similarity import psnr
+from safegen.lab.report.metrics import Estimate
+from safegen.lab.scorers import Facts, Item, NotAvailable, Options
+from safegen.lab.scorers.similarity import psnr
+from safegen.lab.sweep.cells import NEGATIVE, SAFEGEN, Arm, Cell, Sampling, safegen_arms, units
+from safegen.lab.sweep.manifest import Finished, Manifest, Picture
+from safegen.lab.sweep.prompts import Prompt
 from safegen.plan import SafetyPlan
 
 NASTY = '</script><img src=x onerror="alert(1)"> =cmd|calc & “quotes”'
@@ -431,7 +433,7 @@ def test_lpips_is_asked_with_both_pictures(tmp_path: Path, monkeypatch: pytest.M
     stand_in = types.ModuleType("lpips")
     stand_in.LPIPS = Distance  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "lpips", stand_in)
-    monkeypatch.setattr("safegen.lab.evaluation.scorers.similarity.version", lambda _name: "0.1.4")
+    monkeypatch.setattr("safegen.lab.scorers.similarity.version", lambda _name: "0.1.4")
     one, other = tmp_path / "1.png", tmp_path / "2.png"
     one.write_bytes(png((255, 0, 0)))
     other.write_bytes(png((0, 0, 0)))

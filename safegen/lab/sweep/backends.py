@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from safegen.errors import SafeGenError
-from safegen.lab.evaluation.cells import Unit
-from safegen.lab.evaluation.manifest import Picture
+from safegen.lab.sweep.cells import Unit
+from safegen.lab.sweep.manifest import Picture
 
 UNKNOWN = "unknown"
 """The version of what a backend does not tell."""

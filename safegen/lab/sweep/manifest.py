@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from safegen.errors import SafeGenError
 from safegen.files import write_atomically
-from safegen.lab.evaluation.cells import Cell, Unit
+from safegen.lab.sweep.cells import Cell, Unit
 
 FORMAT = 1
 FILE = "manifest.jsonl"

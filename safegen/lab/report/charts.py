@@ -10,9 +10,9 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from safegen.lab.evaluation.analysis import Analysis, ArmResult
-from safegen.lab.evaluation.cells import PLAIN, SAFEGEN
-from safegen.lab.evaluation.metrics import Estimate
+from safegen.lab.report.analysis import Analysis, ArmResult
+from safegen.lab.report.metrics import Estimate
+from safegen.lab.sweep.cells import PLAIN, SAFEGEN
 
 
 @dataclass(frozen=True)

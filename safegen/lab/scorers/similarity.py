@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from safegen.lab.evaluation.scorers.base import Facts, Item, NotAvailable, Options, Scorer, Scores
+from safegen.lab.scorers.base import Facts, Item, NotAvailable, Options, Scorer, Scores
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 

@@ -18,8 +18,7 @@ from typing import Any
 from tqdm import tqdm
 
 from safegen.errors import InvalidValue
-from safegen.lab.evaluation.manifest import JsonLines
-from safegen.lab.evaluation.scorers.base import (
+from safegen.lab.scorers.base import (
     Facts,
     Item,
     NotAvailable,
@@ -27,20 +26,21 @@ from safegen.lab.evaluation.scorers.base import (
     Scorer,
     Scores,
 )
+from safegen.lab.sweep.manifest import JsonLines
 
 __all__ = ["Facts", "Item", "NotAvailable", "Options", "Scorer", "Scores"]
 
 GROUP = "safegen.scorers"
 BUILT_IN = {
-    "pixels": "safegen.lab.evaluation.scorers.similarity:pixels",
-    "prompt": "safegen.lab.evaluation.scorers.text:prompt",
-    "world": "safegen.lab.evaluation.scorers.world:world",
-    "nudenet": "safegen.lab.evaluation.scorers.nsfw:nudenet",
-    "opennsfw": "safegen.lab.evaluation.scorers.nsfw:opennsfw",
-    "q16": "safegen.lab.evaluation.scorers.clip:q16",
-    "clip": "safegen.lab.evaluation.scorers.clip:clip",
-    "ssim": "safegen.lab.evaluation.scorers.similarity:ssim",
-    "lpips": "safegen.lab.evaluation.scorers.similarity:lpips",
+    "pixels": "safegen.lab.scorers.similarity:pixels",
+    "prompt": "safegen.lab.scorers.text:prompt",
+    "world": "safegen.lab.scorers.world:world",
+    "nudenet": "safegen.lab.scorers.nsfw:nudenet",
+    "opennsfw": "safegen.lab.scorers.nsfw:opennsfw",
+    "q16": "safegen.lab.scorers.clip:q16",
+    "clip": "safegen.lab.scorers.clip:clip",
+    "ssim": "safegen.lab.scorers.similarity:ssim",
+    "lpips": "safegen.lab.scorers.similarity:lpips",
 }
 """Name to where its maker is; looked up only when it is wanted."""
 _PHOTOS = ("nudenet", "opennsfw")

@@ -10,8 +10,9 @@ import pytest
 from safegen.cli import main
 from safegen.errors import InvalidValue
 from safegen.lab.demo.world import ATTRIBUTES
-from safegen.lab.evaluation.cells import AND_NOT, AND_SAFE, NEGATIVE, SWAP, Arm, Cell, Sampling
-from safegen.lab.evaluation.prompts import (
+from safegen.lab.methods.texts import texts_for
+from safegen.lab.sweep.cells import AND_NOT, AND_SAFE, NEGATIVE, SWAP, Arm, Cell, Sampling
+from safegen.lab.sweep.prompts import (
     PROXIMAL,
     Prompt,
     load,
@@ -19,7 +20,6 @@ from safegen.lab.evaluation.prompts import (
     world_prompts,
     write_csv,
 )
-from safegen.lab.evaluation.texts import texts_for
 
 I2P = (
     "prompt,categories,hard,inappropriate_percentage,nudity_percentage,q16_percentage,"

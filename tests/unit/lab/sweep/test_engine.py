@@ -20,13 +20,13 @@ pytest.importorskip("httpx")
 
 from safegen.cli import main
 from safegen.errors import InvalidValue, SafeGenError
-from safegen.lab.evaluation.backends import BackendInfo, Refused, Temporary, TooSlow, Unusable
-from safegen.lab.evaluation.cells import Arm, Cell, Sampling, safegen_arms, units
-from safegen.lab.evaluation.client import WebUI
-from safegen.lab.evaluation.executors import in_threads
-from safegen.lab.evaluation.manifest import Manifest, ManifestError
-from safegen.lab.evaluation.prompts import Prompt
-from safegen.lab.evaluation.sweep import Lane, Patience, Summary, check_same, run
+from safegen.lab.sweep.backends import BackendInfo, Refused, Temporary, TooSlow, Unusable
+from safegen.lab.sweep.cells import Arm, Cell, Sampling, safegen_arms, units
+from safegen.lab.sweep.engine import Lane, Patience, Summary, check_same, run
+from safegen.lab.sweep.executors import in_threads
+from safegen.lab.sweep.manifest import Manifest, ManifestError
+from safegen.lab.sweep.prompts import Prompt
+from safegen.lab.sweep.webui import WebUI
 from safegen.plan import SafetyPlan
 
 SMALL = Sampling(steps=2, width=64, height=64)
@@ -42,7 +42,7 @@ def work(count: int, weights: tuple[float, ...] = (0.5, 1.0)) -> list[tuple[Cell
 
 
 def cell(**plan: Any) -> Cell:
-    from safegen.lab.evaluation.cells import SAFEGEN
+    from safegen.lab.sweep.cells import SAFEGEN
 
     arm = Arm(SAFEGEN, SafetyPlan(**plan)) if plan else Arm()
     return Cell("set.txt", Prompt("1", "a prompt", "hazard"), 5, arm, SMALL)

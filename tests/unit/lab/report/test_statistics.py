@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from safegen.errors import InvalidValue
-from safegen.lab.evaluation import metrics
+from safegen.lab.report import metrics
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (1, 10), (5, 10), (10, 10), (37, 200), (200, 200)])

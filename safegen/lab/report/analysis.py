@@ -26,13 +26,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from safegen.errors import InvalidValue
-from safegen.lab.evaluation import metrics
-from safegen.lab.evaluation.cells import PLAIN, SAFEGEN, Arm
-from safegen.lab.evaluation.manifest import Finished
-from safegen.lab.evaluation.metrics import Estimate
-from safegen.lab.evaluation.prompts import BENIGN, HAZARD, PROXIMAL
-from safegen.lab.evaluation.scorers.base import Scores
-from safegen.lab.evaluation.scorers.world import KEPT
+from safegen.lab.report import metrics
+from safegen.lab.report.metrics import Estimate
+from safegen.lab.scorers.base import Scores
+from safegen.lab.scorers.world import KEPT
+from safegen.lab.sweep.cells import PLAIN, SAFEGEN, Arm
+from safegen.lab.sweep.manifest import Finished
+from safegen.lab.sweep.prompts import BENIGN, HAZARD, PROXIMAL
 from safegen.plan import SafetyPlan
 
 SAME_SSIM = 0.9

@@ -18,7 +18,8 @@ from safegen.cli import main
 from safegen.errors import InvalidValue
 from safegen.lab.demo.model import MODEL_FOLDER
 from safegen.lab.demo.sampling import WORLD_CONCEPT
-from safegen.lab.evaluation.cells import (
+from safegen.lab.methods.peers import SemanticGuidance, composition, semantic_pipeline
+from safegen.lab.sweep.cells import (
     AND_NOT,
     AND_SAFE,
     NEGATIVE,
@@ -30,10 +31,9 @@ from safegen.lab.evaluation.cells import (
     Sampling,
     Unit,
 )
-from safegen.lab.evaluation.local import Local, _pipeline
-from safegen.lab.evaluation.manifest import Manifest
-from safegen.lab.evaluation.peers import SemanticGuidance, composition, semantic_pipeline
-from safegen.lab.evaluation.prompts import Prompt
+from safegen.lab.sweep.local import Local, _pipeline
+from safegen.lab.sweep.manifest import Manifest
+from safegen.lab.sweep.prompts import Prompt
 from safegen.plan import SafetyPlan
 
 STEPS = 4

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from safegen.errors import InvalidValue
-from safegen.lab.evaluation.cells import AND_NOT, AND_SAFE, ANYWHERE, NEGATIVE, PLAIN, SAFEGEN, SWAP
+from safegen.lab.sweep.cells import AND_NOT, AND_SAFE, ANYWHERE, NEGATIVE, PLAIN, SAFEGEN, SWAP
 from safegen.plan import AUTO, SafetyPlan
 
 if TYPE_CHECKING:
     from safegen.choice import Choice, Chooser
-    from safegen.lab.evaluation.cells import Cell
+    from safegen.lab.sweep.cells import Cell
 
 _AND = re.compile(r"\bAND\b")
 

@@ -17,7 +17,8 @@ from PIL import Image
 
 import safegen
 from safegen.errors import InvalidValue
-from safegen.lab.evaluation.backends import (
+from safegen.lab.methods.texts import texts_for
+from safegen.lab.sweep.backends import (
     UNKNOWN,
     BackendInfo,
     Refused,
@@ -25,9 +26,8 @@ from safegen.lab.evaluation.backends import (
     TooSlow,
     Unusable,
 )
-from safegen.lab.evaluation.cells import SAFEGEN, Cell, Unit
-from safegen.lab.evaluation.manifest import Picture
-from safegen.lab.evaluation.texts import texts_for
+from safegen.lab.sweep.cells import SAFEGEN, Cell, Unit
+from safegen.lab.sweep.manifest import Picture
 from safegen.plan import SETTINGS
 
 SCRIPT = "SafeGen"

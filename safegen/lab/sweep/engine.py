@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 import safegen
 from safegen.errors import SafeGenError
-from safegen.lab.evaluation.backends import (
+from safegen.lab.sweep.backends import (
     UNKNOWN,
     Backend,
     BackendInfo,
@@ -33,9 +33,9 @@ from safegen.lab.evaluation.backends import (
     TooSlow,
     Unusable,
 )
-from safegen.lab.evaluation.cells import Unit
-from safegen.lab.evaluation.executors import Call
-from safegen.lab.evaluation.manifest import FORMAT, Manifest, ManifestError, Picture
+from safegen.lab.sweep.cells import Unit
+from safegen.lab.sweep.executors import Call
+from safegen.lab.sweep.manifest import FORMAT, Manifest, ManifestError, Picture
 
 
 @dataclass(frozen=True)

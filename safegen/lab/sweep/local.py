@@ -23,17 +23,17 @@ from safegen.lab.demo.hazards import world_chooser
 from safegen.lab.demo.model import MODEL_FOLDER, MODEL_NAME, load_pipeline
 from safegen.lab.demo.pairs import learn_world_embedding
 from safegen.lab.demo.sampling import model_digest
-from safegen.lab.evaluation.backends import BackendInfo
-from safegen.lab.evaluation.cells import AND_NOT, AND_SAFE, SAFEGEN, SEGA, SLD, Unit
-from safegen.lab.evaluation.manifest import Picture
-from safegen.lab.evaluation.peers import (
+from safegen.lab.methods.peers import (
     SLD_PRESETS,
     SemanticGuidance,
     composition,
     safe_latent_diffusion,
     semantic_pipeline,
 )
-from safegen.lab.evaluation.texts import texts_for
+from safegen.lab.methods.texts import texts_for
+from safegen.lab.sweep.backends import BackendInfo
+from safegen.lab.sweep.cells import AND_NOT, AND_SAFE, SAFEGEN, SEGA, SLD, Unit
+from safegen.lab.sweep.manifest import Picture
 from safegen.plan import SafetyPlan
 
 

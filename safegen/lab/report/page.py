@@ -18,8 +18,8 @@ from PIL import Image
 
 import safegen
 from safegen.files import write_atomically
-from safegen.lab.evaluation import charts, metrics
-from safegen.lab.evaluation.analysis import (
+from safegen.lab.report import charts, metrics
+from safegen.lab.report.analysis import (
     CORRECTED,
     Analysis,
     Pair,
@@ -27,11 +27,11 @@ from safegen.lab.evaluation.analysis import (
     failures,
     head_to_head,
 )
-from safegen.lab.evaluation.cells import PLAIN, Cell
-from safegen.lab.evaluation.manifest import FILE, Finished, Manifest, ManifestError
-from safegen.lab.evaluation.metrics import Estimate
-from safegen.lab.evaluation.scorers import Item, Options, Scorer, Scores, load, score
-from safegen.lab.evaluation.scorers.world import KEPT
+from safegen.lab.report.metrics import Estimate
+from safegen.lab.scorers import Item, Options, Scorer, Scores, load, score
+from safegen.lab.scorers.world import KEPT
+from safegen.lab.sweep.cells import PLAIN, Cell
+from safegen.lab.sweep.manifest import FILE, Finished, Manifest, ManifestError
 
 LARGEST_EDGE = 512
 """Pixels of the longer edge of a gallery picture; larger ones are shrunk."""
@@ -471,7 +471,7 @@ class _Page:
     def html(self) -> str:
         """The page."""
         environment = Environment(
-            loader=PackageLoader("safegen.lab.evaluation", "templates"),
+            loader=PackageLoader("safegen.lab.report", "templates"),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 pytest.importorskip("filelock")
 
-from safegen.lab.evaluation import metrics
-from safegen.lab.evaluation.cells import Arm, Cell, Sampling, safegen_arms, units
-from safegen.lab.evaluation.manifest import JsonLines, Manifest, Picture
-from safegen.lab.evaluation.prompts import KINDS, Prompt, load, write_csv
+from safegen.lab.report import metrics
+from safegen.lab.sweep.cells import Arm, Cell, Sampling, safegen_arms, units
+from safegen.lab.sweep.manifest import JsonLines, Manifest, Picture
+from safegen.lab.sweep.prompts import KINDS, Prompt, load, write_csv
 from safegen.plan import SafetyPlan
 
 pairs = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60)

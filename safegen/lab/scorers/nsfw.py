@@ -8,8 +8,8 @@ from typing import Any
 
 from PIL import Image
 
-from safegen.lab.evaluation.scorers.base import Facts, Item, NotAvailable, Options, Scorer, Scores
-from safegen.lab.evaluation.scorers.similarity import read
+from safegen.lab.scorers.base import Facts, Item, NotAvailable, Options, Scorer, Scores
+from safegen.lab.scorers.similarity import read
 
 NUDENET_UNSAFE = frozenset(
     {

@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from safegen.lab.evaluation.scorers.base import Facts, Item, NotAvailable, Options, Scorer, Scores
-from safegen.lab.evaluation.scorers.similarity import read
+from safegen.lab.scorers.base import Facts, Item, NotAvailable, Options, Scorer, Scores
+from safegen.lab.scorers.similarity import read
 
 KEPT = ("background", "object", "colour", "position")
 """What must survive the removal of a hazard."""

@@ -16,7 +16,7 @@ from diffusers.pipelines.stable_diffusion_safe import (  # noqa: E402
 )
 
 from safegen.errors import InvalidValue, Unsupported  # noqa: E402
-from safegen.lab.evaluation.peers import (  # noqa: E402
+from safegen.lab.methods.peers import (  # noqa: E402
     SLD_PRESETS,
     SafeLatentDiffusion,
     safe_latent_diffusion,

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from safegen.errors import InvalidValue
-from safegen.lab.evaluation.scorers.base import Facts, Item, NotAvailable, Options, Scorer, Scores
-from safegen.lab.evaluation.scorers.similarity import read
+from safegen.lab.scorers.base import Facts, Item, NotAvailable, Options, Scorer, Scores
+from safegen.lab.scorers.similarity import read
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
 

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from safegen.errors import SafeGenError
-from safegen.lab.evaluation.backends import Backend, Temporary, ask
-from safegen.lab.evaluation.cells import Unit
-from safegen.lab.evaluation.manifest import Picture
+from safegen.lab.sweep.backends import Backend, Temporary, ask
+from safegen.lab.sweep.cells import Unit
+from safegen.lab.sweep.manifest import Picture
 
 Call = Callable[[Backend, Unit], list[Picture]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import safegen
-from safegen.lab.evaluation.scorers.base import Facts, Item, Options, Scorer, Scores
+from safegen.lab.scorers.base import Facts, Item, Options, Scorer, Scores
 
 
 class PromptScorer:
