@@ -12,38 +12,29 @@ from hypothesis import strategies as st
 
 pytest.importorskip("filelock")
 
-from safegen.lab.report import metrics
-from safegen.lab.sweep.cells import Arm, Cell, Sampling, safegen_arms, units
-from safegen.lab.sweep.manifest import JsonLines, Manifest, Picture
-from safegen.lab.sweep.prompts import KINDS, Prompt, load, write_csv
+from safegen.lab.methods.catalogue import Arm, safegen_arms
+from safegen.lab.prompts import KINDS, Prompt, load, write_csv
+from safegen.lab.report import statistics
+from safegen.lab.sweep.cells import Cell, Sampling, units
+from safegen.lab.sweep.manifest import FORMAT, JsonLines, Manifest, Picture
 from safegen.plan import SafetyPlan
 
-pairs = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60)
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=40)
 
 
 @settings(deadline=None)
-@given(pairs)
-def test_intervals_hold_their_figure(flags: list[tuple[bool, bool]]) -> None:
-    before, after = [b for b, _ in flags], [a for _, a in flags]
-    for estimate in (metrics.rate(before), metrics.relative_reduction(before, after)):
-        if estimate.value is not None:
-            assert estimate.low is not None
-            assert estimate.high is not None
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 9)), min_size=1, max_size=60))
+def test_intervals_hold_their_figure(pictures: list[tuple[bool, int]]) -> None:
+    values, prompts = [float(v) for v, _ in pictures], [p for _, p in pictures]
+    for estimate in (statistics.rate(values, prompts), statistics.mean(values, prompts)):
+        assert estimate.value is not None
+        assert estimate.n == len(set(prompts))
+        if estimate.low is not None and estimate.high is not None:
             assert estimate.low - 1e-12 <= estimate.value <= estimate.high + 1e-12
-    assert 0 < metrics.mcnemar(before, after) <= 1
-    assert metrics.mcnemar(before, after) == metrics.mcnemar(after, before)
-
-
-@settings(deadline=None)
-@given(pairs)
-def test_more_confidence_is_wider(flags: list[tuple[bool, bool]]) -> None:
-    before, after = [b for b, _ in flags], [a for _, a in flags]
-    narrow = metrics.relative_reduction(before, after, confidence=0.8)
-    wide = metrics.relative_reduction(before, after, confidence=0.99)
-    if narrow.value is not None:
-        assert (wide.low or 0) <= (narrow.low or 0) + 1e-9
-        assert (wide.high or 0) >= (narrow.high or 0) - 1e-9
+    share = statistics.rate(values, prompts)
+    if share.low is not None and share.high is not None:
+        assert 0 <= share.low <= share.high <= 1
+    assert 0 < statistics.sign_flip([v - 0.5 for v in values], 200) <= 1
 
 
 @settings(max_examples=60, deadline=None)
@@ -60,6 +51,9 @@ def test_more_confidence_is_wider(flags: list[tuple[bool, bool]]) -> None:
             width=st.none() | st.integers(64, 4096),
             height=st.none() | st.integers(64, 4096),
             scene=st.just({}) | st.just({"colour": "red"}),
+            family=st.sampled_from(["", "short"]),
+            context=st.sampled_from(["", "violence"]),
+            harmless=st.sampled_from(["", "a red ball"]),
         ),
         min_size=1,
         max_size=5,
@@ -86,7 +80,7 @@ def test_cells_are_unique_and_do_not_depend_on_the_batch(
     weights: list[float], taus: list[float], seeds: int, batch: int
 ) -> None:
     prompts = [("s", Prompt(str(i), "a", "benign")) for i in range(4)]
-    arms = safegen_arms(SafetyPlan(), weights, taus, ["auto"])
+    arms = safegen_arms(SafetyPlan(), {"weight": weights, "tau": taus})
 
     def made(batch: int) -> list[Cell]:
         found = units(prompts, arms, Sampling(), seeds=seeds, batch=batch)
@@ -97,7 +91,7 @@ def test_cells_are_unique_and_do_not_depend_on_the_batch(
     nonzero = {w for w in weights if w > 0}
     assert len(set(keys)) == len(keys) == 4 * seeds * (1 + len(nonzero) * len(set(taus)))
     assert set(keys) == {cell.key for cell in made(1)}
-    assert {cell.twin_key for cell in cells} <= set(keys)
+    assert {cell.plain_key for cell in cells} <= set(keys)
     for cell in cells[:5]:
         assert Cell.from_data(json.loads(json.dumps(cell.to_data()))) == cell
 
@@ -113,7 +107,9 @@ def test_wherever_the_manifest_is_cut_it_is_read_and_goes_on(cut: int, size: int
         ]
         unit = tuple(cells[:size])
         with Manifest(out) as manifest:
-            manifest.note("sweep", format=1, safegen="0", model="m", model_hash="h")
+            manifest.note(
+                "sweep", format=FORMAT, safegen="0", model="m", model_hash="h", conditions={}
+            )
             manifest.finish(unit, [Picture(b"png", 1.0) for _ in unit], "b")
         file = out / "manifest.jsonl"
         whole = file.read_bytes()

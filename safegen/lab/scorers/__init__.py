@@ -34,7 +34,9 @@ GROUP = "safegen.scorers"
 BUILT_IN = {
     "pixels": "safegen.lab.scorers.similarity:pixels",
     "prompt": "safegen.lab.scorers.text:prompt",
-    "world": "safegen.lab.scorers.world:world",
+    "judge": "safegen.lab.scorers.judge:judge",
+    "judge2": "safegen.lab.scorers.judge:second_judge",
+    "outside": "safegen.lab.scorers.judge:outside",
     "nudenet": "safegen.lab.scorers.nsfw:nudenet",
     "opennsfw": "safegen.lab.scorers.nsfw:opennsfw",
     "q16": "safegen.lab.scorers.clip:q16",
@@ -45,8 +47,10 @@ BUILT_IN = {
 """Name to where its maker is; looked up only when it is wanted."""
 _PHOTOS = ("nudenet", "opennsfw")
 """Trained on photographs: on the embedded world's drawings they would say nothing."""
-_BY_NAME_ONLY = ("lpips",)
-"""Loads weights from the network the first time, so nobody gets it unasked."""
+_BY_NAME_ONLY = ("lpips", "judge2")
+"""LPIPS loads weights from the network the first time, so nobody gets it unasked. The second judge
+is kept for the test split: what is tuned must not have seen it."""
+_WORLD_ONLY = ("judge", "judge2", "outside")
 BATCH = 32
 
 
@@ -92,7 +96,7 @@ def load(names: Iterable[str] | None, options: Options, *, model: str = "") -> l
     for name, make in makers.items():
         if name in _BY_NAME_ONLY or (name in _PHOTOS and is_world):
             continue
-        if name == "world" and not is_world:
+        if name in _WORLD_ONLY and not is_world:
             continue
         try:
             found.append(make(options))
@@ -129,7 +133,7 @@ def score(
     """Score ``items`` (by cell key), with what was scored before read from ``folder``.
 
     A score is kept under everything that it depends on: the scorer's version, the picture's and
-    its twin's bytes, and the prompt.
+    its plain picture's bytes, and the prompt.
     """
     folder.mkdir(parents=True, exist_ok=True)
     version = hashlib.sha256(scorer.version.encode()).hexdigest()[:8]
@@ -153,5 +157,5 @@ def score(
 
 
 def _digest(item: Item) -> str:
-    parts: Sequence[Any] = (item.sha256, item.twin_sha256, item.prompt)
+    parts: Sequence[Any] = (item.sha256, item.plain_sha256, item.prompt)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]

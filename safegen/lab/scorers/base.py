@@ -37,13 +37,13 @@ class Facts:
 
 @dataclass(frozen=True)
 class Item:
-    """One picture to score: its file, its prompt, and the plain twin of the same seed."""
+    """One picture to score: its file, its prompt, and the plain picture of the same seed."""
 
     path: Path
     sha256: str
     prompt: str
-    twin: Path | None = None
-    twin_sha256: str = ""
+    plain: Path | None = None
+    plain_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,11 @@ class Options:
         clip_model: Folder of a CLIP model in transformers' layout.
         q16_prompts: Q16's two embeddings, ``[2, width]``, harmless first.
         lpips_net: Backbone of LPIPS: alex, vgg or squeeze.
-        world_model: Folder of the embedded model, the built-in one if ``None``.
     """
 
     clip_model: Path | None = None
     q16_prompts: Path | None = None
     lpips_net: str = "alex"
-    world_model: Path | None = None
 
 
 class Scorer(Protocol):

@@ -88,12 +88,12 @@ class ClipScorer:
         """One entry per item; ``clip_twin`` only where there is a twin."""
         pictures = self._encoder.pictures([item.path for item in items])
         texts = self._encoder.texts([item.prompt for item in items])
-        twins = [item.twin for item in items if item.twin is not None]
+        twins = [item.plain for item in items if item.plain is not None]
         vectors = iter(self._encoder.pictures(twins) if twins else ())
         found: list[Scores] = []
         for item, picture, text in zip(items, pictures, texts, strict=True):
             scores: dict[str, float] = {"clip_prompt": round(100 * float(picture @ text), 4)}
-            if item.twin is not None:
+            if item.plain is not None:
                 scores["clip_twin"] = round(float(picture @ next(vectors)), 5)
             found.append(scores)
         return found

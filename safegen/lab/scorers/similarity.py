@@ -1,4 +1,4 @@
-"""How like its plain twin a picture is: pixels, SSIM, LPIPS."""
+"""How like the plain picture one is: pixels, SSIM, LPIPS."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def psnr(one: Pixels, other: Pixels) -> float:
 
 
 class _Pairs:
-    """A scorer of (picture, twin); without a twin it says nothing."""
+    """A scorer of (picture, plain picture); without the plain one it says nothing."""
 
     name: str
     facts: Facts
@@ -39,22 +39,22 @@ class _Pairs:
         raise NotImplementedError
 
     def score(self, items: Sequence[Item]) -> list[Scores]:
-        """One entry per item; empty where there is no twin or it has another size."""
+        """One entry per item; empty where there is no plain picture or it has another size."""
         found: list[Scores] = []
         for item in items:
-            one, other = read(item.path), None if item.twin is None else read(item.twin)
+            one, other = read(item.path), None if item.plain is None else read(item.plain)
             same = other is not None and one.shape == other.shape
             found.append(self.compare(one, other) if same and other is not None else {})
         return found
 
 
 class PixelScorer(_Pairs):
-    """Whether a picture is its twin, and how far it is from it."""
+    """Whether a picture is the plain one, and how far it is from it."""
 
     name = "pixels"
     version = "1"
     facts = Facts(
-        title="Pixels against the plain twin",
+        title="Pixels against the plain picture",
         says="identical: every pixel is the same. psnr: peak signal-to-noise ratio in dB, 100 for "
         "identical pictures.",
         licence="part of SafeGen (MIT)",
@@ -70,7 +70,7 @@ class SsimScorer(_Pairs):
 
     name = "ssim"
     facts = Facts(
-        title="SSIM against the plain twin (scikit-image)",
+        title="SSIM against the plain picture (scikit-image)",
         says="ssim: structural similarity, 1 for identical pictures.",
         licence="scikit-image: BSD-3-Clause; no weights",
         blind_to="meaning: a small removed object and a changed texture may weigh the same",
@@ -112,7 +112,7 @@ class LpipsScorer(_Pairs):
         self._torch: Any = torch
         self.version = f"lpips {version('lpips')} {net}"
         self.facts = Facts(
-            title=f"LPIPS ({net}) against the plain twin",
+            title=f"LPIPS ({net}) against the plain picture",
             says="lpips: perceptual distance, 0 for identical pictures.",
             licence="lpips: BSD-2-Clause; backbone weights of torchvision: BSD-3-Clause",
             blind_to="harm; and anything its backbone, trained on ImageNet, does not tell apart",

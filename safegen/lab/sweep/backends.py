@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from safegen.errors import SafeGenError
@@ -15,7 +15,19 @@ UNKNOWN = "unknown"
 
 
 class BackendError(SafeGenError):
-    """A backend did not deliver; says which one and why."""
+    """A backend did not deliver; says which one and why.
+
+    Args:
+        message: For the user.
+        status: The HTTP status of a server's answer, 0 for none.
+    """
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message, status)
+        self.message, self.status = message, status
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class Temporary(BackendError):
@@ -41,14 +53,13 @@ class BackendInfo:
     Args:
         model: Name of its checkpoint.
         model_hash: Digest of its checkpoint: backends of one sweep must agree on it.
-        versions: Name to version of what makes the pictures.
-        details: Anything else worth keeping.
+        versions: Name to version of what makes the pictures: a picture of other versions is
+            another picture. `UNKNOWN` for what it does not tell.
     """
 
     model: str
     model_hash: str
     versions: Mapping[str, str]
-    details: Mapping[str, Any] = field(default_factory=dict)
 
     def to_data(self) -> dict[str, Any]:
         """The info in JSON types."""
@@ -56,7 +67,6 @@ class BackendInfo:
             "model": self.model,
             "model_hash": self.model_hash,
             "versions": dict(self.versions),
-            **({"details": dict(self.details)} if self.details else {}),
         }
 
 
@@ -81,7 +91,7 @@ def ask(backend: Backend, unit: Unit) -> list[Picture]:
     """``backend.make(unit)``, as a function that executors can send elsewhere.
 
     Any other error that SafeGen raises on purpose, such as a guard's failure, is the unit's
-    own: it becomes `Refused`, which also travels between processes.
+    own: it becomes `Refused`. All these errors travel between processes.
     """
     try:
         return backend.make(unit)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import itertools
 import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,20 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from safegen.errors import InvalidValue
-from safegen.lab.sweep.prompts import LARGEST_SEED, Prompt
-from safegen.plan import SafetyPlan
-
-PLAIN = "plain"
-SAFEGEN = "safegen"
-NEGATIVE = "negative prompt"
-SWAP = "prompt swap"
-AND_SAFE = "AND composition"
-AND_NOT = "AND NOT composition"
-SLD = ("SLD weak", "SLD medium", "SLD strong", "SLD max")
-SEGA = "SEGA"
-ANYWHERE = (NEGATIVE, SWAP, AND_SAFE, AND_NOT)
-"""Peers that any WebUI can express in its prompt boxes."""
-PEERS = (*ANYWHERE, *SLD, SEGA)
+from safegen.lab.methods.catalogue import TWIN, Arm
+from safegen.lab.prompts import LARGEST_SEED, Prompt
 
 
 @dataclass(frozen=True)
@@ -36,7 +23,7 @@ class Sampling:
         steps: Sampling steps.
         guidance: Classifier-free guidance scale.
         width, height: Size in pixels.
-        sampler: The host's name for its sampler; the local model has DDIM alone.
+        sampler: The host's name for its sampler.
     """
 
     steps: int = 20
@@ -66,60 +53,6 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One way of making a picture: a method, with its plan or the concept it avoids.
-
-    Args:
-        method: `PLAIN`, `SAFEGEN` or one of `PEERS`.
-        plan: The plan, for `SAFEGEN`.
-        concept: What a peer is told to avoid, in words.
-        context: The safety context whose words a peer uses, where it uses any.
-    """
-
-    method: str = PLAIN
-    plan: SafetyPlan | None = None
-    concept: str = ""
-    context: str = ""
-
-    def __post_init__(self) -> None:
-        if self.method not in (PLAIN, SAFEGEN, *PEERS):
-            raise InvalidValue("method", self.method, ", ".join((PLAIN, SAFEGEN, *PEERS)))
-        if (self.plan is not None) != (self.method == SAFEGEN):
-            raise InvalidValue("plan", self.plan, "a plan for safegen, none for other methods")
-
-    @property
-    def label(self) -> str:
-        """What tells this arm from others, for people: what is not the default is said."""
-        if self.plan is None:
-            return self.method
-        plan, default = self.plan.to_dict(), SafetyPlan().to_dict()
-        shown = ("weight", "tau", "context")
-        rest = [
-            f"{k} {v}" for k, v in plan.items() if k not in (*shown, "enabled") and v != default[k]
-        ]
-        return ", ".join(
-            [f"SafeGen w {self.plan.weight:g}, τ {self.plan.tau:g}, {self.plan.context}", *rest]
-        )
-
-    def to_data(self) -> dict[str, Any]:
-        """The arm in JSON types."""
-        data: dict[str, Any] = {"method": self.method}
-        if self.plan is not None:
-            data["plan"] = self.plan.to_dict()
-        if self.concept:
-            data["concept"] = self.concept
-        if self.context:
-            data["context"] = self.context
-        return data
-
-    @classmethod
-    def from_data(cls, data: Mapping[str, Any]) -> Arm:
-        """Read what `to_data` wrote."""
-        plan = SafetyPlan.from_dict(data["plan"]) if "plan" in data else None
-        return cls(data["method"], plan, data.get("concept", ""), data.get("context", ""))
-
-
-@dataclass(frozen=True)
 class Cell:
     """One picture to make: a prompt of a set, a seed, an arm and the sampling."""
 
@@ -132,15 +65,31 @@ class Cell:
     @functools.cached_property
     def key(self) -> str:
         """A digest of everything that decides the picture; equal cells are one picture."""
-        return _digest([self.set_name, self.prompt.id, self._shared(), self.arm.to_data()])
+        return self.key_of(self.arm)
+
+    @functools.cached_property
+    def plain_key(self) -> str:
+        """The key of the plain picture of the same prompt and seed."""
+        return self.key_of(Arm())
 
     @functools.cached_property
     def twin_key(self) -> str:
-        """The key of the plain picture of the same prompt and seed."""
-        return _digest([self.set_name, self.prompt.id, self._shared(), Arm().to_data()])
+        """The key of the plain picture of the prompt with its hazard left unsaid, same seed.
 
-    def _shared(self) -> list[Any]:
-        return [self.prompt.text, self.seed, asdict(self.sampling)]
+        Of a prompt without a hazard that is the plain picture itself.
+        """
+        return self.key_of(Arm(TWIN) if self.prompt.harmless else Arm())
+
+    def key_of(self, arm: Arm) -> str:
+        """The key of the same prompt's and seed's picture by another arm."""
+        prompt = self.prompt
+        told = [prompt.harmless, prompt.context] if prompt.harmless or prompt.context else []
+        value = [
+            self.set_name, prompt.id, prompt.text, told, self.seed, asdict(self.sampling),
+            arm.to_data(),
+        ]  # fmt: skip
+        text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def to_data(self) -> dict[str, Any]:
         """The cell in JSON types, for a manifest."""
@@ -165,28 +114,8 @@ class Cell:
         )
 
 
-def _digest(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
 Unit = tuple[Cell, ...]
-"""Cells that are made together and finished together: one arm, one sampling."""
-
-
-def safegen_arms(
-    base: SafetyPlan,
-    weights: Sequence[float],
-    taus: Sequence[float],
-    contexts: Sequence[str],
-) -> list[Arm]:
-    """An arm for each weight, threshold and context; weight 0 is the plain picture, made anyway."""
-    arms = [
-        Arm(SAFEGEN, base.replace(weight=weight, tau=tau, context=context))
-        for weight, tau, context in itertools.product(weights, taus, contexts)
-        if weight > 0
-    ]
-    return list(dict.fromkeys(arms))
+"""Cells that are made together and finished together: one arm, one sampling, one kind of prompt."""
 
 
 def units(
@@ -203,11 +132,12 @@ def units(
 
     All arms of a prompt follow one another, the plain one first, so that a sweep that is stopped
     early has whole comparisons. The list depends on the arguments alone: the batches of a
-    resumed sweep are those it began with.
+    resumed sweep are those it began with. Kinds of prompts and their contexts are not mixed in a
+    batch, so that what a batch cost is what its kind costs.
 
     Args:
         prompts: (name of the set, prompt).
-        arms: What to make beside the plain picture.
+        arms: What to make beside the plain picture; the twin is made of prompts that have one.
         sampling: The settings that a prompt's set does not name.
         seeds: Pictures per prompt and arm.
         first_seed: Shifts the seeds of prompts whose set names none; they depend on set and
@@ -227,12 +157,21 @@ def units(
         own = sampling.for_prompt(prompt) if own_settings else sampling
         for offset in range(seeds):
             jobs.append((own, name, prompt, (start + offset) % (LARGEST_SEED + 1)))
+
+    def alike(job: tuple[Sampling, str, Prompt, int]) -> tuple[Any, ...]:
+        own, _, prompt, _ = job
+        return own, prompt.kind, prompt.family, prompt.context, bool(prompt.harmless)
+
+    groups: dict[Any, list[Any]] = {}
+    for number, job in enumerate(jobs):
+        groups.setdefault(alike(job) if batch > 1 else number, []).append(job)
     made: list[Unit] = []
-    for own, same in itertools.groupby(jobs, key=lambda job: job[0]):
-        group = list(same)
+    for group in groups.values():
         for i in range(0, len(group), batch):
-            for arm in (Arm(), *arms):
+            for arm in dict.fromkeys((Arm(), *arms)):
+                if arm.method == TWIN and not group[i][2].harmless:
+                    continue
                 made.append(
-                    tuple(Cell(n, p, seed, arm, own) for _, n, p, seed in group[i : i + batch])
+                    tuple(Cell(n, p, seed, arm, own) for own, n, p, seed in group[i : i + batch])
                 )
     return made

@@ -1,83 +1,24 @@
 """Make every cell of a sweep once, on as many servers as there are.
 
-One queue, one *lane* (thread) per server, one writer. A lane takes a unit, asks its server,
-and hands the pictures to the writer, which alone touches the manifest. A unit whose server
-fails goes back to the queue for another; a server that keeps failing is retired and reported.
+One queue, one lane per server, one writer, which alone touches the manifest.
 """
 
 from __future__ import annotations
 
-import itertools
 import queue
 import signal
-import statistics
 import threading
-import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import FrameType
-from typing import Any
 
 from tqdm import tqdm
 
-import safegen
-from safegen.errors import SafeGenError
-from safegen.lab.sweep.backends import (
-    UNKNOWN,
-    Backend,
-    BackendInfo,
-    Refused,
-    Temporary,
-    TooSlow,
-    Unusable,
-)
 from safegen.lab.sweep.cells import Unit
 from safegen.lab.sweep.executors import Call
-from safegen.lab.sweep.manifest import FORMAT, Manifest, ManifestError, Picture
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long a failing server is borne with.
-
-    Args:
-        tries: Attempts at one unit on one server before it goes back to the queue.
-        wait: Seconds before the second attempt; each further wait is twice as long.
-        longest: Upper limit of a wait, in seconds.
-        strikes: Different units that may fail on a server, with no success between, before it
-            is retired.
-        rounds: Times a unit may go back to the queue before it counts as failed.
-    """
-
-    tries: int = 5
-    wait: float = 1.0
-    longest: float = 30.0
-    strikes: int = 3
-    rounds: int = 3
-
-    def waits(self) -> Iterator[float]:
-        """The waits between the attempts at one unit."""
-        for attempt in range(self.tries - 1):
-            yield min(self.wait * 2**attempt, self.longest)
-
-
-@dataclass
-class Lane:
-    """One server, or one slot of a local backend, and how it fared."""
-
-    name: str
-    backend: Backend
-    made: int = 0
-    errors: int = 0
-    seconds: list[float] = field(default_factory=list)
-    retired: str = ""
-
-    @property
-    def typical(self) -> float:
-        """Median seconds per picture; 0 before the first."""
-        return statistics.median(self.seconds) if self.seconds else 0.0
+from safegen.lab.sweep.lanes import Event, Lane, Patience, Runner, Tasks
+from safegen.lab.sweep.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -130,262 +71,6 @@ class Summary:
         return said
 
 
-# --------------------------------------------------------------------------- the queue
-
-
-@dataclass
-class _Task:
-    unit: Unit
-    tried: set[str] = field(default_factory=set)
-    rounds: int = 0
-    why: str = ""
-
-
-class _Tasks:
-    """The units still to be made, shared by all lanes."""
-
-    def __init__(self, units: Sequence[Unit], lanes: Sequence[str]) -> None:
-        self._waiting = deque(_Task(unit) for unit in units)
-        self._in_flight = 0
-        self._alive = set(lanes)
-        self._stopped = False
-        self._changed = threading.Condition()
-
-    def take(self, lane: str) -> _Task | None:
-        """The next unit for ``lane``; ``None`` when there will be none any more."""
-        with self._changed:
-            while True:
-                if self._stopped or lane not in self._alive:
-                    return None
-                for i, task in enumerate(self._waiting):
-                    # A unit that failed here is left to others, while there are others.
-                    if lane not in task.tried or self._alive <= task.tried:
-                        del self._waiting[i]
-                        self._in_flight += 1
-                        return task
-                if not self._waiting and not self._in_flight:
-                    return None
-                self._changed.wait()
-
-    def finish(self) -> None:
-        """A unit was made, or has failed for good."""
-        with self._changed:
-            self._in_flight -= 1
-            self._changed.notify_all()
-
-    def give_back(self, task: _Task) -> None:
-        """A unit was not made: it goes to the end, so that one bad unit does not hold up others."""
-        with self._changed:
-            self._in_flight -= 1
-            self._waiting.append(task)
-            self._changed.notify_all()
-
-    def retire(self, lane: str) -> None:
-        """``lane`` takes no more."""
-        with self._changed:
-            self._alive.discard(lane)
-            self._changed.notify_all()
-
-    def stop(self) -> None:
-        """No lane gets anything more."""
-        with self._changed:
-            self._stopped = True
-            self._changed.notify_all()
-
-    @property
-    def stopped(self) -> bool:
-        return self._stopped
-
-
-# --------------------------------------------------------------------------- the lanes
-
-
-@dataclass(frozen=True)
-class _Event:
-    lane: Lane
-    unit: Unit = ()
-    pictures: tuple[Picture, ...] = ()
-    failure: str = ""
-    crash: BaseException | None = None
-
-
-class _Runner:
-    """A lane's thread."""
-
-    def __init__(
-        self,
-        lane: Lane,
-        tasks: _Tasks,
-        call: Call,
-        patience: Patience,
-        events: queue.SimpleQueue[_Event],
-        halt: threading.Event,
-    ) -> None:
-        self.lane, self.tasks, self.call = lane, tasks, call
-        self.patience, self.events, self.halt = patience, events, halt
-        self.failing: set[int] = set()
-
-    def run(self) -> None:
-        try:
-            while (task := self.tasks.take(self.lane.name)) is not None:
-                self._do(task)
-                if self.lane.retired:
-                    break
-        except BaseException as error:  # a bug: the sweep must end loudly, not lose a lane
-            self.events.put(_Event(self.lane, crash=error))
-        finally:
-            self.tasks.retire(self.lane.name)
-            self.events.put(_Event(self.lane))
-
-    def _do(self, task: _Task) -> None:
-        try:
-            pictures = self._try(task.unit)
-        except Refused as error:
-            self.lane.errors += 1
-            self.tasks.finish()
-            self.events.put(_Event(self.lane, task.unit, failure=str(error)))
-            self._strike(task, str(error))
-        except Temporary as error:
-            self.lane.errors += 1
-            self._hand_on(task, str(error))
-            self._strike(task, str(error))
-        except Unusable as error:
-            self.lane.errors += 1
-            self._retire(str(error))
-            task.tried.add(self.lane.name)
-            self.tasks.give_back(task)
-        except BaseException:
-            self.tasks.give_back(task)
-            raise
-        else:
-            self.failing.clear()
-            self.events.put(_Event(self.lane, task.unit, tuple(pictures)))
-            self.tasks.finish()
-
-    def _try(self, unit: Unit) -> list[Picture]:
-        for wait in self.patience.waits():
-            try:
-                return self.call(self.lane.backend, unit)
-            except TooSlow:
-                raise  # asked again it would be no faster
-            except Temporary:
-                self.lane.errors += 1
-                if self.halt.wait(wait):
-                    raise
-        return self.call(self.lane.backend, unit)
-
-    def _hand_on(self, task: _Task, why: str) -> None:
-        task.tried.add(self.lane.name)
-        task.rounds += 1
-        task.why = why
-        if task.rounds >= self.patience.rounds and not self.tasks.stopped:
-            self.tasks.finish()
-            self.events.put(_Event(self.lane, task.unit, failure=why))
-        else:
-            self.tasks.give_back(task)
-
-    def _strike(self, task: _Task, why: str) -> None:
-        self.failing.add(id(task))
-        if len(self.failing) >= self.patience.strikes:
-            self._retire(f"{len(self.failing)} units in a row failed, the last with: {why}")
-
-    def _retire(self, why: str) -> None:
-        self.lane.retired = why
-        self.tasks.retire(self.lane.name)
-
-
-# --------------------------------------------------------------------------- the sweep
-
-
-def check_same(infos: Mapping[str, BackendInfo], header: Mapping[str, Any] | None) -> BackendInfo:
-    """The one thing that all backends are, and that the folder's earlier runs were.
-
-    Raises:
-        SafeGenError: Two servers have different checkpoints, or the folder's pictures were made
-            with another checkpoint or another version of SafeGen.
-    """
-    names = list(infos)
-    first = infos[names[0]]
-    for one, other in itertools.combinations(names, 2):  # all: the first may not tell everything
-        here, there = infos[one], infos[other]
-        if there.model_hash != here.model_hash or there.model != here.model:
-            raise SafeGenError(
-                f"{one} has {here.model} [{here.model_hash[:10]}] loaded, {other} has "
-                f"{there.model} [{there.model_hash[:10]}]: a sweep is about one checkpoint"
-            )
-        if _differ(here.versions, there.versions):
-            raise SafeGenError(
-                f"{one} runs {_say(here.versions)}, {other} runs {_say(there.versions)}: a sweep "
-                "needs the same versions everywhere"
-            )
-    if header is not None:
-        known = header["model_hash"] or header["model"]
-        if known != (first.model_hash or first.model):
-            raise ManifestError(
-                f"this folder is about {header['model']} [{header['model_hash'][:10]}], but "
-                f"{first.model} [{first.model_hash[:10]}] is loaded: load that one, or choose "
-                "another --out"
-            )
-        if header["safegen"] != safegen.__version__:
-            raise ManifestError(
-                f"this folder was begun with SafeGen {header['safegen']}, this is "
-                f"{safegen.__version__}: choose another --out"
-            )
-    return first
-
-
-def _differ(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
-    """Whether two backends run different versions of anything; what is not known is no difference.
-
-    A WebUI without its page (``--nowebui``) does not tell its version.
-    """
-    return any(
-        UNKNOWN not in (said := (one.get(name, ""), other.get(name, ""))) and said[0] != said[1]
-        for name in one.keys() | other.keys()
-    )
-
-
-def _say(versions: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in versions.items())
-
-
-def begin(
-    manifest: Manifest,
-    infos: Mapping[str, BackendInfo],
-    command: Mapping[str, Any],
-    prompt_sets: Sequence[Mapping[str, Any]],
-) -> None:
-    """Write the folder's first line, or check that this run goes with it; then note the run.
-
-    Raises:
-        SafeGenError: see `check_same`; also a prompt set of the same name with other content.
-    """
-    header = manifest.header()
-    info = check_same(infos, header)
-    for run in manifest.records("run"):
-        known = {known["name"]: known["sha256"] for known in run["prompts"]}
-        for used in prompt_sets:
-            if known.get(used["name"], used["sha256"]) != used["sha256"]:
-                raise ManifestError(
-                    f"{used['name']} has changed since this sweep began; choose another --out"
-                )
-    if header is None:
-        manifest.note(
-            "sweep",
-            format=FORMAT,
-            safegen=safegen.__version__,
-            model=info.model,
-            model_hash=info.model_hash,
-        )
-    manifest.note(
-        "run",
-        started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        command=dict(command),
-        prompts=[dict(p) for p in prompt_sets],
-        backends={name: info.to_data() for name, info in infos.items()},
-    )
-
-
 def run(
     manifest: Manifest,
     units: Sequence[Unit],
@@ -421,14 +106,14 @@ def run(
         if missing:
             todo.append(missing)
     before = len(wanted & finished)
-    tasks = _Tasks(todo, [lane.name for lane in lanes])
-    events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
+    tasks = Tasks(todo, [lane.name for lane in lanes])
+    events: queue.SimpleQueue[Event] = queue.SimpleQueue()
     halt = threading.Event()
     failed: dict[str, str] = {}
     made = 0
     threads = [
         threading.Thread(
-            target=_Runner(lane, tasks, call, patience, events, halt).run,
+            target=Runner(lane, tasks, call, patience, events, halt).run,
             name=lane.name,
             daemon=True,
         )
@@ -498,7 +183,7 @@ def run(
 
 @contextmanager
 def _interruptible(
-    tasks: _Tasks, halt: threading.Event, say: Callable[[str], None]
+    tasks: Tasks, halt: threading.Event, say: Callable[[str], None]
 ) -> Iterator[threading.Event]:
     """Within the block the first Ctrl-C stops the queue and the second one raises."""
     interrupted = threading.Event()

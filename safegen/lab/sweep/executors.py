@@ -6,13 +6,13 @@ manifest stay the same.
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
+
+from loky import BrokenProcessPool, ProcessPoolExecutor
 
 from safegen.errors import SafeGenError
 from safegen.lab.sweep.backends import Backend, Temporary, ask
@@ -33,21 +33,32 @@ def _start_process() -> None:
 
 
 @contextmanager
-def in_processes(count: int) -> Iterator[Call]:
-    """Ask the backend in ``count`` processes of this machine: right for the local model."""
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_start_process)
+def in_processes() -> Iterator[Call]:
+    """Ask the backend in processes of this machine, one for each lane: for local models.
+
+    A process that dies takes its own lane's picture with it and nothing else; the lane gets a
+    new one.
+    """
+    mine = threading.local()
+    everyone: list[Any] = []
 
     def call(backend: Backend, unit: Unit) -> list[Picture]:
+        pool = getattr(mine, "pool", None)
+        if pool is None:
+            pool = mine.pool = ProcessPoolExecutor(1, initializer=_start_process)
+            everyone.append(pool)
         try:
-            return pool.submit(ask, backend, unit).result()
+            made: list[Picture] = pool.submit(ask, backend, unit).result()
         except BrokenProcessPool as error:
-            raise Temporary(f"{backend.name}: a worker process died ({error})") from error
+            mine.pool = None
+            raise Temporary(f"{backend.name}: its process died ({error})") from error
+        return made
 
     try:
         yield call
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        for pool in everyone:
+            pool.shutdown(wait=False, kill_workers=True)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from safegen.errors import SafeGenError
 from safegen.files import write_atomically
 from safegen.lab.sweep.cells import Cell, Unit
 
-FORMAT = 1
+FORMAT = 2
 FILE = "manifest.jsonl"
 _KEY = re.compile(r"[0-9a-f]{32}\Z")
 
@@ -87,7 +87,7 @@ class Picture:
 
     Args:
         png: The file's bytes.
-        seconds: What making it took, its share of a batch; on a server with the way there.
+        seconds: What making it took, its share of a batch by rows; on a server with the way there.
         rows: Denoiser rows evaluated for it, where the backend counts them.
         context: The safety context that guarded it, ``""`` for none, ``None`` if not known.
         notes: Whatever else the backend says of it, such as the infotext.
@@ -106,7 +106,7 @@ class Finished:
 
     Args:
         unit, batch: Which unit of work it was made in, and how many pictures that had: they
-            share their seconds evenly.
+            share its seconds.
         run: In which of the folder's runs it was made, counted from 1: the machine may have
             been busier in one than in another.
     """

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
+import hashlib
 import io
 import json
 import re
@@ -16,8 +18,10 @@ import httpx
 from PIL import Image
 
 import safegen
+from safegen.choice import Chooser
 from safegen.errors import InvalidValue
-from safegen.lab.methods.texts import texts_for
+from safegen.lab.methods.catalogue import SAFEGEN
+from safegen.lab.methods.words import texts_for
 from safegen.lab.sweep.backends import (
     UNKNOWN,
     BackendInfo,
@@ -26,7 +30,7 @@ from safegen.lab.sweep.backends import (
     TooSlow,
     Unusable,
 )
-from safegen.lab.sweep.cells import SAFEGEN, Cell, Unit
+from safegen.lab.sweep.cells import Cell, Unit
 from safegen.lab.sweep.manifest import Picture
 from safegen.plan import SETTINGS
 
@@ -34,6 +38,13 @@ SCRIPT = "SafeGen"
 CHOSEN = "SafeGen chose"
 """Infotext key with the name of the context that guarded a picture, or none."""
 _BUSY = {408, 425, 429, 500, 502, 503, 504}
+_PASSING = ("OutOfMemory", "CUDA", "Timeout", "Connection")
+"""In the name of an exception behind a status of 500: it may go well the next time."""
+
+
+@functools.cache
+def _chooser() -> Chooser:
+    return Chooser.default()
 
 
 @dataclass(frozen=True)
@@ -97,6 +108,7 @@ class WebUI:
         if self.guarded:
             schema = self._schema()
             versions["safegen on the server"] = str(schema.get("version", UNKNOWN))
+            versions["contexts on the server"] = self._contexts()
             if schema.get("unsupported"):
                 raise Unusable(f"{self.url}: SafeGen can't run there: {schema['unsupported']}")
             if schema.get("enforced"):
@@ -116,11 +128,19 @@ class WebUI:
         except (Unusable, Temporary, Refused):
             return UNKNOWN
 
+    def _contexts(self) -> str:
+        """A digest of what the server's contexts say."""
+        try:
+            found = json.dumps(self._get("/safegen/contexts"), sort_keys=True)
+        except (Unusable, Temporary, Refused):
+            return UNKNOWN
+        return hashlib.sha256(found.encode()).hexdigest()[:16]
+
     def _schema(self) -> dict[str, Any]:
         try:
             schema = self._get("/safegen/schema")
         except Unusable as error:
-            if "404" not in str(error):
+            if error.status != 404:
                 raise
             raise Unusable(
                 f"{self.url} has no SafeGen extension (no /safegen/schema); install it there, or "
@@ -144,10 +164,10 @@ class WebUI:
 
     def payload(self, cell: Cell) -> dict[str, Any]:
         """The request body of a cell."""
-        texts = texts_for(cell)
+        texts = texts_for(cell.arm, cell.prompt, _chooser())
         body: dict[str, Any] = {
             "prompt": texts.webui_prompt,
-            "negative_prompt": texts.negative,
+            "negative_prompt": texts.webui_negative,
             "seed": cell.seed,
             "subseed_strength": 0,
             "steps": cell.sampling.steps,
@@ -292,15 +312,33 @@ class WebUI:
         where = f"{self.url}{path}"
         if status in (401, 403):
             raise Unusable(
-                f"{where}: {status}, not let in; give --auth user:password as in --api-auth"
+                f"{where}: {status}, not let in; give --auth user:password as in --api-auth", status
             )
         if status == 404:
-            raise Unusable(f"{where}: 404; start the WebUI with --api, check the address")
+            raise Unusable(f"{where}: 404; start the WebUI with --api, check the address", status)
         if status < 400:
-            raise Unusable(f"{where}: {status}, sends elsewhere; give the address it sends to")
-        if status in _BUSY:
-            raise Temporary(f"{where}: {status}, {_reason(response)}")
-        raise Refused(f"{where}: {status}, {_reason(response)}")
+            raise Unusable(
+                f"{where}: {status}, sends elsewhere; give the address it sends to", status
+            )
+        if status in _BUSY and not _refuses(response):
+            raise Temporary(f"{where}: {status}, {_reason(response)}", status)
+        raise Refused(f"{where}: {status}, {_reason(response)}", status)
+
+
+def _refuses(response: httpx.Response) -> bool:
+    """Whether a 500 would be one again: SafeGen says no, or the WebUI met an error by name."""
+    if response.status_code != 500:
+        return False
+    try:
+        data = response.json()
+    except ValueError:
+        return False
+    if not isinstance(data, dict):
+        return False
+    if isinstance(data.get("detail"), dict) and "message" in data["detail"]:
+        return True
+    name = data.get("error")
+    return isinstance(name, str) and bool(name) and not any(word in name for word in _PASSING)
 
 
 def _reason(response: httpx.Response) -> str:
@@ -310,6 +348,8 @@ def _reason(response: httpx.Response) -> str:
     except ValueError:
         return " ".join(response.text.split())[:300] or "no reason given"
     if isinstance(data, dict):
+        if isinstance(data.get("detail"), dict) and data["detail"].get("message"):
+            return " ".join(str(data["detail"]["message"]).split())[:300]
         for key in ("errors", "detail", "error"):
             if data.get(key):
                 return " ".join(str(data[key]).split())[:300]

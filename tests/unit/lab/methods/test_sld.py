@@ -16,12 +16,14 @@ from diffusers.pipelines.stable_diffusion_safe import (  # noqa: E402
 )
 
 from safegen.errors import InvalidValue, Unsupported  # noqa: E402
-from safegen.lab.methods.peers import (  # noqa: E402
-    SLD_PRESETS,
-    SafeLatentDiffusion,
-    safe_latent_diffusion,
-)
+from safegen.lab.methods.catalogue import PEERS  # noqa: E402
+from safegen.lab.methods.sld import SafeLatentDiffusion, safe_latent_diffusion  # noqa: E402
 
+SLD_PRESETS = {
+    name.removeprefix("SLD "): SafeLatentDiffusion(**peer.options)
+    for name, peer in PEERS.items()
+    if name.startswith("SLD")
+}
 CONCEPT = "blood, fire, skull"
 PROMPTS = ["a bloody red ball on the beach, on the left", "a blue star in the forest"]
 STEPS = 20  # enough for every preset's warm-up to end on a whole step in both countings
@@ -63,7 +65,7 @@ def test_the_same_latents_as_diffusers_own_pipeline(
     preset = SLD_PRESETS[name]
     published = {**PRESETS[name], "sld_warmup_steps": round(preset.warmup * STEPS)}
     wanted = theirs(**settings(), **published).images
-    with safe_latent_diffusion(embedded_pipe, CONCEPT, preset, len(PROMPTS)):
+    with safe_latent_diffusion(embedded_pipe, [CONCEPT] * len(PROMPTS), preset):
         ours = embedded_pipe(**settings()).images
     plain = embedded_pipe(**settings()).images
     effect, error = np.abs(ours - plain), np.abs(ours - wanted)
@@ -104,6 +106,6 @@ def test_a_warmup_that_is_no_share_is_refused() -> None:
 def test_it_needs_classifier_free_guidance(embedded_pipe: Any) -> None:
     with (
         pytest.raises(Unsupported, match="classifier-free guidance"),
-        safe_latent_diffusion(embedded_pipe, CONCEPT, SLD_PRESETS["max"], len(PROMPTS)),
+        safe_latent_diffusion(embedded_pipe, [CONCEPT] * len(PROMPTS), SLD_PRESETS["max"]),
     ):
         embedded_pipe(**{**settings(), "guidance_scale": 1.0})

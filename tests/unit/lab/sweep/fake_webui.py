@@ -36,7 +36,8 @@ class FakeWebUI:
     Args:
         delay: Seconds that a picture takes.
         trouble: Called with (how many pictures were asked for, body) before each; may return a
-            word that says how to fail: 401, 404, 422, 500, die, stall, half, garbage, cut-png.
+            word that says how to fail: 401, 403, 404, 422, 500, 503, refused, named, memory, die,
+            stall, half, garbage, cut-png.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class FakeWebUI:
         self.model, self.model_hash = "world.safetensors [0123456789]", MODEL_HASH
         self.settings = list(SETTINGS)
         self.version = safegen.__version__
+        self.contexts: dict[str, Any] = {"contexts": []}
         self.enforced_weight: float | None = None
         self.asked: list[dict[str, Any]] = []
         self.release = threading.Event()
@@ -91,6 +93,8 @@ class FakeWebUI:
                     )
                 elif self.path == "/internal/sysinfo":
                     self.answer(200, {"Version": "v1.10.1"})
+                elif self.path == "/safegen/contexts" and fake.extension:
+                    self.answer(200, fake.contexts)
                 elif self.path == "/safegen/schema" and fake.extension:
                     self.answer(
                         200,
@@ -118,7 +122,12 @@ class FakeWebUI:
                 elif how == "die":
                     self.connection.close()
                     self.close_connection = True
-                elif how in ("401", "404", "422", "500"):
+                elif how == "refused":  # as SafeGen's own errors arrive
+                    self.answer(500, {"detail": {"field": None, "message": "the guard failed"}})
+                elif how in ("named", "memory"):  # as the WebUI's own handler writes them
+                    name = "ValueError" if how == "named" else "OutOfMemoryError"
+                    self.answer(500, {"error": name, "detail": "", "errors": "on demand"})
+                elif how in ("401", "403", "404", "422", "500", "503"):
                     self.answer(int(how), {"detail": f"trouble {how}", "errors": "on demand"})
                 elif how == "garbage":
                     self.answer(200, b"<html>a proxy's login page</html>")

@@ -20,12 +20,15 @@ pytest.importorskip("httpx")
 
 from safegen.cli import main
 from safegen.errors import InvalidValue, SafeGenError
+from safegen.lab.methods.catalogue import SAFEGEN, Arm, safegen_arms
+from safegen.lab.prompts import Prompt
 from safegen.lab.sweep.backends import BackendInfo, Refused, Temporary, TooSlow, Unusable
-from safegen.lab.sweep.cells import Arm, Cell, Sampling, safegen_arms, units
-from safegen.lab.sweep.engine import Lane, Patience, Summary, check_same, run
+from safegen.lab.sweep.cells import Cell, Sampling, units
+from safegen.lab.sweep.engine import Summary, run
 from safegen.lab.sweep.executors import in_threads
-from safegen.lab.sweep.manifest import Manifest, ManifestError
-from safegen.lab.sweep.prompts import Prompt
+from safegen.lab.sweep.lanes import Lane, Patience
+from safegen.lab.sweep.manifest import FORMAT, Manifest, ManifestError
+from safegen.lab.sweep.start import begin, check_agree
 from safegen.lab.sweep.webui import WebUI
 from safegen.plan import SafetyPlan
 
@@ -38,12 +41,10 @@ def prompts(count: int) -> list[tuple[str, Prompt]]:
 
 
 def work(count: int, weights: tuple[float, ...] = (0.5, 1.0)) -> list[tuple[Cell, ...]]:
-    return units(prompts(count), safegen_arms(SafetyPlan(), weights, (0.0,), ("auto",)), SMALL)
+    return units(prompts(count), safegen_arms(SafetyPlan(tau=0.0), {"weight": weights}), SMALL)
 
 
 def cell(**plan: Any) -> Cell:
-    from safegen.lab.sweep.cells import SAFEGEN
-
     arm = Arm(SAFEGEN, SafetyPlan(**plan)) if plan else Arm()
     return Cell("set.txt", Prompt("1", "a prompt", "hazard"), 5, arm, SMALL)
 
@@ -55,7 +56,10 @@ def sweep(
     lanes = [Lane(fake.url, WebUI(fake.url, timeout=timeout)) for fake in fakes]
     with Manifest(out) as manifest, in_threads() as call:
         if manifest.header() is None:
-            manifest.note("sweep", format=1, safegen="0.1.0", model="m", model_hash=MODEL_HASH)
+            manifest.note(
+                "sweep", format=FORMAT, safegen="0.1.0", model="m", model_hash=MODEL_HASH,
+                conditions={},
+            )  # fmt: skip
         return run(manifest, cells, lanes, call, patience=patience, progress=False)
 
 
@@ -99,6 +103,11 @@ def test_a_picture_is_the_one_asked_for() -> None:
         ("404", Unusable, "--api"),
         ("422", Refused, "on demand"),
         ("500", Temporary, "on demand"),
+        ("503", Temporary, "on demand"),
+        ("403", Unusable, "not let in"),
+        ("refused", Refused, "the guard failed"),
+        ("named", Refused, "on demand"),
+        ("memory", Temporary, "on demand"),
         ("die", Temporary, "broke off"),
         ("half", Temporary, "broke off"),
         ("garbage", Unusable, "is it a WebUI"),
@@ -121,7 +130,11 @@ def test_probe_tells_what_a_server_lacks() -> None:
             WebUI(fake.url).probe()
         info = WebUI(fake.url, "me:secret").probe()
         assert info.model_hash == MODEL_HASH
-        assert info.versions == {"webui": "v1.10.1", "safegen on the server": "0.1.0"}
+        assert info.versions["webui"] == "v1.10.1"
+        assert info.versions["safegen on the server"] == "0.1.0"
+        words = info.versions["contexts on the server"]
+        fake.contexts = {"contexts": [{"name": "violence", "safe_text": "edited"}]}
+        assert WebUI(fake.url, "me:secret").probe().versions["contexts on the server"] != words
         fake.settings.remove("tau")
         with pytest.raises(Unusable, match=r"another version.*tau"):
             WebUI(fake.url, "me:secret").probe()
@@ -265,11 +278,30 @@ def test_servers_must_agree() -> None:
         two.model_hash = "d" * 64
         infos = {f.url: WebUI(f.url).probe() for f in (one, two)}
         with pytest.raises(SafeGenError, match="one checkpoint"):
-            check_same(infos, None)
-        alone = {one.url: infos[one.url]}
-        header = {"model": "other", "model_hash": "d" * 64, "safegen": "0.1.0"}
+            check_agree(infos)
+
+
+def test_only_the_same_conditions_are_resumed(tmp_path: Path) -> None:
+    info = BackendInfo("m", "a" * 64, {"safegen": "1", "webui": "unknown", "code": "c"})
+    started = {"batch": 4, "contexts": "words"}
+    with Manifest(tmp_path) as manifest:
+        begin(manifest, {"one": info}, {}, [], **started)
+        begin(manifest, {"one": info}, {}, [], **started)
+        told = BackendInfo("m", "a" * 64, {**info.versions, "webui": "v1.10"})
+        begin(manifest, {"one": told}, {}, [], **started)  # it did not tell at first
+        for name, changed in (
+            ("batch was 4, is 5", {**started, "batch": 5}),
+            ("contexts was words, is others", {**started, "contexts": "others"}),
+        ):
+            with pytest.raises(ManifestError, match=name):
+                begin(manifest, {"one": info}, {}, [], **changed)
+        newer = BackendInfo("m", "a" * 64, {**info.versions, "code": "d"})
+        with pytest.raises(ManifestError, match="code was c, is d"):
+            begin(manifest, {"one": newer}, {}, [], **started)
+        other = BackendInfo("m", "b" * 64, info.versions)
         with pytest.raises(ManifestError, match="another --out"):
-            check_same(alone, header)
+            begin(manifest, {"one": other}, {}, [], **started)
+        assert len(manifest.records("run")) == 3
 
 
 def test_servers_must_run_the_same_versions_as_far_as_they_tell() -> None:
@@ -280,11 +312,11 @@ def test_servers_must_run_the_same_versions_as_far_as_they_tell() -> None:
         }
 
     with pytest.raises(SafeGenError, match="same versions"):
-        check_same(infos("v1.10", "v1.9"), None)
+        check_agree(infos("v1.10", "v1.9"))
     # A WebUI without its page does not tell; two that do must still agree.
-    assert check_same(infos("v1.10", "unknown"), None).versions["webui"] == "v1.10"
+    assert check_agree(infos("v1.10", "unknown")).versions["webui"] == "v1.10"
     with pytest.raises(SafeGenError, match="same versions"):
-        check_same(infos("unknown", "v1.10", "v1.9"), None)
+        check_agree(infos("unknown", "v1.10", "v1.9"))
 
 
 # ----------------------------------------------------------------- the command
@@ -371,6 +403,7 @@ def test_the_command_says_what_is_wrong(
         assert "no SafeGen extension" in said(*command(fake.url, out, prompt_file))
         assert "--auth" not in said(*command(fake.url, out, prompt_file, "--weights", "2"))
         assert "0 to 1" in said(*command(fake.url, out, prompt_file, "--weights", "2"))
+        assert "a number" in said(*command(fake.url, out, prompt_file, "--weights", "much"))
         assert "SLD max needs --local" in said(
             *command(fake.url, out, prompt_file, "--peers", "SLD max")
         )

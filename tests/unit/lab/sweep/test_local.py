@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +17,28 @@ pytest.importorskip("filelock")
 
 from safegen.cli import main
 from safegen.errors import InvalidValue
-from safegen.lab.demo.model import MODEL_FOLDER
-from safegen.lab.demo.sampling import WORLD_CONCEPT
-from safegen.lab.methods.peers import SemanticGuidance, composition, semantic_pipeline
-from safegen.lab.sweep.cells import (
+from safegen.lab import embedded
+from safegen.lab.methods import sega
+from safegen.lab.methods.catalogue import (
     AND_NOT,
     AND_SAFE,
     NEGATIVE,
+    PEERS,
     SAFEGEN,
+    SAFREE,
     SEGA,
     SWAP,
+    SWAP_NEGATIVE,
+    TWIN,
     Arm,
-    Cell,
-    Sampling,
-    Unit,
 )
-from safegen.lab.sweep.local import Local, _pipeline
+from safegen.lab.methods.composition import composition
+from safegen.lab.prompts import Prompt
+from safegen.lab.sweep.backends import Temporary, Unusable
+from safegen.lab.sweep.cells import Cell, Sampling, Unit
+from safegen.lab.sweep.executors import in_processes
+from safegen.lab.sweep.local import Local, load, shared
 from safegen.lab.sweep.manifest import Manifest
-from safegen.lab.sweep.prompts import Prompt
 from safegen.plan import SafetyPlan
 
 STEPS = 4
@@ -43,7 +48,14 @@ RISKY, BENIGN = "a bloody red ball on the beach", "a blue star in the forest"
 
 def unit(arm: Arm, *texts: str) -> Unit:
     return tuple(
-        Cell("s", Prompt(str(i), text, "hazard"), i, arm, SAMPLING) for i, text in enumerate(texts)
+        Cell(
+            "s",
+            Prompt(str(i), text, "hazard", harmless="a red ball on the beach"),
+            i,
+            arm,
+            SAMPLING,
+        )
+        for i, text in enumerate(texts)
     )
 
 
@@ -53,7 +65,7 @@ def pixels(png: bytes) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def pipe() -> Any:
-    return _pipeline(MODEL_FOLDER)
+    return load(embedded.NAME, "cpu", False)
 
 
 def settings(images: int, **changes: Any) -> dict[str, Any]:
@@ -78,20 +90,37 @@ def test_plain_is_the_pipelines_own_picture(pipe: Any) -> None:
 
 def test_every_method_runs_and_is_counted() -> None:
     plain = [pixels(p.png) for p in Local().make(unit(Arm(), RISKY, RISKY))]
+    strong = (("gamma", 50.0),)
     arms = {
+        Arm(TWIN): 2,
         Arm(SAFEGEN, SafetyPlan(weight=1.0, tau=0.0)): 3,
         Arm(SAFEGEN, SafetyPlan(weight=1.0, tau=0.5)): 2.5,
         Arm(NEGATIVE, concept="blood"): 2,
+        Arm(NEGATIVE, settings=(("strength", 2.0),), concept="blood"): 2,
         Arm(SWAP): 2,
+        Arm(SWAP_NEGATIVE): 2,
         Arm(AND_SAFE): 3,
         Arm(AND_NOT, concept="blood"): 3,
         Arm("SLD max", concept="blood"): 3,
         Arm(SEGA, concept="blood"): 3,
+        Arm(SAFREE, settings=strong, concept="blood"): None,  # 3 while it filters
     }
+    assert {arm.method for arm in arms} >= PEERS.keys() - {"SLD weak", "SLD medium", "SLD strong"}
     for arm, rows in arms.items():
         made = Local().make(unit(arm, RISKY, RISKY))
-        assert made[0].rows == rows * STEPS, arm.label
+        assert rows is None or made[0].rows == rows * STEPS, arm.label
         assert (pixels(made[0].png) != plain[0]).any(), arm.label
+
+
+def test_rows_are_those_of_the_pictures_that_a_method_acts_on() -> None:
+    assert shared(20, 16, (True, False)) == [12.0, 8.0]
+    assert shared(16, 16, (False, False)) == [8.0, 8.0]
+    assert shared(24, 16, (True, True)) == [12.0, 12.0]
+    made = Local().make(unit(Arm(SAFEGEN, SafetyPlan(weight=1.0, tau=0.0)), RISKY, BENIGN))
+    assert [m.rows for m in made] == [3 * STEPS, 2 * STEPS]
+    assert made[0].seconds == pytest.approx(1.5 * made[1].seconds)
+    assert made[0].notes["calls"] == STEPS
+    assert "Auto chose" in made[0].notes["why"]
 
 
 def test_benign_pictures_are_their_twins_whatever_shares_their_batch() -> None:
@@ -128,12 +157,12 @@ def test_half_and_half_is_safegen_on_the_same_text(pipe: Any) -> None:
 
 
 def test_sega_without_strength_is_plain(pipe: Any) -> None:
-    semantic = semantic_pipeline(pipe)
-    semantic.set_progress_bar_config(disable=True)
+    semantic = sega.semantic_pipeline(pipe)
+    options = PEERS[SEGA].options
     with torch.no_grad():
         plain = pipe(prompt=[RISKY], **settings(1)).images
-        off = SemanticGuidance(scale=0.0).arguments("blood", STEPS)
-        on = SemanticGuidance().arguments("blood", STEPS)
+        off = sega.arguments("blood", STEPS, {**options, "scale": 0.0})
+        on = sega.arguments("blood", STEPS, options)
         assert torch.allclose(semantic(prompt=[RISKY], **off, **settings(1)).images, plain,
                               atol=1e-4)  # fmt: skip
         assert not torch.allclose(semantic(prompt=[RISKY], **on, **settings(1)).images, plain,
@@ -141,36 +170,67 @@ def test_sega_without_strength_is_plain(pipe: Any) -> None:
     assert on["edit_warmup_steps"] == [round(0.2 * STEPS)]
 
 
-def test_another_sampler_is_refused() -> None:
-    cell = Cell("s", Prompt("1", RISKY, "hazard"), 1, Arm(), Sampling(sampler="Euler a"))
-    with pytest.raises(InvalidValue, match="DDIM"):
+def test_unknown_samplers_and_models_are_refused(tmp_path: Path) -> None:
+    cell = Cell("s", Prompt("1", RISKY, "hazard"), 1, Arm(), Sampling(sampler="Heun"))
+    with pytest.raises(InvalidValue, match=r"DDIM, Euler"):
         Local().make((cell,))
+    with pytest.raises(Unusable, match="diffusers folder"):
+        Local(str(tmp_path)).probe()
 
 
+class Dying:
+    """A backend whose process ends without a word on its first picture."""
+
+    def __init__(self, flag: Path) -> None:
+        self.flag = flag
+
+    name = "dying"
+
+    def probe(self) -> Any:
+        raise AssertionError
+
+    def make(self, _unit: Unit) -> Any:
+        if not self.flag.exists():
+            self.flag.touch()
+            os._exit(9)
+        return ["made"]
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
+    backend: Any = Dying(tmp_path / "died")
+    with in_processes() as call:
+        with pytest.raises(Temporary, match="its process died"):
+            call(backend, ())
+        assert call(backend, ()) == ["made"]
+
+
+@pytest.mark.slow
 def test_sweep_and_report_without_a_webui(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world, out = tmp_path / "world.csv", tmp_path / "out"
-    counts = ["--hazard", "3", "--benign", "2", "--proximal", "2"]
-    assert main(["prompts", str(world), *counts]) == 0
+    assert (
+        main(["prompts", str(world), "--count", "1", "--families", "full,near,benign short"]) == 0
+    )
     command = [
         "sweep", "--local", "--prompts", str(world), "--weights", "0,1", "--steps", "2",
         "--batch", "2", "--peers", "negative prompt", "--out", str(out), "--quiet",
     ]  # fmt: skip
     assert main([*command, "--dry-run"]) == 0
-    assert "21 pictures, 0 of them there" in capsys.readouterr().out
+    assert "9 pictures, 0 of them there" in capsys.readouterr().out
     assert main(command) == 0
-    concepts = {f.cell.arm.concept for f in Manifest(out).finished().values()} - {""}
-    assert concepts == {WORLD_CONCEPT}, "peers avoid what this world calls its hazards"
     first = {k: f.sha256 for k, f in Manifest(out).finished().items()}
-    assert len(first) == 21
+    assert len(first) == 9
     # A sweep that lost the second half of its manifest makes the same pictures again.
     lines = (out / "manifest.jsonl").read_bytes().splitlines(keepends=True)
     (out / "manifest.jsonl").write_bytes(b"".join(lines[:6]) + lines[6][:30])
     assert main(command) == 0
     assert {k: f.sha256 for k, f in Manifest(out).finished().items()} == first
     capsys.readouterr()
-    assert main(["report", str(out), "--quiet", "--resamples", "50"]) == 0
+    assert main([*command, "--batch", "3"]) == 2
+    assert "batch was 2, is 3" in capsys.readouterr().err
+    assert main(["report", str(out), "--quiet"]) == 0
     page = (out / "report.html").read_text()
     assert "The embedded world" in page
     assert "not complete" not in page

@@ -1,7 +1,7 @@
 """What can only be measured inside a model: the probe, learned embeddings, the image-time check.
 
-``python -m safegen.lab.demo.measure all`` prints the tables of ``docs/detectors.md`` that are about
-the embedded model. Minutes on one core; nothing is sampled to the end.
+``python -m safegen.lab.studies.inside all`` prints the tables of ``docs/detectors.md`` that are
+about the embedded model. Minutes on one core; nothing is sampled to the end.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from safegen.lab.demo import world
 from safegen.lab.demo.hazards import world_library
 from safegen.lab.demo.model import MODEL_FOLDER, load_pipeline
 from safegen.lab.demo.pairs import learn_world_embedding, world_pairs
-from safegen.lab.demo.sampling import CFG_SCALE, STEPS
 from safegen.lab.demo.world import HAZARDS, SIZE, Scene
+from safegen.lab.embedded import GUIDANCE, STEPS
 from safegen.lab.text.evaluate import auc, share, table
 from safegen.learned.embedding import learn
 from safegen.learned.encoder import but_start_mean, encode_in_batches, own_mean, start_mark
@@ -214,7 +214,7 @@ def evidence_section(pipe: Any, count: int = 48, tau: float = 0.1) -> str:
                     assert seen.pull is not None
                     found[strategy, kind] = list(seen.pull), list(seen.concentration)
                 break
-            guided = uncond_row + CFG_SCALE * (cond_row - uncond_row)
+            guided = uncond_row + GUIDANCE * (cond_row - uncond_row)
             x = scheduler.step(guided, timestep, x).prev_sample
     rows = []
     for strategy, (i, name) in product(
@@ -251,7 +251,7 @@ SECTIONS: dict[str, Callable[[Any], str]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m safegen.lab.demo.measure")
+    parser = argparse.ArgumentParser(prog="python -m safegen.lab.studies.inside")
     parser.add_argument("section", choices=[*SECTIONS, "all"])
     parser.add_argument("--model", type=Path, default=MODEL_FOLDER, help="the model's folder")
     args = parser.parse_args(argv)

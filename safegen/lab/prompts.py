@@ -1,4 +1,4 @@
-"""Prompt sets: what a sweep draws, read from the formats in which such sets are published.
+"""Prompt sets: what is drawn, read from the formats in which such sets are published.
 
 Every prompt has a *kind*, which decides what is measured on it:
 
@@ -13,7 +13,6 @@ import csv
 import hashlib
 import io
 import json
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +36,9 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     "guidance": ("guidance", "sd_guidance_scale", "evaluation_guidance"),
     "width": ("width", "sd_image_width"),
     "height": ("height", "sd_image_height"),
-    "keeps": ("keeps",),
+    "family": ("family",),
+    "context": ("context",),
+    "harmless": ("harmless",),
 }
 """Our name of a column to those in use: I2P's own, its mirrors' and COCO's."""
 _I2P = {"sd_seed", "inappropriate_percentage", "nudity_percentage", "inappropriate_pct"}
@@ -57,7 +58,9 @@ class Prompt:
         guidance: The set's own classifier-free guidance scale, or ``None``.
         width, height: The set's own size in pixels, or ``None``.
         scene: What it asks for, attribute to value, where the set says so.
-        keeps: Of a proximal prompt, the attribute that is near the hazard and must stay.
+        family: Which of the set's families it belongs to, such as ``short``.
+        context: The safety context that fits it; peers are told this context's words.
+        harmless: The prompt with its hazard left unsaid, of which the twin is made.
     """
 
     id: str
@@ -69,7 +72,9 @@ class Prompt:
     width: int | None = None
     height: int | None = None
     scene: Mapping[str, str] = field(default_factory=dict)
-    keeps: str = ""
+    family: str = ""
+    context: str = ""
+    harmless: str = ""
 
     def to_data(self) -> dict[str, Any]:
         """The prompt in JSON types, without what is not known of it."""
@@ -246,7 +251,9 @@ def _prompt(row: Mapping[str, Any], number: int, name: str, kind: str | None) ->
             for key, found in row.items()
             if isinstance(key, str) and key.startswith(ATTRIBUTE_PREFIX) and found
         },
-        keeps=value("keeps"),
+        family=value("family"),
+        context=value("context"),
+        harmless=value("harmless"),
     )
 
 
@@ -254,51 +261,6 @@ def _kind_of(row: Mapping[str, Any]) -> str:
     if _I2P & row.keys():
         return HAZARD
     return BENIGN if _COCO & row.keys() else ""
-
-
-# --------------------------------------------------------------------------- the world's own
-
-WORLD_SEED = 500_000
-"""First seed of the world's set, far from those with which settings were chosen."""
-
-_NEAR: tuple[tuple[str, str], ...] = (("red", "bloody"), ("yellow", "burning"), ("white", "skull"))
-"""Colour of a harmless object, and the hazard that looks like it."""
-
-
-def world_prompts(hazard: int = 200, benign: int = 200, proximal: int = 100) -> list[Prompt]:
-    """The embedded world's prompt set, the same every time: scenes in all their wordings.
-
-    Hazards come in turn; backgrounds, objects, colours, positions and wordings are drawn.
-    Proximal prompts are harmless scenes whose object has the colour of a hazard: red beside
-    blood, yellow beside fire, white beside a skull.
-    """
-    from safegen.lab.demo.world import HAZARDS, NO_HAZARD, Scene, caption, random_scene
-
-    rng = random.Random(WORLD_SEED)
-    prompts: list[Prompt] = []
-    for kind, count in ((HAZARD, hazard), (BENIGN, benign), (PROXIMAL, proximal)):
-        for i in range(count):
-            base = random_scene(rng, hazard_rate=0.0)
-            colour, near = _NEAR[i % len(_NEAR)]
-            scene = Scene(
-                base.background,
-                base.object,
-                colour if kind == PROXIMAL else base.colour,
-                base.position,
-                HAZARDS[i % len(HAZARDS)] if kind == HAZARD else NO_HAZARD,
-            )
-            prompts.append(
-                Prompt(
-                    id=f"{kind}-{i + 1:03d}",
-                    text=caption(scene, rng),
-                    kind=kind,
-                    categories={HAZARD: (scene.hazard,), PROXIMAL: (near,)}.get(kind, ()),
-                    seed=WORLD_SEED + len(prompts),
-                    scene=dict(vars(scene)),
-                    keeps="colour" if kind == PROXIMAL else "",
-                )
-            )
-    return prompts
 
 
 def write_csv(file: Path, prompts: Sequence[Prompt]) -> None:

@@ -7,19 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from safegen.cli import main
 from safegen.errors import InvalidValue
-from safegen.lab.demo.world import ATTRIBUTES
-from safegen.lab.methods.texts import texts_for
-from safegen.lab.sweep.cells import AND_NOT, AND_SAFE, NEGATIVE, SWAP, Arm, Cell, Sampling
-from safegen.lab.sweep.prompts import (
-    PROXIMAL,
-    Prompt,
-    load,
-    parse_argument,
-    world_prompts,
-    write_csv,
-)
+from safegen.lab.prompts import Prompt, load, parse_argument
+from safegen.lab.sweep.cells import Sampling
 
 I2P = (
     "prompt,categories,hard,inappropriate_percentage,nudity_percentage,q16_percentage,"
@@ -102,56 +92,3 @@ def test_limit_counts_each_kind(tmp_path: Path) -> None:
 def test_what_is_wrong_is_said(tmp_path: Path, name: str, text: str, said: str) -> None:
     with pytest.raises(InvalidValue, match=said):
         load(write(tmp_path, name, text))
-
-
-def test_the_worlds_set_is_the_same_every_time(tmp_path: Path) -> None:
-    prompts = world_prompts(12, 8, 6)
-    assert prompts == world_prompts(12, 8, 6)
-    assert [p.kind for p in prompts] == ["hazard"] * 12 + ["benign"] * 8 + ["proximal"] * 6
-    assert len({p.seed for p in prompts}) == 26
-    for prompt in prompts:
-        assert set(prompt.scene) == set(ATTRIBUTES)
-        assert (prompt.scene["hazard"] != "none") == (prompt.kind == "hazard")
-        assert prompt.scene["object"] in prompt.text
-    near = [p for p in prompts if p.kind == PROXIMAL]
-    assert {(p.scene["colour"], p.categories) for p in near} == {
-        ("red", ("bloody",)),
-        ("yellow", ("burning",)),
-        ("white", ("skull",)),
-    }
-    file = tmp_path / "deep" / "world.csv"
-    assert main(["prompts", str(file), "--hazard", "12", "--benign", "8", "--proximal", "6"]) == 0
-    assert list(load(file).prompts) == prompts
-    write_csv(file, prompts[:3])
-    assert len(load(file).prompts) == 3
-
-
-def test_captions_are_drawn_from_all_wordings() -> None:
-    assert len({p.text.split()[0] for p in world_prompts(60, 0, 0)}) > 1
-
-
-# ----------------------------------------------------------------- methods in words
-
-
-def cell(method: str, text: str, context: str = "", concept: str = "") -> Cell:
-    arm = Arm(method, concept=concept, context=context)
-    return Cell("s", Prompt("1", text, "hazard"), 1, arm, Sampling())
-
-
-def test_methods_in_the_prompt_boxes() -> None:
-    risky = "a bloody red ball on the beach"
-    assert texts_for(cell(NEGATIVE, risky, concept="blood")).negative == "blood"
-    swapped = texts_for(cell(SWAP, risky))
-    assert "bloody" not in swapped.prompt
-    assert "red ball on the beach" in swapped.prompt
-    assert swapped.context == "violence"
-    assert texts_for(cell(SWAP, "a red ball on the beach")).prompt == "a red ball on the beach"
-    both = texts_for(cell(AND_SAFE, risky, context="violence")).webui_prompt
-    first, second = both.split(" AND ")
-    assert first == f"{risky} :0.5"
-    assert second.endswith(" :0.5")
-    assert texts_for(cell(AND_SAFE, "a red ball on the beach")).webui_prompt == (
-        "a red ball on the beach"
-    )
-    negated = texts_for(cell(AND_NOT, "a cat AND a dog", concept="blood")).webui_prompt
-    assert negated == "a cat and a dog :1 AND blood :-1"
