@@ -16,10 +16,12 @@
         enforced: "The operator enforces SafeGen on every picture.",
         failed: "SafeGen stopped the last generation; the message is under the picture.",
     };
-    // The names of SafeGen's errors, with which the host begins the message under the picture.
-    const ERROR = /^(GuardFailure|Unsupported|InvalidValue|PolicyError|ContextError|NotLearned|SafeGenError): /;
-    // What replaces a picture by a black one, if the settings say so, is a comment.
-    const BLACKED = "SafeGen: SafeGen stopped this picture";
+    // The host shows an error under the picture as its kind and its message; all of ours begin so.
+    const OUR_ERROR = /^\w+: SafeGen: /;
+    // Where the settings ask for a black picture instead, the message is a comment.
+    const BLACKED = "SafeGen: stopped this picture";
+    // Milliseconds in which changes of several controls, as a pasted infotext makes, are gathered.
+    const TOGETHER = 60;
 
     const find = selector => gradioApp().querySelector(selector);
 
@@ -30,7 +32,7 @@
         if (find(`#${tab}_interrupt`)?.style.display === "block") return false;
         const log = find(`#html_log_${tab}`);
         const error = log?.querySelector(".error")?.textContent.trim() || "";
-        return ERROR.test(error) || Boolean(log?.textContent.includes(BLACKED));
+        return OUR_ERROR.test(error) || Boolean(log?.textContent.includes(BLACKED));
     }
 
     /** State and label as the server has worked them out, corrected by the tick. */
@@ -88,11 +90,13 @@
         if (box.nextElementSibling !== badge) box.after(badge);
         const {state, label} = stateOf(tab);
         const button = badge.querySelector("button");
-        if (button.dataset.state !== state) button.dataset.state = state;
+        const before = button.dataset.state;
+        if (before !== state) button.dataset.state = state;
+        // Read out when the state changes, not when the page comes or a dial is moved.
+        if (before && before !== state) badge.querySelector(".safegen-spoken").textContent = MEANING[state];
         setText(button.querySelector(".safegen-badge-word"), WORDS[state] || state);
         setText(button.querySelector(".safegen-badge-label"), label);
         if (button.title !== MEANING[state]) button.title = MEANING[state];
-        setText(badge.querySelector(".safegen-spoken"), [MEANING[state], label].join(" ").trim());
     }
 
     function updateBadges() {
@@ -119,6 +123,17 @@
             accordion.scrollIntoView({behavior: calm ? "auto" : "smooth", block: "center"});
             (tick || title).focus({preventScroll: true});
         }, 100);
+    }
+
+    // ------------------------------------------------------------------ one request for many changes
+
+    const waiting = new Map();
+
+    /** Controls have changed: their tab's hidden button is pressed once, when no more do. */
+    function onChanged(event) {
+        const {button} = event.detail;
+        clearTimeout(waiting.get(button));
+        waiting.set(button, setTimeout(() => find(`#${button}`)?.click(), TOGETHER));
     }
 
     // ------------------------------------------------------------------ slider
@@ -212,12 +227,11 @@
 
     function reveal(button) {
         const compare = button.closest(".safegen-compare");
-        const veil = button.getAttribute("aria-pressed") === "true";
+        const veil = !compare.querySelector(".safegen-stage").classList.contains("safegen-veiled");
         const original = ".safegen-stage, .safegen-thumb[data-weight='0']";
         for (const element of compare.querySelectorAll(original)) {
             element.classList.toggle("safegen-veiled", veil);
         }
-        button.setAttribute("aria-pressed", String(!veil));
         setText(button.firstElementChild, veil ? "Show the original" : "Blur the original");
     }
 
@@ -272,6 +286,7 @@
     document.addEventListener("change", onChange);
     document.addEventListener("input", onChange);
     document.addEventListener("safegen:comparing", onComparing);
+    document.addEventListener("safegen:changed", onChanged);
     onUiLoaded(updateBadges);
     onAfterUiUpdate(updateBadges);
     onUiTabChange(onTab);

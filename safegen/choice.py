@@ -180,6 +180,7 @@ class Chooser:
         elif callable(learned):
             learned = learned(context)
         how: dict[str, Any] = {"spans": spans, "learned": learned, "strength": plan.strength}
+        how["push"] = plan.push > 0
         conditioning = condition(prompt, context, plan.strategy, **how)
         each = zip(
             parts(prompt), condition_parts(prompt, context, plan.strategy, **how), strict=True
@@ -187,7 +188,8 @@ class Chooser:
         if conditioning.note:
             why += f"; {conditioning.note}"
         changed = tuple(
-            None if one.edit is None and one.text == part.text else one for part, one in each
+            None if (one.edit, one.unsafe, one.text) == (None, "", part.text) else one
+            for part, one in each
         )
         return Choice(context, conditioning, why, verdict, changed)
 

@@ -19,8 +19,9 @@ AUTO = "auto"
 CUSTOM = "custom"
 CURVES = ("constant", "linear", "cosine")
 STREAMS = ("shared", "independent")
-TEXTUAL_STRATEGIES = ("counterpart", "prepend", "append", "context")
-"""The safe stream sees another text."""
+AWAY = "away"
+TEXTUAL_STRATEGIES = ("counterpart", "prepend", "append", "context", AWAY)
+"""The safe stream sees a text: another than the prompt or, with `AWAY`, the prompt's own."""
 LEARNED_STRATEGIES = ("direction", "projection")
 """The prompt's embedding is changed by what was learned in its text encoder."""
 STRATEGIES = TEXTUAL_STRATEGIES + LEARNED_STRATEGIES
@@ -141,6 +142,7 @@ class SafetyPlan:
     ours, found by measurement on the embedded model (``docs/results.md``).
     """
 
+    # Larger than usual: one field for each setting, in the one table of settings.
     enabled: bool = _setting(
         True,
         label="Enable SafeGen",
@@ -202,7 +204,8 @@ class SafetyPlan:
         "counterpart",
         label="Safe stream",
         help="What the safe stream sees: your prompt with its risky words replaced "
-        "(counterpart), with the context's text before or after it, the context alone, or its "
+        "(counterpart), your prompt as it is, pushed away from the context's unsafe text (away), "
+        "your prompt with the context's text before or after it, the context alone, or its "
         "embedding moved along a learned direction or out of a learned subspace.",
         infotext="SafeGen strategy",
         choices=STRATEGIES,
@@ -215,6 +218,16 @@ class SafetyPlan:
         minimum=0.0,
         maximum=10.0,
         step=0.1,
+    )
+    push: float = _setting(
+        0.0,
+        label="Push away",
+        help="How hard the safe stream is also guided away from the context's unsafe text; 0 is "
+        "not at all. One more model row per picture.",
+        infotext="SafeGen push",
+        minimum=0.0,
+        maximum=4.0,
+        step=0.25,
     )
     region: str = _setting(
         "everywhere",
@@ -284,6 +297,8 @@ class SafetyPlan:
         # A plan that is off may be half filled in: it is what a form holds until it is switched on.
         if self.enabled and self.context == CUSTOM and not self.safe_text.strip():
             raise InvalidValue("safe_text", self.safe_text, "a text, since context is custom")
+        if self.enabled and self.strategy == AWAY and not self.push:
+            raise InvalidValue("push", self.push, f"above 0, since strategy is {AWAY}")
 
     @property
     def active(self) -> bool:

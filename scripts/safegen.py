@@ -1,11 +1,11 @@
-"""SafeGen's AlwaysOn script: hands every hook of the host to `safegen.webui`."""
+"""SafeGen's script: its controls, and the one hook that it needs."""
 
 from modules import scripts
 
 try:
     from modules.ui_components import InputAccordion
 
-    from safegen.webui import infotext, registry, runtime, settings, ui
+    from safegen.webui import accordion, deciding, infotext, lifecycle, registry, settings
 except Exception as problem:
     # Nothing of SafeGen may be there to ask, and the host goes on without a script that fails.
     from fastapi import HTTPException
@@ -42,35 +42,20 @@ class SafeGenScript(scripts.Script):
         return scripts.AlwaysVisible
 
     def ui(self, is_img2img):
-        made = ui.build(
+        made = accordion.build(
             InputAccordion,
             self.elem_id,
-            runtime.chooser(),
+            deciding.chooser(),
             settings.base_plan(),
-            runtime.policy_to_show(),
-            runtime.enforcing,
+            settings.policy_to_show(),
+            settings.enforcing,
         )
         self.infotext_fields = [(made[name], key) for name, key in infotext.PASTE_KEYS.items()]
         self.paste_field_names = [str(key) for key in infotext.PASTE_KEYS.values()]
         return list(made.values())
 
-    def before_process(self, p, *args):
-        runtime.prepare(p, args)
-
-    def process(self, p, *args):
-        runtime.arm_anew(p, args)
-
-    def before_process_batch(self, p, *args, **kwargs):
-        runtime.arm(p, args)
-
-    def process_batch(self, p, *args, **kwargs):
-        runtime.arm(p, args)
-
     def process_before_every_sampling(self, p, *args, **kwargs):
-        runtime.before_sampling(p)
-
-    def postprocess(self, p, processed, *args):
-        runtime.done(p)
+        lifecycle.before_every_sampling(p)
 
 
 registry.register()

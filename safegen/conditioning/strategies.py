@@ -19,7 +19,7 @@ from safegen.contexts.context import SafetyContext
 from safegen.detectors.protocol import Span
 from safegen.errors import InvalidValue
 from safegen.learned.embedding import LearnedEmbedding
-from safegen.plan import LEARNED_STRATEGIES, STRATEGIES
+from safegen.plan import AWAY, LEARNED_STRATEGIES, STRATEGIES
 from safegen.text.syntax import Part, parts
 
 
@@ -37,6 +37,8 @@ class SafeConditioning:
         pooled: For the strategies that edit the embedding: a text without the risky words, for
             models that see a prompt's pooled vector beside its tokens (SDXL). No edit is
             learned for that vector, so the safe stream has this text's.
+        unsafe: A text for a row of its own, which the safe stream is pushed away from; empty if
+            it is not pushed.
     """
 
     strategy: str
@@ -45,6 +47,7 @@ class SafeConditioning:
     note: str = ""
     added: str = ""
     pooled: str = ""
+    unsafe: str = ""
 
     def apply(self, embedding: Tensor) -> Tensor:
         """``embedding`` with the edit applied, in its own dtype."""
@@ -68,6 +71,7 @@ def condition(
     spans: Sequence[Span] = (),
     learned: LearnedEmbedding | None = None,
     strength: float = 1.0,
+    push: bool = False,
 ) -> SafeConditioning:
     """What the safe stream shall see for ``prompt``.
 
@@ -80,12 +84,14 @@ def condition(
         context: What to keep away from.
         strategy: One of `STRATEGIES`.
         spans: The prompt's risky stretches, for ``counterpart``; without any, or if nothing
-            changes, it falls back to ``prepend``, with nothing else in the prompt to
-            ``context``, and says so.
+            changes, it falls back to ``away`` (to ``prepend`` where nothing is pushed), with
+            nothing else in the prompt to ``context``, and says so.
         learned: The context's embedding for the model's own text encoder, which ``direction``
             and ``projection`` need.
         strength: How far ``direction`` moves (1 = the mean distance between the pairs' halves)
             and how much ``projection`` removes (1 = all).
+        push: Whether the safe stream is also pushed away from the context's unsafe text, if it
+            has one.
 
     Raises:
         InvalidValue: An unknown strategy, a learned embedding that is missing, or a span that
@@ -93,7 +99,7 @@ def condition(
     """
     places = parts(prompt)
     done = condition_parts(
-        prompt, context, strategy, spans=spans, learned=learned, strength=strength
+        prompt, context, strategy, spans=spans, learned=learned, strength=strength, push=push
     )
     text, position = "", 0
     for place, one in zip(places, done, strict=True):
@@ -108,7 +114,7 @@ def condition(
     notes = dict.fromkeys(one.note for one in done if one.note)
     text += prompt[position:]
     if chief.strategy == "counterpart" and not _has(text, str.isalpha):
-        return SafeConditioning("context", context.safe_text, note=_ALL_RISKY)
+        return replace(chief, strategy="context", text=context.safe_text, note=_ALL_RISKY)
     return replace(chief, text=text, note="; ".join(notes))
 
 
@@ -120,6 +126,7 @@ def condition_parts(
     spans: Sequence[Span] = (),
     learned: LearnedEmbedding | None = None,
     strength: float = 1.0,
+    push: bool = False,
 ) -> tuple[SafeConditioning, ...]:
     """What the safe stream shall see for each ``AND`` part, in order; for hosts that encode the
     parts by themselves and weigh their rows.
@@ -141,6 +148,13 @@ def condition_parts(
                 "text encoder; learn one, or choose counterpart, prepend, append or context",
             )
         edit = _edit(learned, strategy, strength)
+    unsafe = context.unsafe_text.strip() if push else ""
+    if strategy == AWAY and not unsafe:
+        raise InvalidValue(
+            "strategy",
+            strategy,
+            f"only with push above 0 and an unsafe text in context {context.name!r}",
+        )
     places = parts(prompt)
     pooled = [""] * len(places)
     if edit is not None:
@@ -163,13 +177,17 @@ def condition_parts(
             for place, text in zip(places, rewritten, strict=True)
         ]
         if not any(changed):
-            strategy = "prepend"
+            strategy = AWAY if unsafe else "prepend"
             reason = (
                 "the context has no other words for the risky ones"
                 if spans
                 else "no risky words found in the prompt"
             )
-            note = f"{reason}: the context's text goes before it instead"
+            note = f"{reason}: " + (
+                "your own prompt is pushed away from what is unsafe instead"
+                if unsafe
+                else "the context's text goes before it instead"
+            )
     if not any(place.weight > 0 for place in places):
         note = "every part of the prompt has a weight of 0 or less: nothing to make safe"
 
@@ -184,12 +202,8 @@ def condition_parts(
         if strategy == "counterpart":
             # A number alone is no prompt, but it may be a word that was found risky.
             if _has(text, str.isalpha) or not _has(place.text, str.isalnum):
-                return SafeConditioning(strategy, text)
-            return SafeConditioning(
-                "context",
-                context.safe_text,
-                note=_ALL_RISKY,
-            )
+                return SafeConditioning(strategy, text, unsafe=unsafe)
+            return SafeConditioning("context", context.safe_text, note=_ALL_RISKY, unsafe=unsafe)
         texts = {
             "prepend": _joined(context.safe_text, place.text),
             "append": _joined(place.text, context.safe_text),
@@ -197,7 +211,7 @@ def condition_parts(
         }
         added = context.safe_text if strategy in ("prepend", "append") else ""
         text = texts.get(strategy, place.text)
-        return SafeConditioning(strategy, text, edit, note, added, pooled)
+        return SafeConditioning(strategy, text, edit, note, added, pooled, unsafe)
 
     return tuple(map(one, places, rewritten, pooled))
 

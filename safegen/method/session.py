@@ -23,9 +23,12 @@ import torch
 from torch import Tensor
 
 from safegen.errors import GuardFailure, SafeGenError
+from safegen.method.blend import blend
 from safegen.method.evidence import Evidence, observe
-from safegen.method.reconstruction import Reuse, SafeStream, blend, disagreement_mask
+from safegen.method.push import pushed
+from safegen.method.region import disagreement_mask
 from safegen.method.schedule import weight_at
+from safegen.method.streams import Reuse, SafeStream
 from safegen.plan import SafetyPlan
 
 
@@ -37,18 +40,27 @@ class Call:
         index: 0, 1, 2 … over the calls of the run.
         progress: Sampling progress in [0, 1].
         weights: The blend weight of each image; 0 leaves the image as it is.
-        evaluate: Whether the model must evaluate the safe rows in this call.
+        evaluate: Whether the model must evaluate the safe rows in this call, and the unsafe
+            ones of the images that are pushed.
+        pushes: How hard each image's safe stream is guided away from the unsafe text, r; 0
+            where it is not, and no unsafe row is needed.
     """
 
     index: int
     progress: float
     weights: tuple[float, ...]
     evaluate: bool
+    pushes: tuple[float, ...] = ()
 
     @property
     def active(self) -> bool:
         """Whether any image is blended in this call."""
         return any(w > 0 for w in self.weights)
+
+    @property
+    def push(self) -> bool:
+        """Whether the model must evaluate unsafe rows, and uncond rows, in this call."""
+        return self.evaluate and any(r > 0 for r in self.pushes)
 
 
 @dataclass(frozen=True)
@@ -81,6 +93,17 @@ class Verdict:
         )
 
 
+@dataclass
+class _Counts:
+    """What `Verdict` counts, and the highest weight reached, while the run goes on."""
+
+    calls: int = 0
+    needed: int = 0
+    guarded: int = 0
+    evaluated: int = 0
+    reached: float = 0.0
+
+
 class Session:
     """The guard of one sampling run over a batch of images.
 
@@ -88,13 +111,30 @@ class Session:
         plan: The settings.
         guarded: For each image of the batch, whether a context applies to it. A benign image
             keeps its own rows bit for bit.
+        has_unsafe: For each image, whether its context has an unsafe text to be pushed away
+            from; by default none has.
     """
 
-    def __init__(self, plan: SafetyPlan, guarded: Sequence[bool]) -> None:
+    def __init__(
+        self,
+        plan: SafetyPlan,
+        guarded: Sequence[bool],
+        has_unsafe: Sequence[bool] | None = None,
+    ) -> None:
         if not guarded:
             raise ValueError("guarded: an empty batch is not allowed; allowed: 1 image and more")
+        if has_unsafe is not None and len(has_unsafe) != len(guarded):
+            raise ValueError(
+                f"has_unsafe: {len(has_unsafe)} images are not allowed; "
+                f"allowed: as many as guarded, {len(guarded)}"
+            )
         self.plan = plan
         self.guarded = tuple(bool(g) for g in guarded)
+        texts = has_unsafe or (False,) * len(self.guarded)
+        self._pushes = tuple(
+            plan.push if own and text else 0.0
+            for own, text in zip(self.guarded, texts, strict=True)
+        )
         self.reason: str | None = None
         self.evidence: Evidence | None = None
         self._stream = SafeStream()
@@ -102,8 +142,7 @@ class Session:
         self._open: Call | None = None
         self._latent_given = False
         self._finished = False
-        self._calls = self._needed = self._done = self._evaluated = 0
-        self._reached = 0.0
+        self._counts = _Counts()
 
     @property
     def independent(self) -> bool:
@@ -113,25 +152,25 @@ class Session:
     @property
     def begun(self) -> bool:
         """Whether any call of the run has been blended yet."""
-        return self._done > 0
+        return self._counts.guarded > 0
 
     @property
     def reached(self) -> float:
         """The highest weight that a call was blended with so far, 0 to 1."""
-        return self._reached
+        return self._counts.reached
 
     @property
     def calls(self) -> int:
         """Denoiser calls seen so far."""
-        return self._calls
+        return self._counts.calls
 
     def so_far(self) -> Verdict:
         """The counts as they stand. Only `finish` says that the run is content with them."""
         return Verdict(
-            calls=self._calls,
-            needed=self._needed,
-            guarded=self._done,
-            evaluated=self._evaluated,
+            calls=self._counts.calls,
+            needed=self._counts.needed,
+            guarded=self._counts.guarded,
+            evaluated=self._counts.evaluated,
             images=len(self.guarded),
             guarded_images=sum(self.guarded),
             evidence=self.evidence,
@@ -177,9 +216,10 @@ class Session:
             weight = weight_at(self.plan, progress)
         weights = tuple(weight if guarded else 0.0 for guarded in self.guarded)
         active = any(w > 0 for w in weights)
-        call = Call(self._calls, progress, weights, evaluate=active and self._reuse.due)
-        self._calls += 1
-        self._needed += active
+        pushes = tuple(r if w > 0 else 0.0 for r, w in zip(self._pushes, weights, strict=True))
+        call = Call(self._counts.calls, progress, weights, active and self._reuse.due, pushes)
+        self._counts.calls += 1
+        self._counts.needed += active
         self._open = call
         self._latent_given = False
         return call
@@ -221,20 +261,44 @@ class Session:
             with suppress(Exception):
                 self.evidence = observe(call.progress, original, safe, uncond)
 
-    def combine(self, call: Call, original: Tensor, safe: Tensor | None = None) -> Tensor:
+    def combine(
+        self,
+        call: Call,
+        original: Tensor,
+        safe: Tensor | None = None,
+        *,
+        unsafe: Tensor | None = None,
+        uncond: Tensor | None = None,
+        scale: float | Tensor = 1.0,
+    ) -> Tensor:
         """What the sampler receives for ``call``.
 
         Args:
             call: What `begin` returned last.
             original: ``[B, C, H, W]``. Shared streams: the cond rows, x0, eps or v.
                 Independent streams: the guided x0 reconstruction.
-            safe: The same of the safe stream; given exactly where ``call.evaluate``.
+            safe: The same of the safe stream; given exactly where ``call.evaluate``. Of an image
+                whose safe text is the prompt's own, its row of ``original``.
+            unsafe, uncond: The rows of the unsafe text and those without a prompt, at the safe
+                stream's latent; given exactly where ``call.push``. Of an image that is not
+                pushed any finite row will do.
+            scale: The CFG scale with which the host guides the result, above 0: one number, or
+                one per image. For independent streams 1.
 
         Raises:
             GuardFailure: Anything is missing, misshapen or not finite.
         """
         self._check_alive()
         with self.failing_closed():
+            if call.push != (unsafe is not None and uncond is not None):
+                self.fail(
+                    "the unsafe reconstruction is missing"
+                    if call.push
+                    else "an unsafe reconstruction came uncalled for"
+                )
+            if safe is not None and unsafe is not None and uncond is not None:
+                strengths = torch.tensor(call.pushes, dtype=torch.float64, device="cpu")
+                safe = pushed(safe, unsafe, uncond, strengths, scale)
             return self._combine(call, original, safe)
 
     def _combine(self, call: Call, original: Tensor, safe: Tensor | None) -> Tensor:
@@ -265,9 +329,9 @@ class Session:
         self._check_finite(result, row)
         if self._latent_given:
             self._stream.saw(row)
-        self._done += 1
-        self._reached = max(self._reached, *call.weights)
-        self._evaluated += call.evaluate
+        self._counts.guarded += 1
+        self._counts.reached = max(self._counts.reached, *call.weights)
+        self._counts.evaluated += call.evaluate
         self._open = None
         return result
 
@@ -288,16 +352,16 @@ class Session:
             self.fail(self.reason)
         if self._open is not None and self._open.active:
             self.fail(f"denoiser call {self._open.index} was never blended")
-        if calls_made is not None and calls_made != self._calls:
-            self.fail(f"the model was called {calls_made} times, the guard saw {self._calls}")
-        if self._done != self._needed:
-            self.fail(f"{self._done} of {self._needed} calls were guarded")
-        if self.plan.active and any(self.guarded) and not self._done:
+        if calls_made is not None and calls_made != self.calls:
+            self.fail(f"the model was called {calls_made} times, the guard saw {self.calls}")
+        if self._counts.guarded != self._counts.needed:
+            self.fail(f"{self._counts.guarded} of {self._counts.needed} calls were guarded")
+        if self.plan.active and any(self.guarded) and not self._counts.guarded:
             self.fail(
-                f"of its {self._calls} calls none came within the guarded span, from progress "
+                f"of its {self.calls} calls none came within the guarded span, from progress "
                 f"{self.plan.tau:g} to {self.plan.end:g}: the run was interrupted before it, or "
                 "needs more steps, a lower tau or a later end"
-                if self._calls
+                if self.calls
                 else "the guard was never called"
             )
         self._finished = True

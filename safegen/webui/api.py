@@ -14,8 +14,8 @@ from safegen.errors import InvalidValue, SafeGenError, Unsupported
 from safegen.learned.probe import ProbeStore
 from safegen.learned.store import LearnedStore, Pair
 from safegen.plan import SETTINGS, SafetyPlan
-from safegen.webui import checking, encoder, host, runtime, settings
-from safegen.webui.controls import plan_from
+from safegen.webui import checking, deciding, encoder, host, settings
+from safegen.webui.arguments import plan_from
 from safegen.webui.errors import as_http
 
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", tuple: "array"}
@@ -25,7 +25,7 @@ MOST_PAIRS = 20_000
 
 def contexts() -> list[dict[str, Any]]:
     """Every context: name, label, category, description, texts."""
-    library = runtime.chooser().library
+    library = deciding.chooser().library
     return [
         {**to_data(context), "built_in": library.is_built_in(context.name)} for context in library
     ]
@@ -51,9 +51,9 @@ def schema() -> dict[str, Any]:
         elif setting.choices:
             entry["enum"] = list(setting.choices)
         properties[name] = entry
-    properties["context"]["enum"] = ["auto", *runtime.chooser().library.names(), "custom"]
+    properties["context"]["enum"] = ["auto", *deciding.chooser().library.names(), "custom"]
     try:
-        rules = runtime.active_policy()
+        rules = settings.active_policy()
         enforced = None if rules is None else {"level": rules.name, "why": rules.explain()}
     except SafeGenError as error:
         enforced = {"level": "unreadable", "why": str(error)}
@@ -86,7 +86,7 @@ def check(body: Any) -> dict[str, Any]:
         body = dict(body)
         prompt = checking.check_prompt(body.pop("prompt", None))
         base: SafetyPlan = settings.base_plan()
-        plan = plan_from([{"strategy": "counterpart", **body}], base, {})
+        plan = plan_from([{"strategy": "counterpart", **body}], base)
         (choice,) = checking.examine([prompt], plan)
     except InvalidValue as error:
         raise as_http(error) from None
@@ -128,7 +128,7 @@ def learn(body: Any) -> dict[str, Any]:
         if "probe" in body and "pairs" in body:
             raise InvalidValue("pairs", "with probe", "pairs with a context only")
         pairs = _pairs(body.get("pairs"))
-        if runtime.enforcing():
+        if settings.enforcing():
             raise Unsupported("nothing can be learned over the API while SafeGen is enforced")
         folder = settings.contexts_folder()
         with host.exclusively():
@@ -138,7 +138,7 @@ def learn(body: Any) -> dict[str, Any]:
                     raise InvalidValue("probe", body["probe"], "true")
                 fitted = ProbeStore(folder).fit(own)
                 return {"encoder": own.identity, **fitted.origin}
-            context = runtime.chooser().library.get(str(body["context"]))
+            context = deciding.chooser().library.get(str(body["context"]))
             found = LearnedStore(folder).learn(context, own, pairs)
         return {
             "encoder": own.identity,

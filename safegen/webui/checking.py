@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -10,7 +10,7 @@ from safegen.choice import PROBE, Choice
 from safegen.conditioning.strategies import SafeConditioning
 from safegen.errors import InvalidValue
 from safegen.plan import SafetyPlan
-from safegen.webui import encoder, host, runtime
+from safegen.webui import deciding, host
 
 LONGEST_PROMPT = 20_000
 """Characters that one prompt may have."""
@@ -49,18 +49,14 @@ def examine(
     """
     for prompt in prompts:
         check_prompt(prompt)
-    chooser = runtime.chooser()
-
-    def choices() -> Iterator[Choice]:
+    choices = []
+    with host.exclusively() if PROBE in plan.detectors else nullcontext():
+        chooser = deciding.chooser_for(plan)
         for done, prompt in enumerate(prompts):
             if progress is not None:
                 progress(done, len(prompts))
-            yield chooser.choose_parts(prompt, plan)
-
-    with host.exclusively() if PROBE in plan.detectors else nullcontext():
-        if PROBE in plan.detectors:
-            chooser.detectors[PROBE] = encoder.probe()
-        return list(choices())
+            choices.append(chooser.choose_parts(prompt, plan))
+    return choices
 
 
 def _part(conditioning: SafeConditioning | None) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from safegen.errors import InvalidValue, SafeGenError
 from safegen.plan import SETTINGS, SafetyPlan
-from safegen.webui import controls, host, last, runtime, settings
+from safegen.webui import arguments, host, record, settings
 from safegen.webui.enforcement import Policy
 
 DEFAULT_WEIGHTS = (0.0, 0.25, 0.5, 0.7, 1.0)
@@ -41,7 +41,7 @@ class Shot:
     infotext: str = ""
     context: str | None = None
     why: str = ""
-    disagreement: last.Map | None = None
+    disagreement: record.Map | None = None
     message: str = ""
 
 
@@ -112,18 +112,17 @@ def default_weights(rules: Policy | None) -> list[float]:
 
 def _shot(p: Any, weight: float) -> Shot:
     """Make ``p``'s picture at ``weight``. Raises what the host or the guard raises."""
-    with last.keeping_maps():
+    with record.keeping_maps():
         processed = host.process(p)
     if host.stopping():  # half made
         return Shot(weight, message="stopped before it was finished")
-    # At weight 0 there is no run of SafeGen's, and the record may be that of an earlier one.
-    run = last.last_run() if weight > 0 else None
-    if run is not None and run.outcome == last.FAILED:
+    run = record.of(p)
+    if run is not None and run.outcome == record.FAILED:
         return Shot(weight, message=run.message)  # the settings ask for a black picture
     image, infotext = host.first_picture(processed)
     if image is None:
         return Shot(weight, message="the WebUI returned no picture")
-    if run is None:
+    if run is None or run.outcome == record.OFF:
         return Shot(weight, image, infotext)
     seen = run.disagreement[0] if run.disagreement else None
     return Shot(
@@ -152,7 +151,7 @@ def compare(
             is in its `Shot`.
     """
     wanted = parse_weights(weights)
-    rules = runtime.active_policy()
+    rules = settings.active_policy()
     made = [weight for weight in wanted if allowed(weight, rules)]
     result = Comparison(settings.base_plan().weight)
     result.refused = [weight for weight in wanted if weight not in made]
@@ -189,11 +188,11 @@ def compare(
 
 def _safegen_args(p: Any) -> tuple[dict[str, Any], int]:
     """The accordion's values by name, and where they begin among the script arguments."""
-    script = runtime.find_script(p)
+    script = arguments.script_of(p)
     if script is None:
         raise SafeGenError("SafeGen's script is not loaded in txt2img: reload the UI")
     args = p.script_args[script.args_from : script.args_to]
-    return controls.values_from(args, settings.base_plan()), int(script.args_from)
+    return arguments.values_from(args, settings.base_plan()), int(script.args_from)
 
 
 def _number(value: Any, default: float) -> float:

@@ -197,7 +197,7 @@ class Draft:
 
 
 @dataclass
-class Desk:
+class Drafts:
     """One browser page's drafts, by the key of the list: a saved context's name, or that of a
     new one, which has a blank in it and so is no name.
 
@@ -208,13 +208,13 @@ class Desk:
     """
 
     shown: str = ""
-    drafts: dict[str, Draft] = field(default_factory=dict)
+    of_context: dict[str, Draft] = field(default_factory=dict)
     made: int = 0
     answered: tuple[Any, ...] = ()
 
     def form(self, library: ContextLibrary, key: str) -> Form:
         """What to show for ``key``: its draft, or what is saved, or an empty form."""
-        draft = self.drafts.get(key)
+        draft = self.of_context.get(key)
         if draft is not None:
             return draft.form
         return Form.of(library.get(key)) if key in library else Form()
@@ -224,16 +224,16 @@ class Desk:
         if not key or library.is_built_in(key):
             return
         saved = Form.of(library.get(key)) if key in library else None
-        draft = self.drafts.get(key)
+        draft = self.of_context.get(key)
         if form == saved:
-            self.drafts.pop(key, None)
+            self.of_context.pop(key, None)
         elif draft is not None:
-            self.drafts[key] = replace(draft, form=form)
+            self.of_context[key] = replace(draft, form=form)
         elif saved is not None:
-            self.drafts[key] = Draft(form, saved)
+            self.of_context[key] = Draft(form, saved)
         elif form != Form():
             # Somebody else has deleted it meanwhile: what the page holds is all that is left.
-            self.drafts[key] = Draft(form, None)
+            self.of_context[key] = Draft(form, None)
 
     def entries(self, library: ContextLibrary, search: str = "") -> list[tuple[str, str]]:
         """Label and key of every context that has all words of ``search``, new ones last.
@@ -242,7 +242,7 @@ class Desk:
         """
         wanted = search.casefold().split()
         found = []
-        keys = [*library.names(), *(key for key in self.drafts if key not in library)]
+        keys = [*library.names(), *(key for key in self.of_context if key not in library)]
         for key in keys:
             form = self.form(library, key)
             kind = BUILT_IN if library.is_built_in(key) else OWN
@@ -251,20 +251,20 @@ class Desk:
                 word in text if word not in (OWN, BUILT_IN) else word == kind for word in wanted
             ):
                 label = form.label.strip() or "New context"
-                found.append((f"{label} {DOT}" if key in self.drafts else label, key))
+                found.append((f"{label} {DOT}" if key in self.of_context else label, key))
         return found
 
     def new(self, form: Form | None = None) -> str:
         """Begin a new context; its key."""
         self.made += 1
         key = f"new {self.made}"
-        self.drafts[key] = Draft(form or Form(), None)
+        self.of_context[key] = Draft(form or Form(), None)
         self.shown = key
         return key
 
     def discard(self, library: ContextLibrary, key: str) -> None:
         """Forget the draft of ``key``."""
-        self.drafts.pop(key, None)
+        self.of_context.pop(key, None)
         if key not in library:
             self.shown = next(iter(library)).name
 
@@ -292,14 +292,14 @@ class Desk:
                 self._refuse_overtaken(key, saved)
                 changes = {one.name: getattr(context, one.name) for one in fields(context)}
                 name = library.edit(key, **changes).name
-        self.drafts.pop(key, None)
+        self.of_context.pop(key, None)
         self.shown = name
         return name
 
     def _refuse_overtaken(self, key: str, saved: SafetyContext) -> None:
-        draft = self.drafts.get(key)
+        draft = self.of_context.get(key)
         if draft is not None and draft.base not in (None, Form.of(saved)):
-            self.drafts[key] = replace(draft, base=Form.of(saved))
+            self.of_context[key] = replace(draft, base=Form.of(saved))
             raise ContextError(
                 f"{key} was changed elsewhere since you began: save once more to overwrite that, "
                 "or discard your changes to see it"
@@ -321,11 +321,11 @@ class Desk:
                 name, number = clean_name(f"{key[:50]}-copy-{number}"), number + 1
             library.duplicate(key, name)
             library.edit(name, label=f"{original.label} (copy)")
-        draft = self.drafts.get(key)
+        draft = self.of_context.get(key)
         if draft is not None:
             base = Form.of(library.get(name))
             form = replace(draft.form, name=base.name, label=f"{draft.form.label} (copy)")
-            self.drafts[name] = Draft(form, base)
+            self.of_context[name] = Draft(form, base)
         self.shown = name
         return name
 
@@ -340,10 +340,10 @@ class Desk:
             if key in library:
                 permit(policy, library.get(key))
                 library.delete(key)
-        self.drafts.pop(key, None)
+        self.of_context.pop(key, None)
         self.shown = next(iter(library)).name
 
-    def take_in(
+    def import_file(
         self, library: ContextLibrary, file: Path, policy: Policy | None, *, replace_own: bool
     ) -> str:
         """Import a context file, all of it or nothing; the context's name.
@@ -353,7 +353,7 @@ class Desk:
             NotPermitted: Enforcement forbids it.
         """
         context = read(file)
-        if context.name in self.drafts:
+        if context.name in self.of_context:
             raise ContextError(
                 f"{context.name} has changes that are not saved: save or discard them"
             )

@@ -86,7 +86,6 @@ def add_option(
     restrict_api: bool = False,
     info: str = "",
     needs_reload: bool = False,
-    onchange: Callable[[], None] | None = None,
 ) -> None:
     """Put a setting on the host's settings page."""
     option_info = shared.OptionInfo(
@@ -97,7 +96,6 @@ def add_option(
         section=section,
         category_id="sd",
         restrict_api=restrict_api,
-        onchange=onchange,
     )
     if info:
         option_info.info(info)
@@ -210,11 +208,28 @@ def unet_is_hooked() -> bool:
 
     ControlNet, IP-Adapter and Regional Prompter do. They may know cond from uncond rows by their
     place, or keep something for as many rows as the first call had. The host itself replaces
-    methods of classes only.
+    methods of classes only. Hypertile, which comes with it, leaves its hooks in the model once
+    it was switched on; they don't count, since they treat every row alike.
     """
     unet = getattr(getattr(shared.sd_model, "model", None), "diffusion_model", None)
     modules = unet.modules() if unet is not None else ()
-    return any("forward" in vars(m) or "_forward" in vars(m) for m in modules)
+    return any(_is_hooked(module) for module in modules)
+
+
+def _is_hooked(module: Any) -> bool:
+    own = vars(module)
+    hook = own.get("forward")
+    return "_forward" in own or (hook is not None and not _is_hypertile(hook, module))
+
+
+def _is_hypertile(hook: Any, module: Any) -> bool:
+    """Whether ``hook`` is Hypertile's, around the module's own method and no other hook."""
+    inner = getattr(hook, "__wrapped__", None)
+    return (
+        getattr(hook, "__globals__", {}).get("__name__") == "hypertile"
+        and getattr(inner, "__self__", None) is module
+        and getattr(inner, "__func__", None) is type(module).forward
+    )
 
 
 def conditioning_key() -> str | None:

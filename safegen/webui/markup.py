@@ -36,6 +36,11 @@ def message(text: str, *, bad: bool = False) -> str:
     return f"<p role='{role}' class='safegen-message {style}'>{escape(text)}</p>"
 
 
+def problem(text: str) -> str:
+    """What is wrong with what stands there. It is not read out: it comes with every key."""
+    return f"<p class='safegen-message safegen-bad'>{escape(text)}</p>"
+
+
 def note(text: str) -> str:
     """A remark in small print."""
     return f"<p class='safegen-note'>{escape(text)}</p>"
@@ -266,17 +271,17 @@ def heading(context: SafetyContext | None, label: str, *, built_in: bool, unsave
     )
 
 
-# ---------------------------------------------------------------------- facts
+# ---------------------------------------------------------------------- status
 
 
-def facts(title: str, rows: Iterable[tuple[str, str, str]]) -> str:
-    """A titled list of facts: name, value, and a style: good, bad, or empty."""
-    lines = "".join(
+def lines(title: str, rows: Iterable[tuple[str, str, str]]) -> str:
+    """A titled list: each line's name, value, and style: good, bad, or empty."""
+    body = "".join(
         f"<tr><th scope='row'>{escape(name)}</th>"
         f"<td{f' class=safegen-{style}' if style else ''}>{escape(value)}</td></tr>"
         for name, value, style in rows
     )
     return (
-        f"<section class='safegen-facts'><h3>{escape(title)}</h3>"
-        f"<table><tbody>{lines}</tbody></table></section>"
+        f"<section class='safegen-lines'><h3>{escape(title)}</h3>"
+        f"<table><tbody>{body}</tbody></table></section>"
     )

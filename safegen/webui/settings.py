@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from safegen.errors import SafeGenError
 from safegen.plan import SETTINGS, SafetyPlan, Setting
 from safegen.webui import host
-from safegen.webui.enforcement import LEVELS, OFF
+from safegen.webui.enforcement import LEVELS, OFF, Policy, load, strongest
 
 SECTION = ("safegen", "SafeGen")
 PREFIX = "safegen_default_"
@@ -46,8 +46,8 @@ def _json(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def register(enforcement_changed: Callable[[], None]) -> None:
-    """Add the page; ``enforcement_changed`` is called whenever that setting is."""
+def register() -> None:
+    """The ``on_ui_settings`` callback: add the page."""
 
     def add(
         name: str, default: Any, label: str, component: Any, arguments: Any, **more: Any
@@ -61,7 +61,6 @@ def register(enforcement_changed: Callable[[], None]) -> None:
         gr.Radio,
         {"choices": [OFF, *LEVELS]},
         restrict_api=True,
-        onchange=enforcement_changed,
         needs_reload=True,  # to be seen in the page; it is in force at once
         info="always on, with floors for its values, for UI, infotext, X/Y/Z, API and runs inside "
         "other extensions; the API can't change this; --safegen-enforce adds to it",
@@ -145,3 +144,29 @@ def lexicon_file() -> Path | None:
     """The user's own word list, if there is one."""
     named = str(host.option(LEXICON, "")).strip()
     return Path(named) if named else None
+
+
+# ---------------------------------------------------------------------- enforcement
+
+
+def active_policy() -> Policy | None:
+    """What is enforced now. Raises `PolicyError` if that can't be read."""
+    named = (host.flag("safegen_enforce"), host.option(ENFORCE, OFF))
+    found = [load(level) for level in named]
+    return strongest([policy for policy in found if policy is not None])
+
+
+def enforcing() -> bool:
+    """Whether anything is enforced, be it a policy that can't be read."""
+    try:
+        return active_policy() is not None
+    except SafeGenError:
+        return True
+
+
+def policy_to_show() -> Policy | None:
+    """What is enforced, for the page; one that can't be read shows as what it does: refuse."""
+    try:
+        return active_policy()
+    except SafeGenError as error:
+        return Policy(f"unreadable, so nothing is generated: {error}")

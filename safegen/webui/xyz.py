@@ -9,7 +9,8 @@ from typing import Any
 from safegen.errors import InvalidValue
 from safegen.plan import SETTINGS, Setting
 from safegen.webui import host
-from safegen.webui.runtime import AXIS, readable
+from safegen.webui.arguments import AXIS
+from safegen.webui.errors import for_caller
 
 PREFIX = "[SafeGen] "
 AXES = (
@@ -59,7 +60,7 @@ def confirm(
                 if setting.name == "context" and str(x).strip().lower() not in contexts():
                     raise InvalidValue("context", x, ", ".join(contexts()))
         except InvalidValue as error:
-            raise readable(error, p) from None
+            raise for_caller(error, p) from None
 
     return fun
 

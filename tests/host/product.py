@@ -281,12 +281,22 @@ def nothing_but_numbers_comes_out(host: Host) -> None:
 
 @fact
 def a_failing_callback_of_ours_stops_the_picture(host: Host) -> None:
-    from safegen.hosts.a1111.guard import PassGuard
+    from safegen.hosts.a1111 import PassGuard
+    from safegen.hosts.a1111.independent import IndependentStreams
+    from safegen.hosts.a1111.rows import HostCall
+    from safegen.hosts.a1111.shared import SharedStreams
 
     guard = SafeGen(host)
+    places: list[tuple[Any, str]] = [
+        (PassGuard, "before"),
+        (PassGuard, "after"),
+        (HostCall, "with_rows"),
+        (SharedStreams, "blend"),
+        (IndependentStreams, "blend"),
+    ]
     for streams in ("shared", "independent"):
-        for method in ("before", "after", "_blend_rows", "_insert", "_blend_guided"):
-            original = getattr(PassGuard, method)
+        for owner, method in places:
+            original = getattr(owner, method)
             calls: list[int] = []
 
             def broken(
@@ -297,11 +307,11 @@ def a_failing_callback_of_ours_stops_the_picture(host: Host) -> None:
                     raise RuntimeError("broken on purpose")
                 return original(*args, **kwargs)
 
-            setattr(PassGuard, method, broken)
+            setattr(owner, method, broken)
             try:
                 made = guard.make(HAZARD, {**ON, "streams": streams})
             finally:
-                setattr(PassGuard, method, original)
+                setattr(owner, method, original)
             if len(calls) < 2:  # the other kind of streams
                 continue
             refused(made, "SafeGen")
@@ -311,10 +321,10 @@ def a_failing_callback_of_ours_stops_the_picture(host: Host) -> None:
 @fact
 def an_error_of_ours_outside_the_callbacks_stops_the_picture_in_words(host: Host) -> None:
     from safegen.method.session import Session
-    from safegen.webui import runtime
+    from safegen.webui import deciding
 
     guard = SafeGen(host)
-    for owner, name in ((Session, "finish"), (runtime, "chooser"), (runtime.Run, "_decide")):
+    for owner, name in ((Session, "finish"), (deciding, "chooser"), (deciding, "decide")):
         original = getattr(owner, name)
 
         def broken(*_args: Any, **_kwargs: Any) -> Any:
@@ -541,7 +551,7 @@ def before_the_threshold_previews_are_blank(host: Host) -> None:
 @fact
 def a_stale_cond_stops_the_picture(host: Host) -> None:
     """Another checkpoint in the middle of a run, and the safe texts are not encoded anew."""
-    from safegen.hosts.a1111.guard import SafeConds
+    from safegen.hosts.a1111.safe_conds import SafeConds
     from safegen.webui import host as asked
 
     guard = SafeGen(host)
@@ -692,6 +702,24 @@ def infotext_repeats_the_picture(host: Host) -> None:
     assert again.infotexts[0] == made.infotexts[0]
 
 
+@fact
+def each_of_several_batches_has_an_infotext_of_its_own(host: Host) -> None:
+    guard = SafeGen(host)
+    auto = {**ON, "context": "auto", "evidence": True}
+    prompts = [BENIGN, HAZARD, HAZARD, BENIGN]
+    made = guard.run(host.txt2img(prompts, n_iter=2, batch_size=2), auto)
+    assert made.error is None, made.error
+    assert len(made.infotexts) == 4
+    for prompt, text in zip(prompts, made.infotexts, strict=True):
+        assert ("SafeGen chose: violence" in text) is (prompt == HAZARD), text
+        assert ("SafeGen saw" in text) is (prompt == HAZARD), text
+    hires = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Latent", "denoising_strength": 0.7}
+    made = guard.run(host.txt2img([BENIGN, HAZARD], n_iter=2, **hires), auto)
+    assert made.error is None, made.error
+    for text in made.infotexts:
+        assert "SafeGen hires chose" not in text, "the second pass has no prompt of its own"
+
+
 def pasted(host: Host, guard: SafeGen, infotext: str) -> list[Any]:
     """Every control's value after the infotext was pasted."""
     parameters = host.infotext.parse_generation_parameters(infotext, [])
@@ -773,30 +801,31 @@ def axes_are_registered_once_and_cells_don_t_mix(host: Host) -> None:
 
 @fact
 def the_last_run_is_on_record(host: Host) -> None:
-    from safegen.webui import last
+    from safegen.webui import record
 
     guard = SafeGen(host)
-    last.clear()
+    record.clear()
     guard.make(HAZARD, None)
-    off = last.last_run()
+    off = record.last_run()
     assert off is not None
-    assert (off.outcome, off.calls, off.rows, off.tab) == ("off", 0, 2.0, "txt2img")
+    assert (off.outcome, off.counts.calls, off.rows, off.tab) == ("off", 0, 2.0, "txt2img")
     guard.make(HAZARD, {**ON, "weight": 0.0})
-    nothing = last.last_run()
+    nothing = record.last_run()
     assert nothing is not None
     assert (nothing.outcome, nothing.settings["weight"]) == ("off", 0.0)
 
     guard.make(BENIGN, {**ON, "context": "auto"})
-    benign = last.last_run()
+    benign = record.last_run()
     assert benign is not None
     assert (benign.outcome, benign.contexts, benign.rows) == ("benign", (None,), 2.0)
-    assert (benign.calls, benign.needed) == (STEPS, 0)
+    assert (benign.counts.calls, benign.counts.needed) == (STEPS, 0)
 
     guard.make(HAZARD, {**ROWS, "tau": 0.5}, batch_size=2, n_iter=2)
-    run = last.last_run()
+    run = record.last_run()
     assert run is not None
     assert (run.outcome, run.contexts) == ("guarded", ("violence",) * 4)
-    assert (run.calls, run.needed, run.guarded, run.evaluated) == (
+    counts = run.counts
+    assert (counts.calls, counts.needed, counts.guarded, counts.evaluated) == (
         2 * STEPS,
         STEPS,
         STEPS,
@@ -807,53 +836,53 @@ def the_last_run_is_on_record(host: Host) -> None:
     assert len(run.why) == 4
     assert all("as asked for" in why for why in run.why)
     assert (run.evidence, run.disagreement, run.message) == ((), (), "")
-    assert HAZARD not in repr(run)
+    assert HAZARD not in repr(vars(run))
 
     guard.make(HAZARD, {**ROWS, "streams": "independent"})
-    four = last.last_run()
+    four = record.last_run()
     assert four is not None
     assert four.rows == 4.0
-    assert last.last_error() is None
+    assert record.last_error() is None
 
 
 @fact
 def a_failed_run_is_on_record_and_stays(host: Host) -> None:
-    from safegen.webui import last
+    from safegen.webui import record
 
     guard = SafeGen(host)
-    last.clear()
+    record.clear()
     refused(guard.make(HAZARD, {"weight": 7.0}), "weight")
-    failed = last.last_run()
+    failed = record.last_run()
     assert failed is not None
     assert (failed.outcome, failed.settings) == ("failed", {})
     assert "weight" in failed.message
     with host.listening(denoised=_poison):
         refused(guard.make(HAZARD, ON))
-    poisoned = last.last_run()
+    poisoned = record.last_run()
     assert poisoned is not None
     assert poisoned.outcome == "failed"
     assert "not finite" in poisoned.message
     assert poisoned.contexts == ("violence",)
-    assert poisoned.guarded < STEPS
+    assert poisoned.counts.guarded < STEPS
     guard.make(HAZARD, ON)
-    good = last.last_run()
+    good = record.last_run()
     assert good is not None
     assert good.outcome == "guarded"
-    assert last.last_error() == poisoned
+    assert record.last_error() == poisoned
 
 
 @fact
 def maps_are_kept_for_who_asks_and_change_nothing(host: Host) -> None:
-    from safegen.webui import last
+    from safegen.webui import record
 
     guard = SafeGen(host)
     for named in (ROWS, {**ON, "streams": "independent"}, {**ON, "strategy": "context"}):
         for sampler in ("Euler", "DDIM"):
             unasked = guard.make(HAZARD, named, sampler_name=sampler)
-            with last.keeping_maps():
+            with record.keeping_maps():
                 made = guard.make(HAZARD, named, sampler_name=sampler)
             assert np.array_equal(unasked.image, made.image), (named, sampler)
-            run = last.last_run()
+            run = record.last_run()
             assert run is not None
             (found,) = run.disagreement
             assert found.dtype == np.float32
@@ -861,20 +890,20 @@ def maps_are_kept_for_who_asks_and_change_nothing(host: Host) -> None:
             assert found.min() >= 0.0
             assert found.max() == 1.0
             assert found.std() > 0.0
-    with last.keeping_maps():
+    with record.keeping_maps():
         guard.run(host.txt2img([HAZARD, BENIGN], batch_size=2), {**ON, "context": "auto"})
-        both = last.last_run()
+        both = record.last_run()
         guard.make(BENIGN, {**ON, "context": "auto"})
-        benign = last.last_run()
+        benign = record.last_run()
     assert both is not None
     assert benign is not None
     assert [float(found.max()) for found in both.disagreement] == [1.0, 0.0]
     assert [float(found.max()) for found in benign.disagreement] == [0.0]
     assert benign.disagreement[0].shape == both.disagreement[0].shape
     hires = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Latent", "denoising_strength": 0.7}
-    with last.keeping_maps():
+    with record.keeping_maps():
         made = guard.make(HAZARD, ON, **hires)
-    large = last.last_run()
+    large = record.last_run()
     assert large is not None
     assert large.disagreement[0].shape == tuple(size // 8 for size in made.image.shape[:2])
 
@@ -896,7 +925,7 @@ def the_rewritten_prompt_is_shown(host: Host) -> None:
 
 @fact
 def the_image_time_check_is_told_for_each_picture_if_asked_for(host: Host) -> None:
-    from safegen.webui import last
+    from safegen.webui import record
 
     guard = SafeGen(host)
     auto = {**ON, "context": "auto", "tau": 0.25}
@@ -912,7 +941,7 @@ def the_image_time_check_is_told_for_each_picture_if_asked_for(host: Host) -> No
             assert "SafeGen image check: True" in told.infotexts[0]
             assert "SafeGen saw" in told.infotexts[0]
             assert "SafeGen saw" not in told.infotexts[1]
-            run = last.last_run()
+            run = record.last_run()
             assert run is not None
             first, second = run.evidence
             assert "25%" in first
@@ -996,24 +1025,53 @@ def nested_batches_and_second_passes_are_guarded(host: Host) -> None:
 
 
 @fact
-def a_closed_run_has_nothing_nested_in_it(host: Host) -> None:
-    """Also if its postprocess never came."""
+def a_hazard_within_a_harmless_run_is_guarded(host: Host) -> None:
+    """ADetailer's prompt of its own is judged for itself."""
     guard = SafeGen(host)
-    plain = host.make(HAZARD)
-    kind = type(guard.script())
-    original = kind.postprocess
+    auto = {**ON, "context": "auto"}
+    outer, inner = host.make(BENIGN), host.make(HAZARD, seed=3)
+    for named, guarded in ((auto, True), ({**auto, "weight": 0.0}, False), (None, False)):
+        kept: list[Any] = []
+        runner = _with_nested(host, guard, lambda _: host.txt2img(HAZARD, seed=3), kept)
+        made = host.run(host.txt2img(BENIGN), runner=runner, args=guard.args(named))
+        assert np.array_equal(made.image, outer.image)
+        found = np.asarray(kept[0].images[0])
+        assert (difference(found, inner.image) > 0) is guarded, named
+        assert ("SafeGen chose: violence" in kept[0].infotexts[0]) is guarded
+    with host.options(safegen_guard_nested=False):
+        kept = []
+        runner = _with_nested(host, guard, lambda _: host.txt2img(HAZARD, seed=3), kept)
+        host.run(host.txt2img(HAZARD), runner=runner, args=guard.args(ON))
+        assert np.array_equal(np.asarray(kept[0].images[0]), inner.image)
+        assert "SafeGen" not in kept[0].infotexts[0]
 
-    def broken(*_args: Any, **_kwargs: Any) -> None:
-        raise RuntimeError("broken on purpose")
 
-    kind.postprocess = broken
-    try:
-        made = guard.make(HAZARD, ON)
-    finally:
-        kind.postprocess = original
-    assert made.error is None
-    made.p.close()  # as the host does, whatever happened
-    assert np.array_equal(host.make(HAZARD).image, plain.image)
+@fact
+def the_same_picture_made_within_its_own_run_is_guarded_both_times(host: Host) -> None:
+    guard = SafeGen(host)
+    plain, wanted = host.make(HAZARD, n_iter=2), guard.make(HAZARD, ON, n_iter=2)
+    kept: list[Any] = []
+    runner = _with_nested(host, guard, lambda p: p, kept)
+    made = host.run(host.txt2img(HAZARD, n_iter=2), runner=runner, args=guard.args(ON))
+    if made.error is None:
+        images = [*made.images, *(np.asarray(image) for image in kept[0].images)]
+        for image in images:
+            assert all(
+                difference(image, one) > 0 for one in plain.images if one.shape == image.shape
+            )
+        assert any(np.array_equal(image, wanted.images[0]) for image in images)
+
+
+@fact
+def a_failed_inner_run_leaves_no_trace_in_the_next(host: Host) -> None:
+    guard = SafeGen(host)
+    wanted = guard.make(HAZARD, ON)
+    kept: list[Any] = []
+    runner = _with_nested(host, guard, lambda _: host.txt2img(HAZARD, steps=1), kept)
+    host.run(host.txt2img(HAZARD), runner=runner, args=guard.args({**ON, "tau": 0.5}))
+    assert kept == [None], "one step is before the threshold, and the inner run was refused"
+    assert np.array_equal(guard.make(HAZARD, ON).image, wanted.image)
+    assert np.array_equal(host.make(HAZARD).image, guard.make(HAZARD, None).image)
 
 
 @fact
@@ -1026,7 +1084,7 @@ def a_run_of_its_own_without_our_script_is_left_alone(host: Host) -> None:
 
 @fact
 def enforcement_goes_for_everything(host: Host) -> None:
-    from safegen.webui import registry, runtime
+    from safegen.webui import registry
 
     guard = SafeGen(host)
     plain = host.make(HAZARD)
@@ -1050,7 +1108,6 @@ def enforcement_goes_for_everything(host: Host) -> None:
         assert host.make(HAZARD).error is not None
     finally:
         host.shared.cmd_opts.safegen_enforce = None
-        runtime.enforcing()
         registry.register()
     assert np.array_equal(host.make(HAZARD).image, plain.image)
 
@@ -1080,6 +1137,37 @@ def running_the_script_file_again_registers_nothing_twice(host: Host) -> None:
     registry.register()
     everything_is_registered_once(host)
     assert SafeGen(host).make(HAZARD, ON).error is None
+
+
+@fact
+def the_door_is_there_once_and_goes_when_the_scripts_are_unloaded(host: Host) -> None:
+    from safegen.webui import lifecycle, registry
+
+    processing = host.processing
+    original = processing.process_images_inner.safegen_original
+    assert not hasattr(original, "safegen_original")
+    lifecycle.remove()
+    lifecycle.remove()
+    assert processing.process_images_inner is original
+    registry.register()
+    door = processing.process_images_inner
+    assert door.safegen_original is original
+
+    def of_another_extension(p: Any) -> Any:
+        return door(p)
+
+    processing.process_images_inner = of_another_extension
+    guard = SafeGen(host)
+    try:
+        registry.register()
+        assert guard.make(HAZARD, ON).error is None
+        assert "SafeGen weight" in guard.make(HAZARD, ON).infotexts[0]
+        lifecycle.remove()
+        assert processing.process_images_inner is of_another_extension
+        assert np.array_equal(host.make(HAZARD).image, guard.make(HAZARD, None).image)
+    finally:
+        processing.process_images_inner = original
+        registry.register()
 
 
 # ---------------------------------------------------------------------- other extensions
@@ -1117,6 +1205,50 @@ def a_method_that_another_extension_puts_before_sample_stays(host: Host) -> None
         for one, same, unguarded in zip(made.images, wanted.images, plain.images, strict=True):
             assert np.array_equal(one, same)
             assert difference(one, unguarded) > 0
+
+
+@fact
+def a_method_that_takes_the_place_of_sample_is_refused(host: Host) -> None:
+    guard = SafeGen(host)
+    processing = host.processing.StableDiffusionProcessingTxt2Img
+
+    def samples_itself(p: Any) -> Any:
+        return lambda *given, **named: processing.sample(p, *given, **named)
+
+    def returns_noise(p: Any) -> Any:
+        return lambda *_, **__: p.rng.next()
+
+    for put in (samples_itself, returns_noise):
+        kind = type(
+            "Other",
+            (host.scripts.Script,),
+            {
+                "process": lambda _self, p, *_args, put=put: setattr(p, "sample", put(p)),
+                "title": lambda self: "O",
+            },
+        )
+        other = kind()
+        runner = copy.copy(guard.runner())
+        runner.alwayson_scripts = [guard.script(), other]
+        other.filename, other.args_from, other.args_to = __file__, 0, 0
+        if hasattr(runner, "callback_map"):
+            runner.callback_map = {}
+        made = host.run(host.txt2img(HAZARD), runner=runner, args=guard.args(ON))
+        refused(made, "SafeGen", "in its own way")
+        off = host.run(host.txt2img(HAZARD), runner=runner, args=guard.args(None))
+        assert off.error is None, off.error
+
+
+@fact
+def a_picture_that_did_not_come_through_the_door_is_stopped(host: Host) -> None:
+    guard = SafeGen(host)
+    door = host.processing.process_images_inner
+    try:
+        host.processing.process_images_inner = door.safegen_original
+        refused(guard.make(HAZARD, ON), "SafeGen", "process_images")
+        assert guard.make(HAZARD, None).error is None
+    finally:
+        host.processing.process_images_inner = door
 
 
 @fact

@@ -73,10 +73,10 @@ def test_enforced_nothing_under_the_floor_is_sampled(
     assert result.refused == [0, 0.3]
     assert [shot.weight for shot in result.pictures] == [0.9, 1]
     assert len(sampled) == 2
-    from safegen.webui import stage
+    from safegen.webui import comparison_markup
 
-    assert "not made at weight 0, 0.3" in stage.summary(result)
-    assert "safegen-veiled" not in stage.stage(result, lambda image: "x.png")
+    assert "not made at weight 0, 0.3" in comparison_markup.summary(result)
+    assert "safegen-veiled" not in comparison_markup.comparison(result, lambda image: "x.png")
 
 
 def test_a_policy_that_cannot_be_read_makes_nothing(double: Any, compare: Any) -> None:
@@ -89,7 +89,7 @@ def test_a_policy_that_cannot_be_read_makes_nothing(double: Any, compare: Any) -
 
 @pytest.mark.parametrize("black", [False, True])
 def test_a_failing_weight_leaves_the_others(double: Any, compare: Any, black: bool) -> None:
-    from safegen.webui import settings, stage
+    from safegen.webui import comparison_markup, settings
 
     with double.options(**({settings.ON_FAILURE: settings.BLACK} if black else {})):
         result = compare("0, 1", steps=1)
@@ -97,7 +97,7 @@ def test_a_failing_weight_leaves_the_others(double: Any, compare: Any, black: bo
     assert plain.image is not None
     assert guarded.image is None
     assert "tau" in guarded.message
-    assert "Weight 1:" in stage.summary(result)
+    assert "Weight 1:" in comparison_markup.summary(result)
 
 
 def test_an_earlier_failure_is_not_the_original_s(double: Any, compare: Any) -> None:
@@ -116,13 +116,13 @@ def test_an_interrupt_names_what_is_missing(double: Any, compare: Any) -> None:
         if len(calls) == STEPS + 2:  # in the midst of the second picture
             double.shared.state.interrupt()
 
-    from safegen.webui import stage
+    from safegen.webui import comparison_markup
 
     with double.listening(denoiser=stop):
         result = compare("0.5, 0.7, 1")
     assert [shot.weight for shot in result.pictures] == [0.5]
     assert result.missing == [0.7, 1]
-    assert "nothing at weight 0.7, 1" in stage.summary(result)
+    assert "nothing at weight 0.7, 1" in comparison_markup.summary(result)
 
 
 @pytest.mark.parametrize("text", ["", "0.5", "0, 2", "0, half", "0 0.0", "-0.1 1", "nan 1"])
@@ -135,9 +135,11 @@ def test_weights_that_are_not_allowed(double: Any, text: str) -> None:
 
 
 def test_what_stands_in_the_page_is_escaped_and_the_original_veiled(compare: Any) -> None:
-    from safegen.webui import stage
+    from safegen.webui import comparison_markup
 
-    shown = stage.stage(compare("0, 1", "<b>a 'bloody' \"ball\"</b>"), lambda image: "x'y.png")
+    shown = comparison_markup.comparison(
+        compare("0, 1", "<b>a 'bloody' \"ball\"</b>"), lambda image: "x'y.png"
+    )
     assert "<b>" not in shown
     assert "src='x'y" not in shown
     assert len(re.findall(r"class='safegen-stage safegen-veiled'", shown)) == 1

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from driver import HAZARD, STEPS, SafeGen, difference
-from product import FACTS, ON, everything_is_registered_once, refused
+from product import FACTS, ON, ROWS, everything_is_registered_once, refused
 
 
 @pytest.mark.parametrize("name", FACTS)
@@ -92,6 +93,39 @@ def test_rows_are_counted_where_the_model_sees_them(double: Any) -> None:
     shared.sd_model.rows_seen.clear()
     SafeGen(double).make(HAZARD, {**ON, "refresh": 2})
     assert shared.sd_model.rows_seen == [3, 2] * (STEPS // 2)
+
+
+HYPERTILE = """
+from functools import wraps
+
+def hooked(forward):
+    @wraps(forward)
+    def wrapper(*args):
+        return forward(*args)
+    return wrapper
+"""
+
+
+@pytest.mark.parametrize("other", ["none", "inside", "outside", "elsewhere"])
+def test_hypertile_s_hooks_don_t_count_but_another_extension_s_do(double: Any, other: str) -> None:
+    """Also where another one is beneath Hypertile's, on top of it, or in another layer."""
+    hypertile: dict[str, Any] = {"__name__": "hypertile"}
+    exec(HYPERTILE, hypertile)
+    unet = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Linear(1, 1))
+    layer, another = unet
+    if other == "inside":
+        layer.forward = lambda x: x
+    layer.forward = hypertile["hooked"](layer.forward)
+    if other == "outside":
+        inner = layer.forward
+        layer.forward = lambda x: inner(x)
+    if other == "elsewhere":
+        another.forward = lambda x: x
+    double.shared.sd_model.model.diffusion_model = unet
+    seen = double.shared.sd_model.rows_seen
+    seen.clear()
+    assert SafeGen(double).make(HAZARD, ROWS).error is None
+    assert set(seen) == ({3} if other == "none" else {2})
 
 
 def test_nothing_is_saved_of_a_failed_picture(double: Any, tmp_path: Any) -> None:

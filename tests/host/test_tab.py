@@ -110,13 +110,13 @@ def own_folder(double: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """A folder of contexts for each test, and a library that reads it."""
     from modules import shared
 
-    from safegen.webui import last, runtime
+    from safegen.webui import deciding, record
 
     monkeypatch.setitem(shared.opts.data, "safegen_contexts_folder", str(tmp_path / "contexts"))
-    runtime._chooser = None
-    last.clear()
+    deciding._chooser = None
+    record.clear()
     yield tmp_path / "contexts"
-    runtime._chooser = None
+    deciding._chooser = None
 
 
 @pytest.fixture
@@ -536,7 +536,8 @@ def test_the_status_tells_of_the_last_generations(double: Any, window: Window) -
     window.click("status_refresh")
     report = window.value("safegen_status_report")
     assert "SafeGen was off" in report
-    assert "no-such" in report  # the last error stays
+    assert "context: a value that is not allowed" in report  # the last error stays
+    assert "no-such" not in report  # but not what somebody typed
 
 
 def test_the_status_names_who_enforces(window: Window, enforced: None) -> None:
@@ -591,12 +592,12 @@ def test_a_tab_that_the_host_hides_is_asked_for_nothing(
     """The host leaves it out of the page: an event that names its controls would break all."""
     import gradio as gr
 
-    from safegen.webui import host, tab, ui
+    from safegen.webui import accordion, host, tab
 
     monkeypatch.setattr(host, "hides_tab", lambda name: name == "img2img")
     ((page, _, _),) = tab.build()
-    hidden = next(c._id for c in ui.context_controls if "img2img" in c.elem_id)
-    shown = next(c._id for c in ui.context_controls if "txt2img" in c.elem_id)
+    hidden = next(c._id for c in accordion.context_controls if "img2img" in c.elem_id)
+    shown = next(c._id for c in accordion.context_controls if "txt2img" in c.elem_id)
     asked = {one for d in page.dependencies for one in (*d["inputs"], *d["outputs"])}
     assert hidden not in asked
     assert shown in asked

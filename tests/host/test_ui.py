@@ -19,11 +19,11 @@ class Page:
     """The accordion, built over a library with one context that has suggestions."""
 
     def __init__(self, double: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        from safegen.webui import runtime
+        from safegen.webui import deciding
 
         library = ContextLibrary(folder)
         library.add(SafetyContext("own", "Own", "", "", "calm", "", weight=0.6, tau=0.05))
-        monkeypatch.setattr(runtime, "_chooser", Chooser(library, {}))
+        monkeypatch.setattr(deciding, "_chooser", Chooser(library, {}))
         with gr.Blocks() as self.blocks:
             made = SafeGen(double).script().ui(False)
         self.controls = dict(zip(SETTINGS, made, strict=True))
@@ -77,3 +77,19 @@ def test_nothing_but_a_person_s_choice_moves_a_dial(page: Page) -> None:
     for name in SETTINGS:
         for number in page.events(name, "change"):
             assert not dials & set(page.blocks.dependencies[number]["outputs"])
+
+
+def test_a_paste_makes_one_request_for_all_controls(page: Page) -> None:
+    """A control that changes tells the page's script alone, which presses one button for all."""
+    for name in SETTINGS:
+        numbers = page.events(name, "change")
+        assert numbers, name
+        assert not any(page.blocks.dependencies[number]["backend_fn"] for number in numbers), name
+    gathering = next(
+        block._id
+        for block in page.blocks.blocks.values()
+        if str(getattr(block, "elem_id", "")).endswith("safegen_refresh")
+    )
+    (event,) = (d for d in page.blocks.dependencies if gathering in d["targets"])
+    assert event["backend_fn"]
+    assert len(event["inputs"]) == len(SETTINGS)

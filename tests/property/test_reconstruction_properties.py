@@ -21,15 +21,9 @@ from property_support import (
 )
 from torch import Tensor
 
-from safegen.method.reconstruction import (
-    MASK_HIGH,
-    MASK_LOW,
-    Reuse,
-    SafeStream,
-    blend,
-    disagreement_mask,
-    euler_step,
-)
+from safegen.method.blend import blend
+from safegen.method.region import MASK_HIGH, MASK_LOW, disagreement_mask
+from safegen.method.streams import Reuse, SafeStream, euler_step
 
 Pair = tuple[Tensor, Tensor]
 UNUSABLE = st.sampled_from([math.nan, math.inf, -math.inf])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from property_support import SIGMAS, noise, plans, same_bits, sample, toy_model
 from torch import Tensor
 
-from safegen.method.reconstruction import disagreement_mask
+from safegen.method.region import disagreement_mask
 from safegen.method.schedule import weight_at
 from safegen.plan import SafetyPlan
 

@@ -75,18 +75,43 @@ LEARNED = LearnedEmbedding(
         ("context", "a calm scene"),
         ("direction", "a bloody ball"),
         ("projection", "a bloody ball"),
+        ("away", "a bloody ball"),
     ],
 )
-def test_each_strategy_has_its_text(strategy: str, text: str) -> None:
+@pytest.mark.parametrize("push", [False, True])
+def test_each_strategy_has_its_text(strategy: str, text: str, push: bool) -> None:
+    if strategy == "away" and not push:
+        return
     prompt = "a bloody ball"
-    found = condition(prompt, context(), strategy, spans=spans_in(prompt), learned=LEARNED)
+    spans = spans_in(prompt)
+    found = condition(prompt, context(), strategy, spans=spans, learned=LEARNED, push=push)
     assert (found.strategy, found.text, found.note) == (strategy, text, "")
     assert (found.edit is not None) is (strategy in ("direction", "projection"))
+    assert found.unsafe == (context().unsafe_text if push else "")
 
 
 def test_every_strategy_of_the_plan_is_known() -> None:
     for strategy in STRATEGIES:
-        assert condition("a ball", context(), strategy, learned=LEARNED).text
+        assert condition("a ball", context(), strategy, learned=LEARNED, push=True).text
+
+
+def test_where_no_word_is_risky_the_prompt_itself_is_pushed_away() -> None:
+    found = condition("a ball", context(), "counterpart", push=True)
+    assert (found.strategy, found.text) == ("away", "a ball")
+    assert found.unsafe == context().unsafe_text
+    assert "no risky words found" in found.note
+
+
+def test_away_without_a_push_or_an_unsafe_text_is_refused() -> None:
+    with pytest.raises(InvalidValue, match="strategy: 'away' is not allowed"):
+        condition("a ball", context(), "away")
+    with pytest.raises(InvalidValue, match="unsafe text"):
+        condition("a ball", context(unsafe_text=" "), "away", push=True)
+
+
+def test_each_part_is_pushed_that_the_model_moves_towards() -> None:
+    found = condition_parts("a ball AND a cup AND gore:-1", context(), "away", push=True)
+    assert [bool(part.unsafe) for part in found] == [True, True, False]
 
 
 @pytest.mark.parametrize("strategy", ["", "Counterpart", "swap"])

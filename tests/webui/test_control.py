@@ -95,3 +95,15 @@ def test_afterwards_all_is_as_before(server: Server) -> None:
     server.call("DELETE", "/faults")
     same(wanted, server.txt2img(HAZARD, ON))
     assert {call["rows"] for call in server.call("GET", "/faults").body} == {3}
+
+
+def test_hypertile_s_hooks_cost_nothing(server: Server) -> None:
+    """It leaves them in the model when it is switched off; safe rows travel all the same."""
+    load(server, "safegen-world")
+    for tiles in (True, False):
+        server.call("DELETE", "/faults")
+        fields = {"override_settings": {"hypertile_enable_unet": tiles}}
+        made = server.txt2img(HAZARD, ON, **fields)
+        assert ("Hypertile U-Net" in made.infotexts[0]) == tiles
+        calls = server.call("GET", "/faults").body
+        assert {call["rows"] for call in calls} == {3}

@@ -8,8 +8,8 @@ import gradio as gr
 
 from safegen.errors import InvalidValue, SafeGenError
 from safegen.plan import AUTO, SETTINGS, TEXTUAL_STRATEGIES, SafetyPlan
-from safegen.webui import checking, markup, runtime, settings
-from safegen.webui.tab.parts import button, fleeting, html
+from safegen.webui import checking, deciding, markup, settings
+from safegen.webui.tab.parts import button, html, not_in_config
 
 SHOWN = 5
 """How many prompts of a list are shown with everything that is known about them."""
@@ -47,7 +47,7 @@ def answer(
             detectors=SETTINGS["detectors"].check(detectors),
             strategy=strategy,
         )
-        policy = runtime.active_policy()
+        policy = settings.active_policy()
         enforced = ""
         if policy is not None:
             raised, _ = policy.apply(plan)
@@ -66,7 +66,7 @@ def answer(
     except SafeGenError as error:
         return markup.message(str(error), bad=True)
     data = [checking.to_data(choice, plan) for choice in choices]
-    contexts = list(runtime.chooser().library)
+    contexts = list(deciding.chooser().library)
     cards = [markup.card(one, number, contexts) for number, one in enumerate(data[:SHOWN], 1)]
     table = markup.table(data, contexts) if len(data) > 1 else ""
     more = ""
@@ -92,7 +92,7 @@ def build() -> None:
     base = settings.base_plan()
     with gr.Row(elem_classes=["safegen-split"]):
         with gr.Column(scale=2, min_width=300):
-            text = fleeting(
+            text = not_in_config(
                 gr.Textbox(
                     label="Prompts",
                     info="nothing is generated: this only reads",
@@ -102,13 +102,13 @@ def build() -> None:
                     elem_id="safegen_check_prompts",
                 )
             )
-            by_line = fleeting(
+            by_line = not_in_config(
                 gr.Checkbox(
                     True, label="Each line is a prompt of its own", elem_id="safegen_check_by_line"
                 )
             )
             go = button("Check", "safegen_check_go", "primary")
-            threshold = fleeting(
+            threshold = not_in_config(
                 gr.Slider(
                     SETTINGS["threshold"].minimum,
                     SETTINGS["threshold"].maximum,
@@ -119,7 +119,7 @@ def build() -> None:
                     elem_id="safegen_check_threshold",
                 )
             )
-            detectors = fleeting(
+            detectors = not_in_config(
                 gr.CheckboxGroup(
                     list(SETTINGS["detectors"].choices),
                     value=list(base.detectors),
@@ -128,7 +128,7 @@ def build() -> None:
                     elem_id="safegen_check_detectors",
                 )
             )
-            strategy = fleeting(
+            strategy = not_in_config(
                 gr.Radio(
                     list(TEXTUAL_STRATEGIES),
                     value=base.strategy

@@ -9,8 +9,8 @@ from urllib.parse import quote
 import gradio as gr
 
 from safegen.errors import SafeGenError
-from safegen.webui import comparison, host, markup, runtime, stage
-from safegen.webui.tab.parts import QUIET, button, fleeting, html
+from safegen.webui import comparison, comparison_markup, host, markup, settings
+from safegen.webui.tab.parts import QUIET, button, html, not_in_config
 
 _generate: list[Any] = []
 """The Generate button of txt2img on the page that is being built."""
@@ -54,7 +54,7 @@ def _introduction() -> str:
         "The settings of txt2img as they stand there now, at several weights and with one seed. "
         "Nothing is saved. Of a batch the first picture is made."
     )
-    rules = runtime.policy_to_show()
+    rules = settings.policy_to_show()
     if rules is not None:
         floor = [w for w in comparison.DEFAULT_WEIGHTS if not comparison.allowed(w, rules)]
         text += (
@@ -66,12 +66,12 @@ def _introduction() -> str:
 
 def build() -> None:
     """The pane, within the tab that is being built."""
-    rules = runtime.policy_to_show()
+    rules = settings.policy_to_show()
     inputs = generate_inputs()
     with gr.Row(elem_classes=["safegen-split"]):
         with gr.Column(scale=2, min_width=300):
             html("safegen_compare_introduction", _introduction())
-            prompt = fleeting(
+            prompt = not_in_config(
                 gr.Textbox(
                     label="Prompt",
                     placeholder="Empty: the prompt in txt2img",
@@ -79,7 +79,7 @@ def build() -> None:
                     elem_id="safegen_compare_prompt",
                 )
             )
-            weights = fleeting(
+            weights = not_in_config(
                 gr.Textbox(
                     label="Weights",
                     info="Separated by commas; 0 is the original.",
@@ -107,10 +107,12 @@ def build() -> None:
                 "safegen_compare_stage",
                 markup.note("The pictures stand here. The original is blurred until you ask."),
             )
-            infotext = fleeting(
+            infotext = not_in_config(
                 gr.Textbox(visible=False, elem_id="safegen_compare_infotext", label="Infotext")
             )
-            task = fleeting(gr.Textbox(visible=False, elem_id="safegen_compare_task", label="Task"))
+            task = not_in_config(
+                gr.Textbox(visible=False, elem_id="safegen_compare_task", label="Task")
+            )
     stop.click(host.interrupt, None, None, **QUIET)
     skip.click(host.interrupt, None, None, **QUIET)
     if inputs is None:
@@ -131,10 +133,10 @@ def build() -> None:
             return ["", "", gr.update(interactive=False), markup.message(str(error), bad=True)]
         chosen = result.chosen
         return [
-            stage.stage(result, save),
+            comparison_markup.comparison(result, save),
             "" if chosen is None else chosen.infotext,
             gr.update(interactive=chosen is not None),
-            stage.summary(result),
+            comparison_markup.summary(result),
         ]
 
     go.click(

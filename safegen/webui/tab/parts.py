@@ -14,7 +14,7 @@ QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
 """For events that answer at once: no waiting behind pictures, no veil over the page."""
 
 
-def fleeting(component: Component) -> Component:
+def not_in_config(component: Component) -> Component:
     """``component``, whose value the host is not to keep as a default for the next start."""
     component.do_not_save_to_config = True  # type: ignore[attr-defined]
     return component
@@ -22,12 +22,12 @@ def fleeting(component: Component) -> Component:
 
 def html(elem_id: str, value: str = "") -> Any:
     """A place for HTML."""
-    return fleeting(gr.HTML(value, elem_id=elem_id, elem_classes=["safegen-pane"]))
+    return not_in_config(gr.HTML(value, elem_id=elem_id, elem_classes=["safegen-pane"]))
 
 
 def button(label: str, elem_id: str, variant: str = "secondary", **more: Any) -> Any:
     """A button of the usual size."""
-    return fleeting(
+    return not_in_config(
         gr.Button(label, elem_id=elem_id, variant=variant, size="sm", min_width=90, **more)
     )
 

@@ -6,17 +6,17 @@ import time
 
 import gradio as gr
 
-from safegen.webui import facts, markup
+from safegen.webui import markup, status
 from safegen.webui.tab.parts import QUIET, button, html, on_arrival
 
 _SECTIONS = (
-    ("Last generation", facts.last_run),
-    ("Last error", facts.last_error),
-    ("Enforcement", facts.enforcement),
-    ("Versions", facts.versions),
-    ("Loaded model", facts.model),
-    ("What is guarded", facts.paths),
-    ("Contexts", facts.contexts),
+    ("Last generation", status.last_run),
+    ("Last error", status.last_error),
+    ("Enforcement", status.enforcement),
+    ("Versions", status.versions),
+    ("Loaded model", status.model),
+    ("What is guarded", status.paths),
+    ("Contexts", status.contexts),
 )
 
 
@@ -24,8 +24,8 @@ def report() -> str:
     """All sections as HTML, with the time."""
     sections = []
     for title, of in _SECTIONS:
-        rows = [(fact.name, fact.value, fact.kind) for fact in of()]
-        sections.append(markup.facts(title, rows))
+        rows = [(line.name, line.value, line.kind) for line in of()]
+        sections.append(markup.lines(title, rows))
     now = time.strftime("%H:%M:%S")
     return (
         f"<p class='safegen-note'><span>As of</span> {now}</p>"

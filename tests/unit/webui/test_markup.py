@@ -86,7 +86,7 @@ def test_a_hostile_prompt_stays_text(chooser: Chooser) -> None:
         markup.table([data(), data(context=HOSTILE)], contexts),
         markup.message(HOSTILE, bad=True),
         markup.note(HOSTILE),
-        markup.facts(HOSTILE, [(HOSTILE, HOSTILE, "bad")]),
+        markup.lines(HOSTILE, [(HOSTILE, HOSTILE, "bad")]),
         markup.heading(contexts[0], HOSTILE, built_in=False, unsaved=True),
     ):
         assert "onerror=alert(1)" in read(shown).text

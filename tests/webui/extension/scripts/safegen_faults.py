@@ -20,16 +20,10 @@ FAULT = {}
 CALLS = {"denoiser": 0, "denoised": 0}
 PATCHED = []
 TAKEN_OFF = []
+DOOR = {}
 METER = {"seconds": 0.0, "calls": 0, "inside": False}
 CALLBACKS = ("cfg_denoiser", "cfg_denoised")
-HOOKS = (
-    "before_process",
-    "process",
-    "before_process_batch",
-    "process_batch",
-    "process_before_every_sampling",
-    "postprocess",
-)
+HOOKS = ("process_before_every_sampling",)
 
 
 def _due(name):
@@ -141,26 +135,24 @@ def _break(kind, at):
     what, _, name = kind.partition(" in ")
     if what == "exception":
         from safegen.conditioning.strategies import SafeConditioning  # noqa: F401  SafeGen must be there
-        from safegen.hosts.a1111.guard import guard as a1111
+        from safegen.hosts.a1111 import PassGuard
         from safegen.method.session import Session
-        from safegen.webui import host, runtime
+        from safegen.webui import batch, deciding, host, lifecycle
 
-        if name == "every hook":
-            for hook in HOOKS:
-                _failing(_own_script(), hook)
-        elif name.startswith("hook "):
+        if name.startswith("hook "):
             _failing(_own_script(), name.removeprefix("hook "))
         else:
             owners = {
-                "before": a1111.PassGuard,
-                "after": a1111.PassGuard,
+                "before": PassGuard,
+                "after": PassGuard,
                 "combine": Session,
                 "begin": Session,
                 "finish": Session,
                 "encode": host,
                 "cond_at": host,
-                "chooser": runtime,
-                "attach": runtime.Run,
+                "chooser": deciding,
+                "attach": batch.Batch,
+                "resolve": lifecycle,
             }
             _failing(owners[name], name)
     elif what == "wrong shape" and name == "encoding":
@@ -176,15 +168,12 @@ def _break(kind, at):
 
         _failing(Session, "combine", lambda rows: rows[..., :-1])
     elif kind == "stale cond":
-        from safegen.hosts.a1111.guard import guard as a1111
+        from safegen.hosts.a1111.safe_conds import SafeConds
         from safegen.webui import host
 
         # Another one at every look: none of them has been encoded for.
         _patch(host, "checkpoint", object)
-        _patch(a1111.SafeConds, "encode", _encode_once(a1111.SafeConds.encode))
-    elif what == "missing" and name == "every hook":
-        for hook in HOOKS:
-            _patch(_own_script(), hook, _missing)
+        _patch(SafeConds, "encode", _encode_once(SafeConds.encode))
     elif what == "missing" and name.startswith("hook "):
         _patch(_own_script(), name.removeprefix("hook "), _missing)
     elif what == "missing":
@@ -251,9 +240,15 @@ def _metered(function):
 
 
 def _meter():
-    """Meter every hook and callback of SafeGen's until `_mend`."""
+    """Meter the door, every hook and callback of SafeGen's until `_mend`."""
+    from safegen.webui import lifecycle, run
+
     _mend()
     METER.update(seconds=0.0, calls=0, inside=False)
+    for owner, name in ((lifecycle, "resolve"), (lifecycle, "_wrap"), (lifecycle, "_unwrap")):
+        _patch(owner, name, _metered(getattr(owner, name)))
+    for name in ("__init__", "begin", "check"):
+        _patch(run.Run, name, _metered(getattr(run.Run, name)))
     for hook in HOOKS:
         _patch(_own_script(), hook, _metered(getattr(_own_script(), hook)))
     for name in CALLBACKS:
@@ -263,12 +258,15 @@ def _meter():
 
 
 def _install(installed):
-    """Take SafeGen's hooks and callbacks off the host, or put them back; both are exact."""
+    """Take SafeGen's door, hook and callbacks off the host, or put them back; both are exact."""
     if installed:
+        processing.process_images_inner = DOOR.pop("inner", processing.process_images_inner)
         for owner, value, place in reversed(TAKEN_OFF):
             owner.insert(place, value)
         TAKEN_OFF.clear()
     elif not TAKEN_OFF:
+        DOOR["inner"] = processing.process_images_inner
+        processing.process_images_inner = processing.process_images_inner.safegen_original
         lists = [script_callbacks.callback_map[f"callbacks_{name}"] for name in CALLBACKS]
         for runner in (scripts.scripts_txt2img, scripts.scripts_img2img):
             lists.append(runner.alwayson_scripts)

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from safegen.webui import last
 from safegen.webui.comparison import Comparison, Shot
+from safegen.webui.record import Map
 
 _MAP_COLOUR = (255, 0, 200)
 """Of what the streams disagree on: a colour that few pictures have much of."""
 
 
-def map_uri(disagreement: last.Map) -> str:
+def map_uri(disagreement: Map) -> str:
     """``[h, w]`` from 0 to 1 as a ``data:`` picture, transparent where the streams agree."""
     height, width = disagreement.shape
     pixels = np.empty((height, width, 4), dtype=np.uint8)
@@ -67,7 +67,7 @@ def _thumbnail(shot: Shot, source: str, *, chosen: bool) -> str:
 
 def _failed(shot: Shot) -> str:
     return (
-        f"<div class='safegen-thumb safegen-thumb-failed' role='alert'>"
+        f"<div class='safegen-thumb safegen-thumb-failed'>"
         f"<span>{name(shot.weight)}</span><p class='safegen-bad'>{escape(shot.message)}</p></div>"
     )
 
@@ -98,7 +98,7 @@ def summary(result: Comparison) -> str:
     return f"<div role='status'>{body}</div>"
 
 
-def stage(result: Comparison, save: Callable[[Any], str]) -> str:
+def comparison(result: Comparison, save: Callable[[Any], str]) -> str:
     """The slider over the first and the chosen picture, and the strip.
 
     Args:
@@ -112,17 +112,14 @@ def stage(result: Comparison, save: Callable[[Any], str]) -> str:
     width, height = chosen.image.size
     veiled = before.weight == 0
     strip = "".join(
-        _failed(shot)
-        if shot.image is None
-        else _thumbnail(shot, sources[shot.weight], chosen=shot is chosen)
-        for shot in result.shots
+        _thumbnail(shot, sources[shot.weight], chosen=shot is chosen) for shot in pictures
     )
+    failed = "".join(_failed(shot) for shot in result.shots if shot.image is None)
     shown_map = "" if chosen.disagreement is None else f"src='{map_uri(chosen.disagreement)}'"
     after = escape(sources[chosen.weight])
     own = " safegen-original" if chosen.weight == 0 else ""
     reveal = (
-        "<button type='button' class='safegen-reveal' aria-pressed='false'>"
-        "<span>Show the original</span></button>"
+        "<button type='button' class='safegen-reveal'><span>Show the original</span></button>"
         if veiled
         else ""
     )
@@ -147,4 +144,5 @@ def stage(result: Comparison, save: Callable[[Any], str]) -> str:
       <span>Show where the two streams disagree</span></label>
   </div>
   <div class='safegen-strip' role='radiogroup' aria-label='Weight to compare'>{strip}</div>
+  {f"<div class='safegen-strip'>{failed}</div>" if failed else ""}
 </div>"""

@@ -9,14 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from safegen.method.reconstruction import (
-    Reuse,
-    SafeStream,
-    blend,
-    disagreement_mask,
-    euler_step,
-    per_image,
-)
+from safegen.method.blend import blend, per_image
+from safegen.method.region import disagreement_mask
+from safegen.method.streams import Reuse, SafeStream, euler_step
 
 ROWS = torch.arange(2 * 4 * 3 * 3, dtype=torch.float32).reshape(2, 4, 3, 3)
 

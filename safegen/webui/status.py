@@ -9,14 +9,14 @@ from pathlib import Path
 
 from safegen import __version__
 from safegen.errors import SafeGenError
+from safegen.webui import deciding, host, record, settings
 from safegen.webui import enforcement as policy
-from safegen.webui import host, last, runtime, settings
 
 GOOD, BAD, NEUTRAL = "good", "bad", ""
 
 
 @dataclass(frozen=True)
-class Fact:
+class Line:
     """One line.
 
     Args:
@@ -28,42 +28,42 @@ class Fact:
     kind: str = NEUTRAL
 
 
-Facts = list[Fact]
+Lines = list[Line]
 
 
-def enforcement() -> Facts:
+def enforcement() -> Lines:
     """Whether something is enforced, by whom, and what that means."""
     sources = (
         ("Command line", "--safegen-enforce", host.flag("safegen_enforce")),
         ("Settings page", "Settings, SafeGen", host.option(settings.ENFORCE, policy.OFF)),
     )
-    found: Facts = []
+    found: Lines = []
     for who, where, level in sources:
         try:
             loaded = policy.load(level)
         except SafeGenError as error:
-            found.append(Fact(who, f"unreadable, so nothing is generated: {error}", BAD))
+            found.append(Line(who, f"unreadable, so nothing is generated: {error}", BAD))
             continue
         text = "nothing" if loaded is None else f"level {loaded.name} ({where})"
-        found.append(Fact(who, text, NEUTRAL if loaded is None else GOOD))
+        found.append(Line(who, text, NEUTRAL if loaded is None else GOOD))
     try:
-        rules = runtime.active_policy()
+        rules = settings.active_policy()
     except SafeGenError:
-        return [Fact("Enforced", "a policy that can't be read: nothing is generated", BAD), *found]
+        return [Line("Enforced", "a policy that can't be read: nothing is generated", BAD), *found]
     if rules is None:
-        return [Fact("Enforced", "no: whoever makes a picture decides"), *found]
-    return [Fact("Enforced", f"yes. {rules.explain()}", GOOD), *found]
+        return [Line("Enforced", "no: whoever makes a picture decides"), *found]
+    return [Line("Enforced", f"yes. {rules.explain()}", GOOD), *found]
 
 
-def versions() -> Facts:
+def versions() -> Lines:
     """Which host, which extension, and whether they go together."""
     reason = host.why_unsupported()
     return [
-        Fact("SafeGen", __version__),
-        Fact("WebUI", host.version() or "it does not say"),
-        Fact("Guards this WebUI", "yes", GOOD)
+        Line("SafeGen", __version__),
+        Line("WebUI", host.version() or "it does not say"),
+        Line("Guards this WebUI", "yes", GOOD)
         if reason is None
-        else Fact("Guards this WebUI", f"no: {reason}", BAD),
+        else Line("Guards this WebUI", f"no: {reason}", BAD),
     ]
 
 
@@ -77,10 +77,10 @@ FAMILIES = {
 """Family to its name, what is known of it, and how that reads."""
 
 
-def model() -> Facts:
+def model() -> Lines:
     """The loaded checkpoint."""
     if not host.is_loaded():
-        return [Fact("Checkpoint", "none is loaded yet")]
+        return [Line("Checkpoint", "none is loaded yet")]
     family = host.model_family()
     name, known, kind = FAMILIES.get(
         family, ("unknown", "never tried; a picture that can't be guarded is stopped", BAD)
@@ -92,42 +92,42 @@ def model() -> Facts:
     if host.is_edit_model():
         special = "edit checkpoint (InstructPix2Pix)"
     return [
-        Fact("Checkpoint", host.checkpoint_name()),
-        Fact("Family", name),
-        Fact("Kind", f"{special}, predicts {host.prediction()}"),
-        Fact("Guarded", known, kind),
+        Line("Checkpoint", host.checkpoint_name()),
+        Line("Family", name),
+        Line("Kind", f"{special}, predicts {host.prediction()}"),
+        Line("Guarded", known, kind),
     ]
 
 
-def paths() -> Facts:
+def paths() -> Lines:
     """What is guarded and what is refused with a message; nothing goes by unguarded."""
     reason = host.why_unsupported()
     if reason is not None:
-        return [Fact("Everything", f"refused: {reason}", BAD)]
-    nested = bool(host.option(settings.NESTED, True)) or runtime.enforcing()
+        return [Line("Everything", f"refused: {reason}", BAD)]
+    nested = bool(host.option(settings.NESTED, True)) or settings.enforcing()
     return [
-        Fact("txt2img, img2img, X/Y/Z plot, API", "guarded", GOOD),
-        Fact("Hires fix, refiner", "guarded; refused with direction and projection", GOOD),
-        Fact("Inpainting", "guarded; refused with independent streams", GOOD),
-        Fact("AND, [from:to:when], BREAK, LoRA", "guarded", GOOD),
-        Fact("DDIM CFG++", "guarded; refused with independent streams", GOOD),
-        Fact(
+        Line("txt2img, img2img, X/Y/Z plot, API", "guarded", GOOD),
+        Line("Hires fix, refiner", "guarded; refused with direction and projection", GOOD),
+        Line("Inpainting", "guarded; refused with independent streams", GOOD),
+        Line("AND, [from:to:when], BREAK, LoRA", "guarded", GOOD),
+        Line("DDIM CFG++", "guarded; refused with independent streams", GOOD),
+        Line(
             "Runs within other extensions",
             "guarded like the run around them"
             if nested
             else "not guarded: switched off in Settings, SafeGen",
             GOOD if nested else BAD,
         ),
-        Fact("InstructPix2Pix", "guarded at image CFG scale 1; refused at others", GOOD),
-        Fact("Forge, reForge, other versions", "refused"),
+        Line("InstructPix2Pix", "guarded at image CFG scale 1; refused at others", GOOD),
+        Line("Forge, reForge, other versions", "refused"),
     ]
 
 
 _OUTCOMES = {
-    last.OFF: ("SafeGen was off", NEUTRAL),
-    last.BENIGN: ("harmless: nothing to guard", GOOD),
-    last.GUARDED: ("guarded", GOOD),
-    last.FAILED: ("stopped: no unguarded picture came out", BAD),
+    record.OFF: ("SafeGen was off", NEUTRAL),
+    record.BENIGN: ("harmless: nothing to guard", GOOD),
+    record.GUARDED: ("guarded", GOOD),
+    record.FAILED: ("stopped: no unguarded picture came out", BAD),
 }
 
 
@@ -143,44 +143,45 @@ def _counted(names: Iterable[str | None]) -> str:
     return ", ".join(f"{name} × {count}" if count > 1 else name for name, count in counts.items())
 
 
-def last_run() -> Facts:
+def last_run() -> Lines:
     """The verdict on the latest generation."""
-    run = last.last_run()
+    run = record.last_run()
     if run is None:
-        return [Fact("Last generation", "none since the start")]
+        return [Line("Last generation", "none since the start")]
     outcome, kind = _OUTCOMES[run.outcome]
     found = [
-        Fact("Finished", f"{_when(run.finished)}, {run.tab}"),
-        Fact("Verdict", outcome, kind),
+        Line("Finished", f"{_when(run.finished)}, {run.tab}"),
+        Line("Verdict", outcome, kind),
     ]
-    if run.outcome != last.OFF:
-        whole = run.guarded >= run.needed
+    if run.outcome != record.OFF:
+        counts = run.counts
+        whole = counts.guarded >= counts.needed
         found += [
-            Fact(
+            Line(
                 "Calls guarded of those needed",
-                f"{run.guarded} of {run.needed}; the model was called {run.calls} times",
-                GOOD if whole and run.outcome != last.FAILED else BAD,
+                f"{counts.guarded} of {counts.needed}; the model was called {counts.calls} times",
+                GOOD if whole and run.outcome != record.FAILED else BAD,
             ),
-            Fact("Contexts", _counted(run.contexts) or "none"),
-            Fact(
+            Line("Contexts", _counted(run.contexts) or "none"),
+            Line(
                 "Cost",
                 f"{run.rows:.3g} model rows a picture and call; 2 without a guard; the safe "
-                f"stream was evaluated in {run.evaluated} calls",
+                f"stream was evaluated in {counts.evaluated} calls",
             ),
         ]
-        found += [Fact("Why", why) for why in dict.fromkeys(run.why)]
-        found += [Fact("Image-time check", line) for line in dict.fromkeys(run.evidence) if line]
+        found += [Line("Why", why) for why in dict.fromkeys(run.why)]
+        found += [Line("Image-time check", line) for line in dict.fromkeys(run.evidence) if line]
     if run.message:
-        found.append(Fact("Message", run.message, BAD if run.outcome == last.FAILED else NEUTRAL))
+        found.append(Line("Message", run.message, BAD if run.outcome == record.FAILED else NEUTRAL))
     return found
 
 
-def last_error() -> Facts:
+def last_error() -> Lines:
     """The latest failure, which stays when later pictures go well."""
-    run = last.last_error()
+    run = record.last_error()
     if run is None:
-        return [Fact("Last error", "none since the start", GOOD)]
-    return [Fact(f"{_when(run.finished)}, {run.tab}", run.message, BAD)]
+        return [Line("Last error", "none since the start", GOOD)]
+    return [Line(f"{_when(run.finished)}, {run.tab}", run.message, BAD)]
 
 
 def _shown(folder: Path) -> str:
@@ -191,13 +192,13 @@ def _shown(folder: Path) -> str:
         return f"{folder.name}, as set in Settings, SafeGen"
 
 
-def contexts() -> Facts:
+def contexts() -> Lines:
     """How many contexts there are, and files that can't be used."""
-    library = runtime.chooser().library
+    library = deciding.chooser().library
     names = library.names()
     own = [name for name in names if not library.is_built_in(name)]
     found = [
-        Fact("Contexts", f"{len(names) - len(own)} built in, {len(own)} of your own"),
-        Fact("Folder", _shown(settings.contexts_folder())),
+        Line("Contexts", f"{len(names) - len(own)} built in, {len(own)} of your own"),
+        Line("Folder", _shown(settings.contexts_folder())),
     ]
-    return found + [Fact("Skipped", problem.message, BAD) for problem in library.problems]
+    return found + [Line("Skipped", problem.message, BAD) for problem in library.problems]

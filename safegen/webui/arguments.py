@@ -1,18 +1,59 @@
-"""Between the script's positional arguments, the API's named ones, and a `SafetyPlan`.
+"""From the arguments of SafeGen's script to a plan: of the page, the API, an axis, an infotext.
 
-The arguments stand in the order of `SETTINGS`. New settings go to the end: a shorter list, as
-an older client sends it, keeps the defaults of what it leaves out.
+`resolve` is the only way from one to the other. The arguments stand in the order of `SETTINGS`.
+New settings go to the end: a shorter list, as an older client sends it, keeps the defaults of
+what it leaves out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from safegen.contexts.context import SafetyContext
 from safegen.errors import InvalidValue
 from safegen.plan import SETTINGS, SafetyPlan
 from safegen.webui.enforcement import Policy
+
+AXIS = "_safegen_axis"
+"""Attribute of a processing object: what X/Y/Z axes changed, setting to value."""
+NO_CHANGES: Mapping[str, Any] = MappingProxyType({})
+OFF = (False,)
+"""Arguments that switch SafeGen off."""
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What a run is made with.
+
+    Args:
+        plan: The settings, raised to ``policy``.
+        policy: What is enforced, if anything.
+        notes: In words, what the policy changed.
+    """
+
+    plan: SafetyPlan
+    policy: Policy | None = None
+    notes: tuple[str, ...] = ()
+
+
+def script_of(p: Any) -> Any | None:
+    """SafeGen's script among those of ``p``'s run, or ``None`` if it has no part in it."""
+    for script in getattr(getattr(p, "scripts", None), "alwayson_scripts", None) or []:
+        if getattr(script, "is_safegen", False) and script.args_to is not None:
+            return script
+    return None
+
+
+def args_of(p: Any) -> Sequence[Any] | None:
+    """What SafeGen's script is called with in ``p``'s run, or ``None`` if it has no part in it."""
+    script = script_of(p)
+    if script is None:
+        return None
+    args = getattr(p, "script_args", None) or []
+    return list(args[script.args_from : script.args_to])
 
 
 def values_from(args: Sequence[Any], base: SafetyPlan) -> dict[str, Any]:
@@ -39,7 +80,9 @@ def values_from(args: Sequence[Any], base: SafetyPlan) -> dict[str, Any]:
     return values
 
 
-def plan_from(args: Sequence[Any], base: SafetyPlan, changes: Mapping[str, Any]) -> SafetyPlan:
+def plan_from(
+    args: Sequence[Any], base: SafetyPlan, changes: Mapping[str, Any] = NO_CHANGES
+) -> SafetyPlan:
     """The plan that a script's arguments describe, with an X/Y/Z axis's ``changes``.
 
     A script that is off has no say on its other values: whatever they are, the plan is valid.
@@ -53,6 +96,30 @@ def plan_from(args: Sequence[Any], base: SafetyPlan, changes: Mapping[str, Any])
     if isinstance(values["context"], str):
         values["context"] = values["context"].strip().lower()
     return SafetyPlan.from_dict(values)
+
+
+def resolve(
+    args: Sequence[Any],
+    base: SafetyPlan,
+    policy: Policy | None,
+    changes: Mapping[str, Any] = NO_CHANGES,
+) -> Resolved:
+    """The plan that a run is made with.
+
+    Args:
+        args: See `values_from`.
+        base: The defaults. They also apply where the policy switches on what was off.
+        policy: What is enforced, if anything.
+        changes: What X/Y/Z axes changed, setting to value.
+
+    Raises:
+        InvalidValue: Something is not allowed.
+    """
+    plan = plan_from(args, base, changes)
+    if policy is None:
+        return Resolved(plan)
+    raised, notes = policy.apply(plan if plan.enabled else base)
+    return Resolved(raised, policy, notes)
 
 
 def suggested(
@@ -74,9 +141,7 @@ def suggested(
     if not changes:
         return {}
     try:
-        plan = plan_from(args, base, {**changes, "enabled": True})
-        if rules is not None:
-            plan, _ = rules.apply(plan)
+        plan = resolve(args, base, rules, {**changes, "enabled": True}).plan
     except InvalidValue:  # beside what else is set there; the summary says what is wrong
         return {}
     return {name: getattr(plan, name) for name in changes}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from safegen.contexts.library import presets
 from safegen.errors import InvalidValue
 from safegen.plan import SETTINGS, SafetyPlan
 from safegen.webui import infotext
-from safegen.webui.controls import plan_from, suggested
+from safegen.webui.arguments import Resolved, args_of, plan_from, resolve, suggested
 from safegen.webui.enforcement import LEVELS
 
 BASE = SafetyPlan(weight=0.9)
@@ -144,3 +145,59 @@ def test_suggestions_that_do_not_fit_the_other_settings_change_nothing() -> None
 def test_no_preset_suggests_what_was_not_measured() -> None:
     """See docs/contexts.md; whoever measures one changes both."""
     assert {(c.weight, c.tau) for c in presets().values()} == {(None, None)}
+
+
+# ---------------------------------------------------------------------- one way to a plan
+
+
+def test_without_a_policy_the_plan_is_what_was_asked_for() -> None:
+    found = resolve([{"weight": 0.1}], BASE, None)
+    assert found == Resolved(BASE.replace(weight=0.1))
+
+
+def test_a_policy_raises_the_plan_and_says_so() -> None:
+    found = resolve([{"weight": 0.1}], BASE, LEVELS["strict"])
+    assert found.plan.weight == 0.8
+    assert found.policy is LEVELS["strict"]
+    assert "weight 0.1 became 0.8" in found.notes
+
+
+@pytest.mark.parametrize("args", [[False], [False, "custom", 0.0], [{"enabled": False}]])
+def test_where_a_policy_switches_on_what_was_off_the_defaults_apply(args: list[Any]) -> None:
+    found = resolve(args, BASE, LEVELS["basic"])
+    assert found.plan == LEVELS["basic"].apply(BASE)[0]
+    assert found.plan.enabled
+    assert found.plan.weight == 0.9
+
+
+def test_an_axis_counts_before_the_policy() -> None:
+    assert resolve([{}], BASE, LEVELS["basic"], {"enabled": False}).plan.enabled
+
+
+def test_another_run_s_plan_is_taken_over_as_it_is() -> None:
+    plan = SafetyPlan(context="custom", safe_text="a 'b'", weight=0.3, detectors=("ngram",))
+    assert resolve([plan.to_dict()], BASE, None).plan == plan
+    off = SafetyPlan(enabled=False)
+    assert resolve([off.to_dict()], BASE, None).plan == off
+
+
+class Script:
+    def __init__(self, first: int | None, last: int | None, *, ours: bool = True) -> None:
+        self.args_from, self.args_to, self.is_safegen = first, last, ours
+
+
+def processing(*scripts: Script) -> Any:
+    runner = SimpleNamespace(alwayson_scripts=list(scripts))
+    return SimpleNamespace(scripts=runner, script_args=(0, 1, True, "auto", 4))
+
+
+def test_the_script_s_arguments_are_its_slice_of_all() -> None:
+    ours = Script(2, 4)
+    assert args_of(processing(Script(0, 2, ours=False), ours)) == [True, "auto"]
+    for p in (
+        processing(),
+        processing(Script(0, 2, ours=False)),
+        processing(Script(None, None)),
+        SimpleNamespace(scripts=None),
+    ):
+        assert args_of(p) is None

@@ -11,12 +11,19 @@ import gradio as gr
 from safegen.choice import Chooser
 from safegen.errors import SafeGenError
 from safegen.plan import AUTO, CUSTOM, SETTINGS, SafetyPlan, Setting
-from safegen.webui import controls, host
+from safegen.webui import arguments, host
 from safegen.webui.enforcement import Policy
 
 context_controls: list[Any] = []
 """The context control of each accordion of the page that is being built; see `build`. The tab
 keeps their choices up to date when contexts are made and deleted."""
+
+
+_CHANGED = (
+    "(...values) => { document.dispatchEvent("
+    'new CustomEvent("safegen:changed", {detail: {button: "BUTTON"}})); return values; }'
+)
+"""Tells the page's script that a control has changed; no request is made."""
 
 
 def context_choices(chooser: Chooser) -> list[str]:
@@ -67,13 +74,11 @@ def summary(args: tuple[Any, ...], base: SafetyPlan, policy: Policy | None) -> s
     badge.
     """
     try:
-        plan = controls.plan_from(args, base, {})
-        notes: tuple[str, ...] = ()
-        if policy is not None:
-            plan, notes = policy.apply(plan)
+        resolved = arguments.resolve(args, base, policy)
     except SafeGenError as error:
         bad = f"<span class='safegen-bad'>{html.escape(str(error))}</span>"
         return _told("on" if policy is None else "enforced", "can't run", bad)
+    plan, notes = resolved.plan, resolved.notes
     if not plan.enabled:
         return _told("off", "", "Off: pictures are made as without SafeGen.")
     if not plan.active:
@@ -186,9 +191,15 @@ def build(
         name, found = args[1], {}
         if name in chooser.library:
             context = chooser.library.get(name)
-            found = controls.suggested(context, args, base, policy)
+            found = arguments.suggested(context, args, base, policy)
         return tuple(found.get(dial, gr.update()) for dial in ("weight", "tau"))
 
+    # A pasted infotext changes every control. The page gathers what changes at once, and presses
+    # this button once for all of it.
+    gather = gr.Button("Refresh", visible=False, elem_id=elem_id("refresh"))
+    gather.click(
+        refresh, inputs=inputs, outputs=[line, custom_texts], show_progress=False, queue=False
+    )
     # Only a person's choice: a pasted infotext changes the context too, and says the weight.
     ordered["context"].input(
         suggest,
@@ -197,8 +208,7 @@ def build(
         show_progress=False,
         queue=False,
     )
+    changed = _CHANGED.replace("BUTTON", elem_id("refresh"))
     for control in inputs:
-        control.change(
-            refresh, inputs=inputs, outputs=[line, custom_texts], show_progress=False, queue=False
-        )
+        control.change(None, _js=changed)
     return ordered

@@ -1,0 +1,90 @@
+"""Independent streams: the safe stream at a latent of its own, blended after guidance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from safegen.hosts.a1111.conds import marked, rows_of
+from safegen.hosts.a1111.evaluation import OwnCalls
+from safegen.hosts.a1111.streams import OpenCall, Streams
+
+
+class IndependentStreams(Streams):
+    """The session blends each image's guided x0, and the cond rows are written to give it."""
+
+    def session_rows(self, image: int) -> Sequence[int]:
+        return [image]
+
+    def travelling(self, _current: OpenCall) -> list[Any]:
+        return []  # they have other latents than the host's rows
+
+    def blend(self, current: OpenCall, rows: Tensor, calls: OwnCalls) -> None:
+        call, layout, chosen = current.call, self.layout, current.chosen
+        guidance, noise = self.guidance(current), self.levels.at(current.given.sigma)
+        x, uncond = layout.uncond(current.given.x), layout.uncond(rows)
+        original = noise.to_x0(x, guidance.guided(rows[: layout.cond_rows], uncond))
+        safe = None
+        if call.active:
+            latent = noise.exploded(x)
+            safe_x = noise.imploded(self.session.safe_latent(call, latent, noise.sigma)).to(x)
+            if call.evaluate:
+                guided = guidance.guided(*self._evaluate(current, safe_x, calls))
+                safe = original.clone()
+                safe[chosen] = noise.to_x0(safe_x, guided)[chosen].to(safe)
+                if self.session.observing:
+                    base = None if current.without_uncond else noise.to_x0(x, uncond)
+                    self.session.observe(call, original, safe, base)
+                if self.disagreement is not None:
+                    self.disagreement.add(safe - original)
+        wanted = noise.from_x0(x, self.session.combine(call, original, safe)).to(rows)
+        for image in chosen:
+            value = wanted[image]
+            if current.without_uncond:
+                uncond[image] = value
+            else:
+                value = row_for(value, uncond[image], guidance.total(image))
+            for row in layout.of_image(image):
+                rows[row] = value
+
+    def _evaluate(self, current: OpenCall, x: Tensor, calls: OwnCalls) -> tuple[Tensor, Tensor]:
+        """The safe stream's cond and uncond rows at its own latents ``x``, ``[B, C, H, W]``.
+
+        The rows of images that are not guarded are zeros: nothing reads them.
+        """
+        layout, given, images = self.layout, current.given, current.chosen
+        rows = [row for image in images for row in layout.of_image(image)]
+        guarded = [row for row in rows if self.conds.conditionings[row] is not None]
+        found = marked(self.conds.at(guarded, self.denoiser.step), given.text_cond)
+        safe = dict(zip(guarded, found, strict=True))
+        texts = [safe[row] if row in safe else rows_of(given.text_cond, [row]) for row in rows]
+        cond = x.new_zeros((layout.cond_rows, *x.shape[1:]))
+        cond[rows] = calls.evaluate(x[[layout.image_of[row] for row in rows]], texts, rows)
+        current.own_rows += len(rows)
+        uncond = x.new_zeros((layout.images, *x.shape[1:]))
+        if current.without_uncond:
+            uncond[images] = cond[[layout.first[image] for image in images]]
+            return cond, uncond
+        texts = [rows_of(given.text_uncond, [image]) for image in images]
+        own = [layout.cond_rows + image for image in images]
+        uncond[images] = calls.evaluate(x[images], texts, own)
+        current.own_rows += len(images)
+        return cond, uncond
+
+
+def row_for(wanted: Tensor, uncond: Tensor, total: float) -> Tensor:
+    """The cond row, in all ``AND`` parts of an image, that the host guides to ``wanted``.
+
+    Args:
+        total: The CFG scale times the sum of the parts' weights.
+
+    Raises:
+        ValueError: ``total`` is 0.
+    """
+    if not abs(total) > 1e-6:
+        raise ValueError(
+            "with independent streams the CFG scale times the AND weights must not be 0"
+        )
+    return uncond + (wanted - uncond) / total

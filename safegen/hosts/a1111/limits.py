@@ -1,0 +1,45 @@
+"""What can't be guarded on this host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from safegen.errors import Unsupported
+from safegen.plan import LEARNED_STRATEGIES, SafetyPlan
+
+
+def check_pass(host: Any, p: Any, denoiser: Any, plan: SafetyPlan) -> None:
+    """Raise `Unsupported` for what cannot be guarded, before anything is sampled."""
+    scale = getattr(p, "image_cfg_scale", None)
+    if host.is_edit_model() and scale is not None and scale != 1.0:
+        raise Unsupported(
+            f"InstructPix2Pix with image CFG scale {scale:g} can't be guarded: its three-way "
+            "guidance has no place for a safe row; set the image CFG scale to 1"
+        )
+    other = [
+        name
+        for name in ("refiner_checkpoint_info", "hr_checkpoint_info")
+        if getattr(p, name, None) is not None
+    ]
+    if other and plan.strategy in LEARNED_STRATEGIES:
+        raise Unsupported(
+            f"strategy {plan.strategy} works in the text encoder it was learned in, and this run "
+            "changes the checkpoint (refiner or hires pass); choose counterpart, prepend, append "
+            "or context"
+        )
+    if plan.streams != "independent":
+        return
+    if host.is_flow_model():
+        raise Unsupported("independent streams don't know SD3's way of adding noise; use shared")
+    if getattr(p, "mask", None) is not None:
+        raise Unsupported(
+            "independent streams can't keep the masked area of an inpainting; use shared streams"
+        )
+    if p.sampler_name == "DDIM CFG++" or (
+        getattr(p, "is_hr_pass", False) and p.hr_sampler_name == "DDIM CFG++"
+    ):
+        raise Unsupported(
+            "independent streams don't follow the steps of DDIM CFG++; use shared streams"
+        )
+    if denoiser is not None and not hasattr(denoiser, "cond_scale_miltiplier"):
+        raise Unsupported("independent streams need the host's own CFG denoiser")

@@ -1,0 +1,100 @@
+"""What the two ways to carry a safe stream have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from safegen.hosts.a1111.evaluation import OwnCalls
+from safegen.hosts.a1111.guidance import Guidance
+from safegen.hosts.a1111.noise import NoiseLevels
+from safegen.hosts.a1111.rows import HostCall, RowLayout
+from safegen.hosts.a1111.safe_conds import SafeConds
+from safegen.method.evidence import Disagreement
+from safegen.method.session import Call, Session
+
+
+@dataclass
+class OpenCall:
+    """The denoiser call that is under way.
+
+    Args:
+        call: What the session wants of it.
+        given: What the host gave the model.
+        hooked: Whether another extension has hooks in the UNet.
+        safe: The safe rows' texts, one for each of ``chosen``; empty if none are due.
+        inserted: How many safe rows travel in the host's own call.
+        without_uncond: Whether the host left the uncond rows out.
+        own_rows: Rows that the model evaluated for the guard.
+        uncond_before: What stood in the uncond rows' place, where the guard overwrote it.
+        blended: Whether the guard has done its part.
+    """
+
+    call: Call
+    given: HostCall
+    hooked: bool = False
+    safe: list[Any] = field(default_factory=list)
+    inserted: int = 0
+    own_rows: int = 0
+    without_uncond: bool = False
+    uncond_before: Tensor | None = None
+    blended: bool = False
+
+    @property
+    def chosen(self) -> list[int]:
+        """What is blended: cond rows, or with independent streams images."""
+        return [i for i, weight in enumerate(self.call.weights) if weight > 0]
+
+
+class Streams(ABC):
+    """The original and the safe stream of a pass: how they are evaluated and blended.
+
+    Args:
+        session: The pass's session.
+        layout: The rows of its calls.
+        conds: The safe texts.
+        denoiser: The pass's CFG denoiser.
+        maps: Whether to keep where the streams disagree.
+    """
+
+    def __init__(
+        self, session: Session, layout: RowLayout, conds: SafeConds, denoiser: Any, *, maps: bool
+    ) -> None:
+        self.session, self.layout, self.conds = session, layout, conds
+        self.denoiser = denoiser
+        self.levels = NoiseLevels(denoiser)
+        self.disagreement = Disagreement() if maps else None
+
+    @abstractmethod
+    def travelling(self, current: OpenCall) -> list[Any]:
+        """The texts of the safe rows that may travel in the host's own call."""
+
+    @abstractmethod
+    def blend(self, current: OpenCall, rows: Tensor, calls: OwnCalls) -> None:
+        """Blend what the host predicted, ``rows``, in place.
+
+        Args:
+            rows: ``[rows, C, H, W]``; after the cond rows lie those that were inserted.
+            calls: For rows that are still to be evaluated.
+        """
+
+    @abstractmethod
+    def session_rows(self, image: int) -> Sequence[int]:
+        """What stands for ``image`` in the session."""
+
+    def evidence(self) -> tuple[str, ...]:
+        """The image-time check of each image; ``""`` for one that has none."""
+        found, guarded = self.session.evidence, self.session.guarded
+        lines = []
+        for image in range(self.layout.images):
+            rows = [row for row in self.session_rows(image) if guarded[row]]
+            lines.append(found.image(rows) if found is not None and rows else "")
+        return tuple(lines)
+
+    def guidance(self, current: OpenCall) -> Guidance:
+        """The host's guidance of ``current``."""
+        return Guidance.of(self.denoiser, self.layout, without_uncond=current.without_uncond)

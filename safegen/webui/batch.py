@@ -1,0 +1,217 @@
+"""One ``p.sample`` of a run: which pictures are guarded, and the guard of each sampling pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from safegen.choice import Choice
+from safegen.errors import GuardFailure
+from safegen.hosts.a1111.guard import PassGuard, check_pass
+from safegen.plan import SafetyPlan
+from safegen.webui import deciding, host
+from safegen.webui.enforcement import Policy
+from safegen.webui.errors import explained, explaining
+from safegen.webui.record import Counts, Picture, Record
+
+FIRST, SECOND = False, True
+"""The two passes; the second is the hires pass. The host's ``is_hr_pass`` says which it is."""
+
+
+class Batch:
+    """The pictures that one ``p.sample`` makes.
+
+    Args:
+        p: The host's processing object.
+        plan: The settings.
+        policy: What is enforced, if anything.
+        caches: For each pass ``[None, None]``, kept for all batches of a run: what the host
+            has encoded.
+        record: Where it is noted what happens.
+
+    Raises:
+        SafeGenError: The plan asks for what can't be had, or what can't be guarded.
+    """
+
+    def __init__(
+        self,
+        p: Any,
+        plan: SafetyPlan,
+        policy: Policy | None,
+        caches: Mapping[bool, list[Any]],
+        record: Record,
+    ) -> None:
+        self.p, self.plan, self.policy = p, plan, policy
+        self.caches, self.record = caches, record
+        self.first = p.iteration * p.batch_size
+        """The number of its first picture in the run."""
+        self.choices = {FIRST: deciding.decide(p.prompts, plan, policy)}
+        if getattr(p, "enable_hr", False) and plan.hires:
+            self.choices[SECOND] = deciding.decide(p.hr_prompts, plan, policy)
+        self.guards: list[PassGuard] = []
+        self.open: PassGuard | None = None
+        """The guard whose denoiser is between its two callbacks; the second names none."""
+        self.error: BaseException | None = None
+        self._put_on_record()
+        if self.guarding:
+            check_pass(host, p, None, plan)
+
+    # ------------------------------------------------------------------ deciding
+
+    @property
+    def guarding(self) -> bool:
+        """Whether there is any picture to guard."""
+        return any(_guarded(choices) for choices in self.choices.values())
+
+    def _put_on_record(self) -> None:
+        hires = self.choices.get(SECOND)
+        for place, choice in enumerate(self.choices[FIRST]):
+            picture = Picture(_name(choice), _why(choice))
+            if hires is not None and self.p.hr_prompts[place] != self.p.prompts[place]:
+                picture.hires = _name(hires[place]) or "none"
+            if self.record.keeps_maps:
+                picture.disagreement = np.zeros(host.latent_size(self.p), dtype=np.float32)
+            self.record.pictures[self.first + place] = picture
+
+    @property
+    def pictures(self) -> list[Picture]:
+        """The record's entries for this batch."""
+        count = len(self.choices[FIRST])
+        return [self.record.pictures[self.first + place] for place in range(count)]
+
+    # ------------------------------------------------------------------ attaching
+
+    def attach(self, denoiser: Any) -> PassGuard | None:
+        """The guard of the pass that ``denoiser`` runs; ``None`` if nothing is to be guarded."""
+        hires = bool(getattr(self.p, "is_hr_pass", False))
+        choices = self.choices.get(hires, [])
+        if not _guarded(choices):
+            return None
+        for guard in self.guards:
+            if guard.denoiser is denoiser:
+                return guard
+        guard = PassGuard(
+            host,
+            self.p,
+            denoiser,
+            self.plan,
+            [choice.parts for choice in choices],
+            hires=hires,
+            cache=self.caches[hires],
+            maps=self.record.keeps_maps,
+            floor=0.0 if self.policy is None else self.policy.floor("weight"),
+        )
+        self.guards.append(guard)
+        return guard
+
+    def attach_before_sampling(self) -> None:
+        """Attach to the sampler that is about to run, so that it is verified when it returns.
+
+        If this is missed, the pass's first callback attaches.
+        """
+        sampler = self.p.sampler
+        guard = self.attach(sampler.model_wrap_cfg)
+        if guard is None:
+            return
+        original = sampler.launch_sampling
+
+        def launch_sampling(steps: Any, func: Callable[[], Any]) -> Any:
+            try:
+                samples = original(steps, guard.watching(func))
+                self._close(guard)
+                return samples
+            finally:
+                guard.detach()
+                vars(sampler).pop("launch_sampling", None)
+
+        sampler.launch_sampling = launch_sampling
+
+    def detach(self) -> None:
+        """Leave every denoiser as it was found."""
+        for guard in self.guards:
+            guard.detach()
+
+    # ------------------------------------------------------------------ verifying
+
+    def fail(self, error: BaseException) -> None:
+        """Remember the first error; `verify` raises it. The next batch may go well."""
+        self.error = self.error or error
+
+    def _close(self, guard: PassGuard) -> None:
+        if guard.verdict is not None:
+            return
+        earlier = any(other.verdict is not None for other in self.guards if not other.hires)
+        with explaining():
+            guard.finish(verified_input=guard.hires and earlier)
+
+    def verify(self) -> None:
+        """Every pass that had a picture to guard had a guard, and each is content.
+
+        Raises:
+            SafeGenError: Otherwise.
+        """
+        if self.error is not None:
+            error = explained(self.error)
+            if error is self.error:
+                raise error
+            raise error from self.error
+        for guard in self.guards:
+            self._close(guard)
+        had = {guard.hires for guard in self.guards}
+        wanted = {hires for hires, choices in self.choices.items() if _guarded(choices)}
+        hires = getattr(self.p, "enable_hr", False)
+        if hires and getattr(self.p, "firstpass_image", None) is not None:
+            wanted.discard(FIRST)  # there was none: the picture came from outside
+        if host.stopping() and had == {FIRST}:
+            wanted.discard(SECOND)  # stopped before it
+        missing = wanted - had
+        if missing:
+            which = "second" if missing == {SECOND} else "first"
+            raise GuardFailure(
+                "SafeGen stopped this picture because it could not guard it: the guard was never "
+                f"called in the {which} pass"
+            )
+
+    # ------------------------------------------------------------------ reporting
+
+    def passed_over(self) -> None:
+        """A denoiser call of a pass with nothing to guard."""
+        self.record.count(Counts(calls=1, pictures=len(self.p.prompts)))
+
+    def close(self) -> None:
+        """Put on record what the passes did; the first pass's check counts, and the last map."""
+        for guard in sorted(self.guards, key=lambda guard: guard.hires):
+            seen = guard.session.so_far()
+            self.record.count(
+                Counts(
+                    calls=seen.calls,
+                    needed=seen.needed,
+                    guarded=seen.guarded,
+                    evaluated=seen.evaluated,
+                    pictures=seen.calls * len(guard.images),
+                    own_rows=guard.own_rows,
+                )
+            )
+            for picture, line in zip(self.pictures, guard.evidence(), strict=False):
+                picture.evidence = picture.evidence or line
+            for picture, found in zip(self.pictures, guard.maps(), strict=False):
+                picture.disagreement = found
+        self.record.publish()
+
+
+def _guarded(choices: Sequence[Choice]) -> bool:
+    return any(choice.context is not None for choice in choices)
+
+
+def _name(choice: Choice) -> str | None:
+    return None if choice.context is None else choice.context.name
+
+
+def _why(choice: Choice) -> str:
+    """Why, without the words of a detector's error: they may be the prompt's."""
+    why = choice.why
+    for error in choice.verdict.errors:
+        why = why.replace(error, ": ".join(error.split(": ")[:2]))
+    return why

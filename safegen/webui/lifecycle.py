@@ -1,0 +1,275 @@
+"""The one door: every run of the host comes through `process_images_inner`, and SafeGen with it.
+
+The host catches, prints and forgets whatever a script's hook or a callback raises. Nothing here
+depends on one of them, therefore:
+
+- the door stands in ``modules.processing.process_images_inner``, which the host's
+  ``process_images`` calls by that name, whoever asked for the picture: the page, the API, X/Y/Z,
+  or another extension in the midst of a run, with or without SafeGen's script. What the door
+  raises reaches the user.
+- for the time of a run that is guarded, `Run.sample` stands before the ``sample`` of the
+  processing object, which the host calls directly before it decodes or saves anything.
+- within, each sampling pass has a `PassGuard` on its denoiser. Its callbacks are needed in every
+  call, and its own second line stops the pass if one did not do its work.
+
+Runs are nested as calls are: `_current` is the innermost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from safegen.errors import GuardFailure, SafeGenError
+from safegen.plan import SafetyPlan
+from safegen.webui import arguments, host, record, settings
+from safegen.webui.arguments import AXIS, NO_CHANGES, Resolved
+from safegen.webui.errors import explained, explaining, for_caller
+from safegen.webui.run import Run
+
+_current: ContextVar[Run | None] = ContextVar("safegen_run", default=None)
+"""The innermost run that is under way in this thread."""
+
+# ---------------------------------------------------------------------- the door
+
+_door: Any = None
+
+
+def install() -> None:
+    """Put the door in the host, or put it there anew."""
+    global _door
+    remove()
+    original = host.processing.process_images_inner
+    while hasattr(original, "safegen_original"):  # this package was loaded anew meanwhile
+        original.is_open, original = False, original.safegen_original
+
+    def process_images_inner(p: Any) -> Any:
+        if not process_images_inner.is_open:  # type: ignore[attr-defined]
+            return original(p)
+        with _run_of_its_own(p) as run:
+            processed = original(p)
+            run.check(processed)
+            return processed
+
+    process_images_inner.is_open = True  # type: ignore[attr-defined]
+    process_images_inner.safegen_original = original  # type: ignore[attr-defined]
+    host.processing.process_images_inner = _door = process_images_inner
+
+
+def remove() -> None:
+    """Leave nothing of ours in the host's modules.
+
+    Another extension may have put a function of its own around the door. It stays, and the door
+    in it only passes on what comes.
+    """
+    global _door
+    if _door is None:
+        return
+    _door.is_open = False
+    if host.processing.process_images_inner is _door:
+        host.processing.process_images_inner = _door.safegen_original
+    _door = None
+
+
+@contextmanager
+def _run_of_its_own(p: Any) -> Iterator[Run]:
+    """The run of ``p``, from here to the end of the block. What it raises is for the caller."""
+    _unwrap(p)
+    try:
+        run = None
+        with explaining():
+            run = Run(
+                p,
+                resolve(p),
+                scripted=arguments.script_of(p) is not None,
+                around=_current.get(),
+            )
+            run.begin()
+    except SafeGenError as error:
+        _put_on_record(p, run, error)
+        raise for_caller(error, p) from error
+    token = _current.set(run)
+    try:
+        if run.guarding:
+            _wrap(p)
+        yield run
+    except GuardFailure as error:
+        _put_on_record(p, run, error)
+        raise for_caller(error, p) from error
+    finally:
+        _current.reset(token)
+        _unwrap(p)
+        if run.record is not None:
+            run.record.publish()
+        outer = _find(p)
+        if outer is not None:  # it was made once more within its own run, which goes on
+            setattr(p, record.ATTRIBUTE, outer.record)
+            if outer.guarding and outer.batch is None:
+                _wrap(p)
+
+
+def _put_on_record(p: Any, run: Run | None, error: SafeGenError) -> None:
+    """Note that nothing came of ``p``, even if its settings could not be read."""
+    kept = None if run is None else run.record
+    if kept is None:
+        kept = record.Record(p, host.tab_of(p), None)
+    kept.fail(error)
+    kept.publish()
+
+
+def resolve(p: Any) -> Resolved:
+    """The plan of ``p``'s run, the policy, and what it changed.
+
+    Raises:
+        SafeGenError: A setting is not allowed, or the policy can't be read.
+    """
+    policy = settings.active_policy()
+    args = arguments.args_of(p)
+    if args is None:  # another extension's own run: as the one that it is in
+        inherited = _inherited(enforced=policy is not None)
+        args = arguments.OFF if inherited is None else [inherited.to_dict()]
+        changes = NO_CHANGES
+    else:
+        changes = vars(p).get(AXIS, NO_CHANGES)
+    return arguments.resolve(args, settings.base_plan(), policy, changes)
+
+
+def _inherited(*, enforced: bool) -> SafetyPlan | None:
+    around = _current.get()
+    if around is None or not (enforced or host.option(settings.NESTED, True)):
+        return None
+    return around.plan
+
+
+# ---------------------------------------------------------------------- before p.sample
+
+
+def _wrap(p: Any) -> None:
+    """Put `Run.sample` before ``p.sample``."""
+    own = vars(p).get("sample")
+    original = p.sample
+
+    def sample(*args: Any, **kwargs: Any) -> Any:
+        run = _find(p)
+        # Another extension may have kept this one from an earlier run, or called it from within.
+        if run is None or not run.guarding or run.batch is not None:
+            return original(*args, **kwargs)
+        # Copies that other extensions make of p while it samples must not carry it along.
+        foremost = vars(p).get("sample") is sample
+        if foremost:
+            _unwrap(p)
+        try:
+            return run.sample(original, *args, **kwargs)
+        finally:
+            if foremost:
+                p.sample = sample
+
+    sample.safegen_own = own  # type: ignore[attr-defined]
+    p.sample = sample
+
+
+def _unwrap(p: Any) -> None:
+    """Take `Run.sample` off ``p``, or off what ``p`` was copied from."""
+    current = vars(p).get("sample")
+    if not hasattr(current, "safegen_own"):
+        return
+    if current.safegen_own is None:
+        del p.sample
+    else:
+        p.sample = current.safegen_own
+
+
+def _find(p: Any) -> Run | None:
+    """The run of ``p`` that is under way, or ``None``."""
+    run = _current.get()
+    while run is not None and run.p is not p:
+        run = run.around
+    return run
+
+
+# ---------------------------------------------------------------------- the hook
+
+
+def before_every_sampling(p: Any) -> None:
+    """The ``process_before_every_sampling`` hook: encode and attach. Never raises.
+
+    If it is missed, the first callback does it.
+    """
+    run = _find(p)
+    if run is None or run.batch is None:
+        return
+    try:
+        run.batch.attach_before_sampling()
+    except Exception as error:
+        run.batch.fail(error)
+
+
+# ---------------------------------------------------------------------- callbacks
+
+
+def on_cfg_denoiser(params: Any) -> None:
+    """The host's callback before each UNet call."""
+    denoiser = params.denoiser
+    p = getattr(denoiser, "p", None)
+    if p is None:
+        return
+    innermost = _current.get()
+    if innermost is not None and innermost.batch is not None:
+        innermost.batch.open = None  # its second callback never came
+    run = _find(p)
+    try:
+        if run is None:
+            _refuse_what_came_past(p)
+            return
+        if not run.guarding:
+            return
+        if run.batch is None:
+            raise GuardFailure(_PAST.format("an extension samples it in its own way"))
+        if run.batch.error is not None:
+            raise run.batch.error
+        guard = run.batch.attach(denoiser)
+        if guard is None:
+            run.batch.passed_over()
+            return
+        run.batch.open = guard
+        guard.before(params)
+    except Exception as error:
+        _stop(denoiser, run, error)
+
+
+def on_cfg_denoised(params: Any) -> None:
+    """The host's callback after each UNet call."""
+    run = _current.get()
+    if run is None or run.batch is None or run.batch.open is None:
+        return
+    guard, run.batch.open = run.batch.open, None
+    try:
+        guard.after(params)
+    except Exception as error:
+        _stop(guard.denoiser, run, error)
+
+
+_PAST = "SafeGen stopped this picture because it could not guard it: {}"
+
+
+def _refuse_what_came_past(p: Any) -> None:
+    """Raise if a picture that did not come through the door had to be guarded."""
+    if resolve(p).plan.active:
+        raise GuardFailure(_PAST.format("it is not made by the WebUI's process_images"))
+
+
+def _stop(denoiser: Any, run: Run | None, error: Exception) -> None:
+    """Let the next thing that the host calls directly raise ``error``."""
+    if run is not None:
+        shown = run.fail_call(error)
+    else:
+        shown = for_caller(explained(error), denoiser.p)
+        _put_on_record(denoiser.p, None, explained(error))
+
+    def combine_denoised(*_args: Any, **_kwargs: Any) -> Any:
+        vars(denoiser).pop("combine_denoised", None)
+        raise shown from error
+
+    denoiser.combine_denoised = combine_denoised

@@ -1,0 +1,151 @@
+"""One run of the host, from the door to the end: decided once, and guarded batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from safegen.errors import GuardFailure, SafeGenError, Unsupported
+from safegen.webui import host, infotext, record, reporting, settings
+from safegen.webui.arguments import Resolved
+from safegen.webui.batch import FIRST, SECOND, Batch
+from safegen.webui.errors import explained, explaining, for_caller, message
+
+
+class Run:
+    """One ``process_images_inner``.
+
+    Args:
+        p: The host's processing object.
+        resolved: The plan, the policy, and what the policy changed.
+        scripted: Whether SafeGen's script has a part in it.
+        around: The run that this one is nested in: another extension has started it.
+    """
+
+    def __init__(
+        self, p: Any, resolved: Resolved, *, scripted: bool, around: Run | None = None
+    ) -> None:
+        self.p, self.around = p, around
+        self.plan, self.policy = resolved.plan, resolved.policy
+        self.batch: Batch | None = None
+        """What ``p.sample`` is making now."""
+        self.batches = 0
+        """How many ``p.sample`` has made."""
+        self._caches: dict[bool, list[Any]] = {FIRST: [None, None], SECOND: [None, None]}
+        self.record: record.Record | None = None
+        if self.guarding or scripted:
+            outer = None if around is None or not around.guarding else around.record
+            self.record = record.Record(p, host.tab_of(p), self.plan, resolved.notes, outer)
+            setattr(p, record.ATTRIBUTE, self.record)
+
+    @property
+    def guarding(self) -> bool:
+        """Whether the plan can change a picture at all."""
+        return self.plan.active
+
+    def begin(self) -> None:
+        """Before the host does anything: refuse what can't be guarded, and begin the infotext.
+
+        Raises:
+            SafeGenError: Nothing may be made.
+        """
+        _begin_infotext(self)
+        if self.guarding:
+            self._refuse_other_hosts()
+        if self.record is not None and self.plan.enabled:
+            reporting.write_infotext(self.p, self.plan, self.policy, self.record)
+
+    def _refuse_other_hosts(self) -> None:
+        reason = host.why_unsupported()
+        if reason is not None:
+            way_out = (
+                "and the operator enforces SafeGen, so nothing is generated"
+                if self.policy is not None
+                else "switch SafeGen off to generate without a guard"
+            )
+            raise Unsupported(f"{reason}; {way_out}")
+
+    def sample(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """What the host calls instead of ``p.sample``: the same, under guard.
+
+        Raises:
+            SafeGenError: Something was not allowed, is not supported or went unguarded.
+        """
+        p, kept = self.p, self.record
+        assert kept is not None
+        try:
+            with explaining():
+                self.batch = Batch(p, self.plan, self.policy, self._caches, kept)
+                if not self.batch.guarding:
+                    reporting.comment(self.batch)
+            samples = original(*args, **kwargs)
+            if self.batch.guarding:
+                with explaining():
+                    self.batch.verify()
+                    reporting.comment(self.batch)
+        except GuardFailure as error:
+            kept.fail(error)
+            if host.option(settings.ON_FAILURE, settings.STOP) == settings.STOP:
+                raise for_caller(error, p) from error
+            samples = self._black(error)
+        except Exception as error:
+            kept.fail(error)
+            if isinstance(error, SafeGenError):
+                raise for_caller(error, p) from error
+            raise
+        finally:
+            batch, self.batch = self.batch, None
+            if batch is not None:
+                batch.detach()
+                batch.close()
+        self.batches += 1
+        return samples
+
+    def _black(self, error: GuardFailure) -> Any:
+        """Black pictures instead of the batch's, which say why they are black."""
+        self.p.comment(message(error))
+        if self.batch is not None:
+            for picture in self.batch.pictures:
+                picture.failure = str(error)
+        return host.black_pictures(self.p)
+
+    def fail_call(self, error: Exception) -> Exception:
+        """A callback has failed; what the next thing that the host calls directly has to raise.
+
+        Within `sample` that is the error as it is: `sample` tells the user, or paints black.
+        """
+        if self.record is not None:
+            self.record.fail(error)
+        shown = explained(error)
+        if self.batch is None:
+            return for_caller(shown, self.p)
+        self.batch.fail(error)
+        return shown
+
+    def check(self, processed: Any) -> None:
+        """After the host's own end: no batch may have come past `sample`.
+
+        Raises:
+            GuardFailure: One did.
+        """
+        made = getattr(processed, "images", None)
+        if self.guarding and made and self.batches < max(self.p.iteration, 1):
+            raise GuardFailure(
+                "SafeGen stopped this picture because it could not guard it: another extension "
+                "samples it in its own way"
+            )
+
+
+def _begin_infotext(run: Run) -> None:
+    """Take SafeGen's keys out of the infotext of ``run``, which may be that of another run.
+
+    A copy of a processing object shares the table with what it was copied from. X/Y/Z's cells
+    do, one after the other, and what other extensions make within a run, which goes on.
+    """
+    params = run.p.extra_generation_params
+    outer = run.around
+    while outer is not None:
+        if outer.p is not run.p and outer.p.extra_generation_params is params:
+            run.p.extra_generation_params = params = dict(params)
+        outer = outer.around
+    infotext.remove(params)

@@ -1,0 +1,105 @@
+"""What the contexts' pane shows of a context: its preview, what was learned for it, problems."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from safegen.contexts.library import ContextLibrary
+from safegen.errors import SafeGenError
+from safegen.learned.store import LearnedStore, pairs_of, read_embedding
+from safegen.plan import TEXTUAL_STRATEGIES, SafetyPlan
+from safegen.webui import deciding, encoder, host, markup, settings
+from safegen.webui.drafts import Form
+
+
+def library() -> ContextLibrary:
+    """Every context, built in and of the user's own."""
+    return deciding.chooser().library
+
+
+def preview(key: str, form: Form, sample: str, strategy: str) -> str:
+    """What the safe stream would see of ``sample`` under ``form``, saved or not."""
+    chooser = deciding.chooser()
+    contexts = chooser.library
+    saved = contexts.get(key) if key in contexts else None
+    if not form.safe_text.strip():
+        return markup.note("Write a safe text, and what becomes of the sample stands here.")
+    try:
+        named = replace(form, label=form.label.strip() or "New context")
+        context = named.to_context(saved)
+        base = settings.base_plan()
+        detectors = tuple(name for name in base.detectors if name in chooser.detectors)
+        plan = SafetyPlan(
+            threshold=base.threshold,
+            detectors=detectors or SafetyPlan().detectors,
+            strategy=strategy if strategy in TEXTUAL_STRATEGIES else TEXTUAL_STRATEGIES[0],
+        )
+        others = [context if one.name == key else one for one in contexts]
+        if saved is None:
+            others.append(context)
+        auto = chooser.judge(sample, plan, others).context
+        choice = chooser.choose_for(sample, context, plan)
+        return markup.preview(
+            sample,
+            choice,
+            "" if auto is None else auto.label,
+            is_this=auto is not None and auto == context,
+        )
+    except SafeGenError as error:
+        return markup.problem(str(error))
+
+
+def encoder_identity() -> str | None:
+    """The loaded checkpoint's text encoder, or ``None`` if it can't be asked now."""
+    if not host.is_loaded():
+        return None
+    known = encoder.known_identity()
+    if known is not None:
+        return known
+    with host.exclusively_at_once() as free:
+        return encoder.HostEncoder().identity if free else None
+
+
+def learned(key: str) -> str:
+    """What has been learned for ``key``, and in which text encoders."""
+    contexts = library()
+    if key not in contexts:
+        return markup.note("Save the context first: what is learned belongs to a saved one.")
+    store = LearnedStore(settings.contexts_folder())
+    rows: list[tuple[str, str, str]] = []
+    try:
+        kept = store.kept_pairs(key)
+        if kept:
+            rows.append(("Pairs", f"{len(kept)}, kept from the last time", ""))
+        else:
+            own = len(pairs_of(contexts.get(key)))
+            rows.append(("Pairs", f"{own}, made of the context's own words", ""))
+    except SafeGenError as error:
+        rows.append(("Pairs", str(error), "bad"))
+    files = store.files(key)
+    mine = encoder_identity() if files else None
+    here = False
+    for file in files:
+        try:
+            found = read_embedding(file)
+        except SafeGenError as error:
+            rows.append((file.name, str(error), "bad"))
+            continue
+        here = here or found.encoder == mine
+        whose = "The loaded model" if found.encoder == mine else "Another model"
+        what = f"{found.encoder}: {found.pairs} pairs, {found.rank} axes, {found.width} wide"
+        rows.append((whose, what, "good" if found.encoder == mine else ""))
+    if not here:
+        unknown = files and mine is None
+        text = (
+            "can't be told now: a picture is being made, or no model is loaded"
+            if unknown
+            else "nothing yet: the strategies direction and projection need it"
+        )
+        rows.append(("The loaded model", text, ""))
+    return markup.lines("Learned embedding", rows)
+
+
+def problems() -> str:
+    """The files of the folder that could not be used."""
+    return "".join(markup.problem(p.message) for p in library().problems)

@@ -1,0 +1,55 @@
+"""The safe stream's texts: encoded once a checkpoint, edited, and their pooled vectors."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from a1111_support import WIDTH, Dict, Host, encoded
+
+from safegen.conditioning.edits import MoveAlong
+from safegen.conditioning.strategies import SafeConditioning
+from safegen.errors import Unsupported
+from safegen.hosts.a1111.safe_conds import SafeConds
+
+EDIT = MoveAlong(torch.ones(WIDTH), 2.0)
+
+
+def conds(host: Host, *conditionings: SafeConditioning | None) -> SafeConds:
+    return SafeConds(host, None, conditionings, hires=False, cache=[None, None])
+
+
+def test_an_edit_moves_the_tokens_and_takes_the_vector_of_the_safe_text() -> None:
+    host = Host()
+    edited = SafeConditioning("direction", "a bloody ball", EDIT, pooled="a clean ball")
+    (cond,) = conds(host, edited).at([0], 0)
+    assert type(cond) is Dict
+    assert torch.equal(cond["crossattn"], encoded("a bloody ball")["crossattn"] + 2)
+    assert torch.equal(cond["vector"], encoded("a clean ball")["vector"])
+    assert host.asked == ["a bloody ball", "a clean ball"]
+
+
+def test_other_strategies_take_everything_from_their_own_text() -> None:
+    host = Host()
+    (cond,) = conds(host, SafeConditioning("counterpart", "a clean ball")).at([0], 0)
+    assert torch.equal(cond["vector"], encoded("a clean ball")["vector"])
+    assert host.asked == ["a clean ball"]
+
+
+def test_texts_are_encoded_once_for_each_checkpoint() -> None:
+    host = Host()
+    same = SafeConditioning("counterpart", "a clean ball")
+    found = conds(host, same, None, same)
+    found.at([0, 2], 0)
+    found.at([0, 2], 1)
+    assert host.asked == ["a clean ball"]
+    host.loaded = "another"
+    found.at([0], 2)
+    assert host.asked == ["a clean ball"] * 2
+
+
+def test_an_edit_does_not_follow_into_another_checkpoint() -> None:
+    host = Host()
+    found = conds(host, SafeConditioning("direction", "a bloody ball", EDIT))
+    host.loaded = "another"
+    with pytest.raises(Unsupported, match="refiner"):
+        found.at([0], 0)
