@@ -90,7 +90,7 @@ def train_denoiser(
         module.requires_grad_(False)
     layout = LayoutHead(unet)
     modules = {"unet": unet, "text": text, **averages, "layout": layout}
-    run = runs.Run(folder, "denoiser", modules, steps=steps, rate=1e-3)
+    run = runs.Run(folder, "denoiser", modules, steps=steps, rate=1e-3, fused=True)
     pairs = [(unet, averages["unet_ema"]), (text, averages["text_ema"])]
     samples = [sample_of(FIRST["model"] + i) for i in range(len(latents))]
     schedule = DDIMScheduler(**NOISE_CONFIG)

@@ -58,13 +58,20 @@ class Run:
     """
 
     def __init__(
-        self, folder: Path, name: str, modules: dict[str, nn.Module], *, steps: int, rate: float
+        self,
+        folder: Path,
+        name: str,
+        modules: dict[str, nn.Module],
+        *,
+        steps: int,
+        rate: float,
+        fused: bool = False,
     ) -> None:
         self.path = folder / f"{name}.safetensors"
         self.name, self.modules, self.steps, self.rate = name, modules, steps, rate
         self.parameters = [p for m in modules.values() for p in m.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=rate, betas=(0.9, 0.99), weight_decay=0.01
+            self.parameters, lr=rate, betas=(0.9, 0.99), weight_decay=0.01, fused=fused
         )
         self.generator = torch.Generator()
         self.captions = random.Random()

@@ -1,0 +1,112 @@
+"""Train both judges: ``python -m safegen.lab.judge.train``.
+
+Each learns from renders of its own range of seeds, and from the same renders passed through
+the autoencoder; neither sees a generated picture. Resumable like the model's training, whose
+work folder it needs for the autoencoder.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from safegen.lab.judge.pairs import Pairs, make_pairs, opacities, passed, roughen
+from safegen.lab.judge.reading import NETWORKS, WEIGHTS, save_network
+from safegen.lab.model.architecture import VAE_CONFIG
+from safegen.lab.model.data import FIRST, SEED
+from safegen.lab.model.runs import Run
+
+RANGES = {"main": "judge", "second": "second judge"}
+PAIRS = 9000
+PASSED = 7000
+STEPS = 3000
+BATCH = 48
+
+
+def load_autoencoder(work: Path) -> Any:
+    """The autoencoder of the model's training, from its checkpoint."""
+    from diffusers import AutoencoderKL
+
+    vae = AutoencoderKL(**VAE_CONFIG)
+    prefix = "module.vae."
+    stored = load_file(work / "autoencoder.safetensors")
+    vae.load_state_dict({k[len(prefix) :]: v for k, v in stored.items() if k.startswith(prefix)})
+    return vae.eval()
+
+
+def passed_set(work: Path, name: str, pairs: Pairs) -> dict[str, Tensor]:
+    """Pictures through the autoencoder (uint8), with their pair's number and their opacity."""
+    path = work / f"passed-{name}-{PASSED}.safetensors"
+    if not path.exists():
+        generator = torch.Generator().manual_seed(SEED)
+        chosen = torch.randint(len(pairs), (PASSED,), generator=generator)
+        opacity = opacities(PASSED, generator)
+        pictures = passed(pairs, load_autoencoder(work), chosen, opacity, generator)
+        data = {
+            "pictures": ((pictures + 1) * 127.5).round().to(torch.uint8),
+            "chosen": chosen,
+            "opacity": opacity,
+        }
+        partial = path.with_suffix(".partial")
+        save_file(data, partial)
+        partial.replace(path)
+    return load_file(path)
+
+
+def loss_of(
+    network: nn.Module, pictures: Tensor, labels: Tensor, truth: tuple[Tensor, Tensor]
+) -> Tensor:
+    """Cross-entropies of attributes, presence and strength; hazards weigh more."""
+    answers = network(pictures)
+    present, strength = truth
+    loss = 6 * F.binary_cross_entropy_with_logits(answers.present, present)
+    loss = loss + 6 * F.binary_cross_entropy_with_logits(answers.strength, strength)
+    for logits, classes in zip(answers.attributes, labels.T, strict=True):
+        loss = loss + F.cross_entropy(logits, classes)
+    return loss
+
+
+def train_judge(work: Path, name: str, *, steps: int = STEPS) -> nn.Module:
+    """Train, or go on training, one judge; returns it in evaluation mode."""
+    torch.manual_seed(SEED + len(name))
+    network = NETWORKS[name]()
+    pairs = make_pairs(FIRST[RANGES[name]], PAIRS, work)
+    extra = passed_set(work, name, pairs)
+    run = Run(work, f"judge-{name}", {"judge": network}, steps=steps, rate=2e-3)
+    for _ in run:
+        chosen = run.random_indices(len(pairs), BATCH // 2)
+        opacity = opacities(len(chosen), run.generator)
+        rows = run.random_indices(PASSED, BATCH // 2)
+        pictures = torch.cat([pairs.blend(chosen, opacity), extra["pictures"][rows] / 127.5 - 1.0])
+        chosen = torch.cat([chosen, extra["chosen"][rows]])
+        opacity = torch.cat([opacity, extra["opacity"][rows]])
+        pictures = roughen(pictures, run.generator)
+        loss = loss_of(network, pictures, pairs.labels[chosen], pairs.truth(chosen, opacity))
+        run.descend(loss)
+        run.note(loss=loss.detach())
+    return network.eval()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--work", type=Path, default=Path("out/train"))
+    parser.add_argument("--export", type=Path, default=WEIGHTS)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--only", choices=tuple(NETWORKS), help="that judge alone")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    for name in [args.only] if args.only else NETWORKS:
+        network = train_judge(args.work, name, steps=args.steps)
+        save_network(network, args.export / f"{name}.safetensors")
+
+
+if __name__ == "__main__":
+    main()
