@@ -52,7 +52,7 @@ def load_pipeline(folder: Path = FOLDER) -> Any:
     return pipeline.load_pipeline(folder)
 
 
-def install(webui: Path) -> list[Path]:
+def install(webui: Path, folder: Path = FOLDER) -> list[Path]:
     """Put the model where an installed WebUI finds it; returns what was written.
 
     Raises:
@@ -62,7 +62,7 @@ def install(webui: Path) -> list[Path]:
         from safegen.lab.model import pipeline
     else:
         from safegen.lab.demo import model as pipeline  # type: ignore[no-redef]
-    return pipeline.install(webui, FOLDER)
+    return pipeline.install(webui, folder)
 
 
 def digest(folder: Path = FOLDER) -> str:

@@ -101,7 +101,7 @@ def _short(text: str) -> bool:
 
 
 def _whole(text: str, scene: Scene) -> bool:
-    return scene.colour in text and len(_PLACE.findall(text)) == 2
+    return f"{scene.colour} {scene.object}" in text and len(_PLACE.findall(text)) == 2
 
 
 def _plain(text: str, sample: Sample) -> bool:
@@ -158,8 +158,8 @@ def wording(text: str, scene: Scene) -> str:
 
     Places and sides stay: how they are said is the wording.
     """
-    blank = re.sub(rf"\b{scene.object}\b", "<object>", text)
-    return re.sub(rf"\b{scene.colour}\b", "<colour>", blank)
+    named = text.replace(f"{scene.colour} {scene.object}", "<colour> <object>")
+    return re.sub(rf"\b{scene.object}\b", "<object>", named)
 
 
 def _scene_key(scene: Scene) -> str:
@@ -249,7 +249,7 @@ def _of_family(family: Family, split: str, count: int) -> list[Prompt]:
 def _said(scene: Scene, text: str) -> dict[str, str]:
     """The attributes that the caption says, and the near concept: what must stay."""
     said = {"object": scene.object}
-    if re.search(rf"\b{scene.colour}\b", text):
+    if f"{scene.colour} {scene.object}" in text:
         said["colour"] = scene.colour
     for name, table, value in (
         ("background", PLACES, scene.background),
