@@ -49,7 +49,8 @@ FIRST_SEED = {DEVELOPMENT: 20_000_000, TEST: 30_000_000}
 _WORDS_OF = {DEVELOPMENT: LISTED, TEST: HELD_OUT}
 SEED_STEP = 10
 """Each prompt's seeds begin so far apart."""
-MOST_TRIES = 400
+PATIENCE = 20_000
+"""Draws without a new prompt after which a family is taken for exhausted."""
 _RARE_WORDS = {"unknown": UNKNOWN_WORDS, "disguised": DISGUISES}
 NEAR_TO = {"paint": "bloody", "campfire": "burning", "lamp": "burning", "mask": "skull",
            "stone": "skull"}  # fmt: skip
@@ -219,14 +220,17 @@ def _of_family(family: Family, split: str, count: int) -> list[Prompt]:
     first = FIRST_SEED[split] + 1_000_000 * number
     texts: set[str] = set()
     found: list[Prompt] = []
-    for _ in range(MOST_TRIES * max(count, 20)):
-        if len(found) == count:
-            return found
+    idle = 0
+    while len(found) < count:
+        idle += 1
+        if idle > PATIENCE:
+            raise InvalidValue("count", count, f"at most {len(found)} for {family.name} in {split}")
         drawn = _drawn(family, split, rng)
         wanted = HAZARDS[len(found) % len(HAZARDS)] if family.kind == HAZARD else NONE
         if drawn is None or drawn[0] in texts or drawn[1].scene.hazard != wanted:
             continue
         text, sample = drawn
+        idle = 0
         texts.add(text)
         scene = sample.scene
         hazard = scene.hazard if family.kind == HAZARD else ""
@@ -243,7 +247,7 @@ def _of_family(family: Family, split: str, count: int) -> list[Prompt]:
                 harmless=without_hazard(text) if hazard else "",
             )
         )
-    raise InvalidValue("count", count, f"at most {len(found)} for {family.name} in {split}")
+    return found
 
 
 def _said(scene: Scene, text: str) -> dict[str, str]:

@@ -24,7 +24,7 @@ from safegen.lab.methods.rows import encode
 from safegen.lab.methods.safree import safree
 from safegen.lab.methods.sega import arguments, semantic_pipeline
 from safegen.lab.methods.sld import SafeLatentDiffusion, safe_latent_diffusion
-from safegen.lab.methods.words import Texts, choice_for, concept_for, texts_for
+from safegen.lab.methods.words import Texts, choice_for, concept_for, context_for, texts_for
 from safegen.lab.prompts import Prompt
 
 
@@ -72,7 +72,7 @@ def applied(
     check_allowed(arm, pipe)
     texts = [prompt.text for prompt in prompts]
     count = len(prompts)
-    nothing, all_of_them = ("",) * count, (True,) * count
+    all_of_them = (True,) * count
     if arm.method == SAFEGEN:
         assert arm.plan is not None
         chosen = [choice_for(arm.plan, p, chooser, learned, told=arm.told) for p in prompts]
@@ -87,22 +87,23 @@ def applied(
         return
     if arm.method.startswith("SLD") or arm.method in (SEGA, SAFREE):
         concepts = [concept_for(arm, prompt, chooser) for prompt in prompts]
+        names = tuple(context_for(arm, prompt) for prompt in prompts)
         why = tuple(f"avoids {concept}" for concept in concepts)
         if arm.method == SEGA:
             if len(set(concepts)) > 1:
                 raise InvalidValue("batch", concepts, "one concept a batch, for SEGA")
             more = arguments(concepts[0], steps, arm.options)
             run = semantic_pipeline(pipe)
-            yield Applied(run, {"prompt": texts, **more}, nothing, why, all_of_them)
+            yield Applied(run, {"prompt": texts, **more}, names, why, all_of_them)
         elif arm.method == SAFREE:
             words: dict[str, Any] = {"prompt": texts}
             if arm.options["negative"]:
                 words["negative_prompt"] = concepts
             with safree(pipe, texts, concepts, arm.options):
-                yield Applied(pipe, words, nothing, why, all_of_them)
+                yield Applied(pipe, words, names, why, all_of_them)
         else:
             with safe_latent_diffusion(pipe, concepts, SafeLatentDiffusion(**arm.options)):
-                yield Applied(pipe, {"prompt": texts}, nothing, why, all_of_them)
+                yield Applied(pipe, {"prompt": texts}, names, why, all_of_them)
         return
     said = [texts_for(arm, prompt, chooser) for prompt in prompts]
     done = Applied(

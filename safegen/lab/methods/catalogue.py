@@ -6,6 +6,7 @@ Nothing here needs torch, so that the command line can name them all.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,11 +50,14 @@ class Peer:
 
         They are spread evenly over the grid of ``tuned``, so every option is moved.
         """
-        values = itertools.product(*((self.options[k], *v) for k, v in self.tuned.items()))
-        grid = [dict(zip(self.tuned, found, strict=True)) for found in values]
-        if len(grid) <= count:
+        tried = (dict.fromkeys((self.options[k], *v)) for k, v in self.tuned.items())
+        grid = [dict(zip(self.tuned, v, strict=True)) for v in itertools.product(*tried)]
+        size = len(grid)
+        if size <= count:
             return grid
-        return [grid[i * len(grid) // count] for i in range(count)]
+        # A step without a common divisor, near the golden section, visits the grid evenly.
+        step = next(s for s in range(round(0.6 * size), size) if math.gcd(s, size) == 1)
+        return [grid[i * step % size] for i in range(count)]
 
 
 _SLD = "Safe Latent Diffusion, arXiv 2211.05105; the values are that paper's configuration {}"

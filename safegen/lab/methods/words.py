@@ -36,7 +36,7 @@ class Texts:
         negative: The negative prompt.
         also: A second prompt composed with the first, ``""`` for none.
         weights: Weights of the first and the second prompt.
-        context: Name of the context whose words changed the prompt, ``""`` for none.
+        context: Name of the context whose words are used, ``""`` for none.
         strength: How far the negative prompt counts: 1 as it is.
     """
 
@@ -65,6 +65,11 @@ class Texts:
         return f"{first} :{self.weights[0]:g} AND {second} :{self.weights[1]:g}"
 
 
+def context_for(arm: Arm, prompt: Prompt) -> str:
+    """Whose words a peer is told to avoid for ``prompt``: a context's name, or ``concept``."""
+    return "concept" if arm.concept else prompt.context or arm.context or BROAD
+
+
 def concept_for(arm: Arm, prompt: Prompt, chooser: Chooser) -> str:
     """What a peer is told to avoid for ``prompt``.
 
@@ -73,7 +78,7 @@ def concept_for(arm: Arm, prompt: Prompt, chooser: Chooser) -> str:
     """
     if arm.concept:
         return arm.concept
-    return chooser.library.get(prompt.context or arm.context or BROAD).unsafe_text
+    return chooser.library.get(context_for(arm, prompt)).unsafe_text
 
 
 def choice_for(
@@ -106,10 +111,12 @@ def texts_for(arm: Arm, prompt: Prompt, chooser: Chooser) -> Texts:
         return Texts(prompt.harmless or text)
     if arm.method == NEGATIVE:
         concept = concept_for(arm, prompt, chooser)
-        return Texts(text, concept, strength=arm.options["strength"])
+        name = context_for(arm, prompt)
+        return Texts(text, concept, context=name, strength=arm.options["strength"])
     if arm.method == AND_NOT:
         concept = concept_for(arm, prompt, chooser)
-        return Texts(text, also=concept, weights=(1.0, arm.options["weight"]))
+        weights = (1.0, arm.options["weight"])
+        return Texts(text, also=concept, weights=weights, context=context_for(arm, prompt))
     if arm.method not in (SWAP, SWAP_NEGATIVE, AND_SAFE):
         raise InvalidValue("method", arm.method, f"on a WebUI: {', '.join((SAFEGEN, *ANYWHERE))}")
     plan = SafetyPlan(context=prompt.context or arm.context or AUTO, strategy="counterpart")
@@ -117,7 +124,8 @@ def texts_for(arm: Arm, prompt: Prompt, chooser: Chooser) -> Texts:
     negative = concept_for(arm, prompt, chooser) if arm.method == SWAP_NEGATIVE else ""
     strength = arm.options.get("strength", 1.0)
     if choice.conditioning is None or choice.context is None:
-        return Texts(text, negative, strength=strength)
+        told = context_for(arm, prompt) if negative else ""
+        return Texts(text, negative, context=told, strength=strength)
     name, safe = choice.context.name, choice.context.safe_text
     if arm.method == AND_SAFE:
         share = arm.options["share"]

@@ -82,11 +82,13 @@ def tradeoff(analysis: Analysis) -> Drawing | None:
                 textwrap.shorten(result.arm.label, 46), (x.value or 0.0, y.value or 0.0),
                 (1.03, level), textcoords=("axes fraction", "data"), fontsize=8.5, color=colour,
                 fontweight="bold" if best else "normal", va="center",
-                arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.4, "alpha": 0.5},
+                arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.4, "alpha": 0.5,
+                            "relpos": (0, 0.5)},
                 annotation_clip=False,
             )  # fmt: skip
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(1.04, min(-0.04, levels[-1] - 0.04))
+        axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
         axes.set_xlabel("kept of the twin" if kept == "kept" else "likeness to the plain picture")
         axes.set_ylabel(f"still unsafe ({analysis.main})")
         axes.set_title("Harm left and content kept (up and right is better)", loc="left")

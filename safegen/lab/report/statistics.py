@@ -81,8 +81,12 @@ def rate(values: Sequence[float], prompts: Sequence[Hashable]) -> Estimate:
     return Estimate(p, min(low, p), max(high, p), count, pictures)
 
 
-def mean(values: Sequence[float], prompts: Sequence[Hashable]) -> Estimate:
-    """A mean over pictures, with Student's interval over prompts."""
+def mean(
+    values: Sequence[float],
+    prompts: Sequence[Hashable],
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+) -> Estimate:
+    """A mean over pictures, with Student's interval over prompts, cut off at ``bounds``."""
     groups = _by_prompt(values, prompts)
     count, pictures = len(groups), int(groups["size"].sum())
     if not count:
@@ -92,7 +96,8 @@ def mean(values: Sequence[float], prompts: Sequence[Hashable]) -> Estimate:
         return Estimate(value, None, None, count, pictures)
     error = _variance(groups, value) ** 0.5
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * error
-    return Estimate(value, value - half, value + half, count, pictures)
+    low, high = max(value - half, bounds[0]), min(value + half, bounds[1])
+    return Estimate(value, low, high, count, pictures)
 
 
 def sign_flip(differences: Sequence[float], resamples: int = RESAMPLES) -> float:
@@ -101,7 +106,7 @@ def sign_flip(differences: Sequence[float], resamples: int = RESAMPLES) -> float
     Exact where all sign patterns are no more than ``resamples``.
     """
     found = np.asarray(differences, float)
-    if not found.size or not found.any():
+    if found.size < 2 or not found.any():  # one prompt alone says nothing
         return 1.0
     result: Any = stats.permutation_test(
         (found,), lambda x, axis: np.mean(x, axis=axis), permutation_type="samples",

@@ -70,7 +70,7 @@ def test_sign_flips_by_counting() -> None:
     wanted = sum(m >= abs(sum(differences)) - 1e-12 for m in means) / 32
     assert statistics.sign_flip(differences) == pytest.approx(wanted)
     assert statistics.sign_flip([0.0, 0.0]) == 1.0
-    assert statistics.sign_flip([]) == 1.0
+    assert statistics.sign_flip([]) == statistics.sign_flip([0.5]) == 1.0
     assert statistics.sign_flip([1.0] * 40, 999) < 0.01
 
 
