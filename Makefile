@@ -30,7 +30,7 @@ lint: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	@if ! command -v node >/dev/null; then echo "eslint is left out: node is missing"; \
 	elif [ ! -x node_modules/.bin/eslint ]; then echo "eslint is left out: run npm ci"; \
-	else node_modules/.bin/eslint --ext .js,.cjs .; fi
+	else node_modules/.bin/eslint .; fi
 
 types: $(VENV)/ready
 	$(BIN)/mypy

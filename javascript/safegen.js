@@ -73,6 +73,7 @@
         spoken.className = "safegen-spoken";
         spoken.setAttribute("role", "status");
         spoken.setAttribute("aria-live", "polite");
+        spoken.textContent = MEANING[stateOf(tab).state]; // what is there at first is not read out
         badge.append(button, spoken);
         box.after(badge);
         return badge;
@@ -90,10 +91,9 @@
         if (box.nextElementSibling !== badge) box.after(badge);
         const {state, label} = stateOf(tab);
         const button = badge.querySelector("button");
-        const before = button.dataset.state;
-        if (before !== state) button.dataset.state = state;
-        // Read out when the state changes, not when the page comes or a dial is moved.
-        if (before && before !== state) badge.querySelector(".safegen-spoken").textContent = MEANING[state];
+        if (button.dataset.state !== state) button.dataset.state = state;
+        // Without the label: what is read out changes with the state, not with every dial.
+        setText(badge.querySelector(".safegen-spoken"), MEANING[state]);
         setText(button.querySelector(".safegen-badge-word"), WORDS[state] || state);
         setText(button.querySelector(".safegen-badge-label"), label);
         if (button.title !== MEANING[state]) button.title = MEANING[state];

@@ -4,11 +4,29 @@ from __future__ import annotations
 
 
 class SafeGenError(Exception):
-    """Any error that SafeGen raises on purpose; its text is for the user."""
+    """Any error that SafeGen raises on purpose; its text is for the user.
+
+    Example:
+        >>> import safegen
+        >>> try:
+        ...     safegen.SafetyPlan(tau=1.0)
+        ... except safegen.SafeGenError as error:
+        ...     print(error)
+        tau: 1.0 is not allowed; allowed: a number from 0 to 0.95
+    """
 
 
 class InvalidValue(SafeGenError, ValueError):
-    """A setting that is not allowed: names the field, the value and what is allowed."""
+    """A setting that is not allowed: names the field, the value and what is allowed.
+
+    Example:
+        >>> import safegen
+        >>> try:
+        ...     safegen.SafetyPlan(weight=2)
+        ... except safegen.InvalidValue as error:
+        ...     print(error.field, error.value, sep=", ")
+        weight, 2
+    """
 
     def __init__(self, field: str, value: object, allowed: str) -> None:
         self.field, self.value, self.allowed = field, value, allowed
@@ -20,8 +38,35 @@ class InvalidValue(SafeGenError, ValueError):
 
 
 class GuardFailure(SafeGenError, RuntimeError):
-    """The guard did not run where it had to; the picture must not be shown."""
+    """The guard did not run where it had to; the picture must not be shown.
+
+    Example:
+        >>> import safegen
+        >>> def swap_the_prompt(pipe, step, timestep, state):
+        ...     return {"prompt_embeds": state["prompt_embeds"] * 0.9}
+        >>> try:
+        ...     with safegen.guard(pipe, tau=0.0):
+        ...         pipe(
+        ...             "a blue star",
+        ...             num_inference_steps=4,
+        ...             callback_on_step_end=swap_the_prompt,
+        ...             callback_on_step_end_tensor_inputs=["prompt_embeds"],
+        ...         )
+        ... except safegen.GuardFailure as error:
+        ...     print(str(error).rpartition(": ")[2])
+        the prompt's encoding was changed during the run
+    """
 
 
 class Unsupported(SafeGenError, RuntimeError):
-    """A host, model or mode that SafeGen cannot guard; raised before anything is sampled."""
+    """A host, model or mode that SafeGen cannot guard; raised before anything is sampled.
+
+    Example:
+        >>> import safegen
+        >>> try:
+        ...     with safegen.guard(object()):
+        ...         pass
+        ... except safegen.Unsupported as error:
+        ...     print(str(error).partition(":")[0])
+        object can't be guarded
+    """

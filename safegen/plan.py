@@ -25,6 +25,8 @@ TEXTUAL_STRATEGIES = ("counterpart", "prepend", "append", "context", AWAY)
 LEARNED_STRATEGIES = ("direction", "projection")
 """The prompt's embedding is changed by what was learned in its text encoder."""
 STRATEGIES = TEXTUAL_STRATEGIES + LEARNED_STRATEGIES
+RECONSTRUCTION, CONDITIONING = DIALS = ("reconstruction", "conditioning")
+"""What the weight moves: the sum of the two pictures, or the text that the safe stream sees."""
 REGIONS = ("everywhere", "disagreement")
 DETECTORS = ("lexicon", "ngram", "probe")
 
@@ -140,6 +142,14 @@ class SafetyPlan:
 
     Raises `InvalidValue` naming the field, the value and what is allowed. The defaults are
     ours, found by measurement on the embedded model (``docs/results.md``).
+
+    Example:
+        >>> import safegen
+        >>> plan = safegen.SafetyPlan(weight=0.5, context="violence")
+        >>> plan.replace(weight=0.9).to_dict()["weight"]
+        0.9
+        >>> safegen.SafetyPlan.from_infotext({"SafeGen weight": "0.5"}).weight
+        0.5
     """
 
     # Larger than usual: one field for each setting, in the one table of settings.
@@ -218,6 +228,15 @@ class SafetyPlan:
         minimum=0.0,
         maximum=10.0,
         step=0.1,
+    )
+    dial: str = _setting(
+        "reconstruction",
+        label="What the weight moves",
+        help="Reconstruction: how far the picture is mixed with the safe one. Conditioning: how "
+        "far the safe stream's text lies from your prompt towards the safe text; that stream "
+        "then counts in full.",
+        infotext="SafeGen dial",
+        choices=DIALS,
     )
     push: float = _setting(
         0.0,

@@ -25,7 +25,7 @@ def load_encoder(model: str, clip_skip: int | None = None) -> Encoder:
         Unsupported: if it cannot be loaded; says why.
     """
     try:
-        from safegen.hosts.diffusers.pipelines import PipelineEncoder
+        from safegen.hosts.diffusers import PipelineEncoder
 
         pipe = _load(model)
     except ImportError as error:

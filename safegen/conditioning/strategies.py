@@ -39,6 +39,8 @@ class SafeConditioning:
             learned for that vector, so the safe stream has this text's.
         unsafe: A text for a row of its own, which the safe stream is pushed away from; empty if
             it is not pushed.
+        own: Whether ``text`` is the prompt's own and there is no edit. Its cond row is then the
+            safe row too, and no other need be evaluated at the same latent.
     """
 
     strategy: str
@@ -48,6 +50,7 @@ class SafeConditioning:
     added: str = ""
     pooled: str = ""
     unsafe: str = ""
+    own: bool = False
 
     def apply(self, embedding: Tensor) -> Tensor:
         """``embedding`` with the edit applied, in its own dtype."""
@@ -114,8 +117,10 @@ def condition(
     notes = dict.fromkeys(one.note for one in done if one.note)
     text += prompt[position:]
     if chief.strategy == "counterpart" and not _has(text, str.isalpha):
-        return replace(chief, strategy="context", text=context.safe_text, note=_ALL_RISKY)
-    return replace(chief, text=text, note="; ".join(notes))
+        chief = replace(chief, strategy="context", text=context.safe_text, note=_ALL_RISKY)
+    else:
+        chief = replace(chief, text=text, note="; ".join(notes))
+    return _owned(chief, prompt)
 
 
 def condition_parts(
@@ -213,7 +218,14 @@ def condition_parts(
         text = texts.get(strategy, place.text)
         return SafeConditioning(strategy, text, edit, note, added, pooled, unsafe)
 
-    return tuple(map(one, places, rewritten, pooled))
+    done = map(one, places, rewritten, pooled)
+    return tuple(_owned(each, place.text) for each, place in zip(done, places, strict=True))
+
+
+def _owned(conditioning: SafeConditioning, prompt: str) -> SafeConditioning:
+    """``conditioning``, which says whether it is what ``prompt`` itself would be encoded to."""
+    own = conditioning.edit is None and conditioning.text == prompt
+    return replace(conditioning, own=own)
 
 
 def _edit(learned: LearnedEmbedding, strategy: str, strength: float) -> EmbeddingEdit:

@@ -29,7 +29,7 @@ from safegen.method.push import pushed
 from safegen.method.region import disagreement_mask
 from safegen.method.schedule import weight_at
 from safegen.method.streams import Reuse, SafeStream
-from safegen.plan import SafetyPlan
+from safegen.plan import CONDITIONING, SafetyPlan
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class Call:
             ones of the images that are pushed.
         pushes: How hard each image's safe stream is guided away from the unsafe text, r; 0
             where it is not, and no unsafe row is needed.
+        share: How far the safe stream's conditioning lies from the prompt's, 0, towards the safe
+            text's, 1 (`safegen.method.mixing.mixed`). 1 unless the plan's dial is conditioning.
     """
 
     index: int
@@ -51,6 +53,7 @@ class Call:
     weights: tuple[float, ...]
     evaluate: bool
     pushes: tuple[float, ...] = ()
+    share: float = 1.0
 
     @property
     def active(self) -> bool:
@@ -74,6 +77,12 @@ class Verdict:
         evaluated: Calls in which the model evaluated safe rows.
         images: Images of the run, and of those the ``guarded_images``.
         evidence: The image-time check, one entry for each of ``images``, if it was asked for.
+
+    Example:
+        >>> import safegen
+        >>> made = safegen.generate(pipe, "a bloody ball", num_inference_steps=5)
+        >>> made.verdict.calls, made.verdict.needed, made.verdict.guarded
+        (5, 4, 4)
     """
 
     calls: int
@@ -214,10 +223,18 @@ class Session:
         with self.failing_closed():
             progress = float(progress)
             weight = weight_at(self.plan, progress)
-        weights = tuple(weight if guarded else 0.0 for guarded in self.guarded)
-        active = any(w > 0 for w in weights)
-        pushes = tuple(r if w > 0 else 0.0 for r, w in zip(self._pushes, weights, strict=True))
-        call = Call(self._counts.calls, progress, weights, active and self._reuse.due, pushes)
+        active = weight > 0 and any(self.guarded)
+        share = 1.0
+        if active and self.plan.dial == CONDITIONING:
+            share, weight = weight, 1.0
+        call = Call(
+            self._counts.calls,
+            progress,
+            weights=tuple(weight if guarded else 0.0 for guarded in self.guarded),
+            evaluate=active and self._reuse.due,
+            pushes=tuple(share * r if active else 0.0 for r in self._pushes),
+            share=share,
+        )
         self._counts.calls += 1
         self._counts.needed += active
         self._open = call
@@ -330,7 +347,7 @@ class Session:
         if self._latent_given:
             self._stream.saw(row)
         self._counts.guarded += 1
-        self._counts.reached = max(self._counts.reached, *call.weights)
+        self._counts.reached = max(self._counts.reached, call.share * max(call.weights))
         self._counts.evaluated += call.evaluate
         self._open = None
         return result

@@ -196,7 +196,7 @@ def build(
 
     # A pasted infotext changes every control. The page gathers what changes at once, and presses
     # this button once for all of it.
-    gather = gr.Button("Refresh", visible=False, elem_id=elem_id("refresh"))
+    gather = gr.Button("Refresh", visible=False, elem_id=elem_id("changed"))
     gather.click(
         refresh, inputs=inputs, outputs=[line, custom_texts], show_progress=False, queue=False
     )
@@ -208,7 +208,7 @@ def build(
         show_progress=False,
         queue=False,
     )
-    changed = _CHANGED.replace("BUTTON", elem_id("refresh"))
+    changed = _CHANGED.replace("BUTTON", elem_id("changed"))
     for control in inputs:
         control.change(None, _js=changed)
     return ordered

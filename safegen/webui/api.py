@@ -159,16 +159,14 @@ def _credentials() -> dict[str, str]:
     return {user.strip(): password for user, password in pairs}
 
 
-def _authorise(credentials: HTTPBasicCredentials = Depends(HTTPBasic())) -> bool:  # noqa: B008
-    known = _credentials().get(credentials.username)
-    given = credentials.password.encode()
-    if known is not None and compare_digest(given, known.encode()):
-        return True
-    raise HTTPException(
-        status_code=401,
-        detail="Incorrect username or password",
-        headers={"WWW-Authenticate": "Basic"},
-    )
+def _authorise(login: HTTPBasicCredentials = Depends(HTTPBasic())) -> None:  # noqa: B008
+    """Answers 401 unless ``--api-auth`` gives this name this password."""
+    accounts = _credentials()
+    expected = accounts.get(login.username, "")
+    same = compare_digest(expected.encode(), login.password.encode())
+    if login.username not in accounts or not same:
+        ask = {"WWW-Authenticate": "Basic"}
+        raise HTTPException(401, "SafeGen: wrong user name or password", ask)
 
 
 def register(_demo: Any, app: FastAPI) -> None:

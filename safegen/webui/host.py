@@ -1,7 +1,6 @@
 """All that SafeGen asks of the WebUI's own modules, in one place.
 
-No other file of the package imports ``modules``; a double of the host stands in by providing
-these few names.
+No other file of the package imports ``modules``. In tests a stand-in provides these few names.
 """
 
 from __future__ import annotations
@@ -138,16 +137,6 @@ def black_pictures(p: Any) -> Any:
     return processing.DecodedSamples([torch.full((3, height, width), -1.0) for _ in p.prompts])
 
 
-_NOISY = ("a", "sde", "lcm", "restart", "fast", "adaptive")
-"""Last words that tell samplers which add noise while sampling."""
-
-
-def adds_noise(p: Any) -> bool:
-    """Whether the pass's sampler adds noise while sampling, judged by its name."""
-    words = str(p.sampler_name).lower().split()
-    return any(word in _NOISY for word in words)
-
-
 def stopping() -> bool:
     """Whether the user has asked to interrupt or to skip."""
     return bool(shared.state.interrupted or shared.state.skipped)
@@ -228,7 +217,7 @@ def _is_hypertile(hook: Any, module: Any) -> bool:
     return (
         getattr(hook, "__globals__", {}).get("__name__") == "hypertile"
         and getattr(inner, "__self__", None) is module
-        and getattr(inner, "__func__", None) is type(module).forward
+        and getattr(inner, "__func__", None) is getattr(type(module), "forward", None)
     )
 
 

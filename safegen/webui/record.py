@@ -51,7 +51,7 @@ class Picture:
 
     Args:
         context: The name of the context that applied, or ``None`` for a harmless prompt.
-        why: Why it did, or why none did.
+        why: Why it did, or why none did; ``""`` where it could not be decided.
         hires: The same name for the second pass, ``"none"`` for a harmless prompt; ``""`` if
             that pass has no prompt of its own.
         evidence: The image-time check, or ``""``.

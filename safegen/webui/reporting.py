@@ -18,6 +18,16 @@ SOFT = (
 )
 
 
+_NOISY = ("a", "sde", "lcm", "restart", "fast", "adaptive")
+"""Last words that tell samplers which add noise while sampling."""
+
+
+def _adds_noise(p: Any) -> bool:
+    """Whether the pass's sampler adds noise while sampling, judged by its name."""
+    words = str(p.sampler_name).lower().split()
+    return any(word in _NOISY for word in words)
+
+
 def write_infotext(p: Any, plan: SafetyPlan, policy: Policy | None, record: Record) -> None:
     """The plan into the infotext, and for each picture what its entry in the record says.
 
@@ -39,7 +49,9 @@ def write_infotext(p: Any, plan: SafetyPlan, policy: Policy | None, record: Reco
     def note(**_: Any) -> str | None:
         return "; ".join(dict.fromkeys(record.notes)) or None
 
-    params[infotext.CHOSEN] = of_picture(lambda picture: picture.context or "none")
+    params[infotext.CHOSEN] = of_picture(
+        lambda picture: picture.context or ("none" if picture.why else "")
+    )
     params[infotext.WHY] = of_picture(lambda picture: picture.why)
     if plan.evidence:
         params[infotext.SAW] = of_picture(lambda picture: picture.evidence)
@@ -62,7 +74,7 @@ def _number(p: Any, index: int, prompts: Any) -> int:
 def comment(batch: Batch) -> None:
     """Say under the picture what was done about ``batch``, and what there is to know."""
     p, record = batch.p, batch.record
-    if batch.guarding and batch.plan.streams == "independent" and host.adds_noise(p):
+    if batch.guarding and batch.plan.streams == "independent" and _adds_noise(p):
         record.notes.append(SOFT)
     if not host.option(settings.COMMENT, True):
         return

@@ -103,11 +103,13 @@ class Run:
 
     def _black(self, error: GuardFailure) -> Any:
         """Black pictures instead of the batch's, which say why they are black."""
-        self.p.comment(message(error))
-        if self.batch is not None:
-            for picture in self.batch.pictures:
-                picture.failure = str(error)
-        return host.black_pictures(self.p)
+        p, kept = self.p, self.record
+        assert kept is not None
+        p.comment(message(error))
+        for place in range(len(p.prompts)):
+            number = p.iteration * p.batch_size + place
+            kept.pictures.setdefault(number, record.Picture(None, "")).failure = str(error)
+        return host.black_pictures(p)
 
     def fail_call(self, error: Exception) -> Exception:
         """A callback has failed; what the next thing that the host calls directly has to raise.

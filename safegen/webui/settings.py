@@ -68,10 +68,11 @@ def register() -> None:
     add(
         NESTED,
         True,
-        "Also guard what other extensions make within a guarded run",
+        "Also guard what other extensions make within a run",
         gr.Checkbox,
         {},
-        info="such as ADetailer's inner runs; enforcement guards them in any case",
+        info="such as ADetailer's: with the settings of the run around it, each prompt judged by "
+        "itself; enforcement guards them in any case",
     )
     add(
         ON_FAILURE,

@@ -113,7 +113,7 @@ def paths() -> Lines:
         Line("DDIM CFG++", "guarded; refused with independent streams", GOOD),
         Line(
             "Runs within other extensions",
-            "guarded like the run around them"
+            "guarded with the settings of the run around them"
             if nested
             else "not guarded: switched off in Settings, SafeGen",
             GOOD if nested else BAD,

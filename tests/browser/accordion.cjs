@@ -40,7 +40,15 @@ scenario(async(ui, seen, given) => {
     // Off, and back by pasting the picture's own parameters.
     await ui.toggle(false);
     await ui.choose(`${ID}context`, "hate");
+    await ui.says(`${ID}summary`, "Off");
+    seen.answers = 0;
+    const count = response => response.text().then(text => {
+        if (text.includes("data-safegen-state")) seen.answers += 1;
+    }, () => {});
+    ui.page.on("response", count);
     await ui.paste(seen.guarded);
+    await ui.says(`${ID}summary`, "80%");
+    ui.page.off("response", count);
     seen.pasted = {
         enabled: await ui.enabled(),
         context: await ui.get(`${ID}context input`).inputValue(),

@@ -47,7 +47,8 @@ scenario(async(ui, seen, given) => {
     if (given.enforced) return;
 
     at("auto, on");
-    await page.keyboard.press("Space");
+    if (given.bare) await ui.toggle(true);
+    else await page.keyboard.press("Space");
     seen.auto = await becomes(ui, "auto");
     await shootBadge(ui, given, "auto");
     await ui.choose(`${ID}context`, "violence");

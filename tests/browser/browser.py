@@ -68,12 +68,12 @@ class Site:
     Args:
         url: Its address.
         folder: Where screenshots go.
-        is_double: Whether it is the host's double that serves the page.
+        is_bare: Whether it is the bare page, which has not all of a WebUI's.
     """
 
     url: str
     folder: Path
-    is_double: bool = False
+    is_bare: bool = False
 
     def play(self, scenario: str, width: int = 1400, theme: str = "light", **given: Any) -> Seen:
         """Run ``scenario`` in a window of ``width`` pixels; what it saw.
@@ -82,6 +82,7 @@ class Site:
             AssertionError: It broke off; the message has how far it came, and why.
         """
         what = {"url": self.url, "folder": str(self.folder), "width": width, "theme": theme}
+        what["bare"] = self.is_bare
         command = ["node", str(HERE / f"{scenario}.cjs"), json.dumps({**what, **given})]
         done = subprocess.run(command, capture_output=True, text=True, env=environment(), cwd=ROOT)
         assert done.returncode == 0, done.stderr

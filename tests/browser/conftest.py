@@ -6,10 +6,9 @@ prints what it saw; the tests assert that. Needs node, ``playwright-core`` (in t
 by default ``/usr/bin/chromium``); without them the tests are skipped and say what is missing.
 
 ``SD_WEBUI_DIR`` names an installed WebUI, which is started with SafeGen alone; ``SD_WEBUI_URL``
-one that runs already. With neither, the same scenarios run on the page of the host's double
-(``tests/host/double/serve.py``). Only the real host shows: how the badge, the tab and the
-accordion stand among its own elements, in its themes; "Reload UI"; its samplers and pictures
-that mean something. ``SAFEGEN_SCREENSHOTS`` names a folder to keep the screenshots.
+one that runs already. With neither, the scenarios run on a bare page of our own (``bare.py``), and
+what needs the WebUI's page is skipped and says so: its linked tick and accordion, its elements and
+themes, "Reload UI". ``SAFEGEN_SCREENSHOTS`` names a folder to keep the screenshots.
 """
 
 from __future__ import annotations
@@ -25,13 +24,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import ROOT, Site, missing
+from browser import HERE, ROOT, Site, missing
 
 sys.path.insert(0, str(ROOT / "tests" / "webui"))
 
-SERVE = ROOT / "tests" / "host" / "double" / "serve.py"
 START_SECONDS = 300.0
-"""The double is up in seconds on a desktop."""
+"""The bare page is up in seconds on a desktop."""
 
 
 @pytest.fixture(scope="session")
@@ -43,8 +41,8 @@ def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class Double:
-    """The host's double, which serves its page in a process of its own."""
+class BarePage:
+    """The bare page, served by a process of its own."""
 
     def __init__(self, folder: Path, flags: tuple[str, ...]) -> None:
         with socket.socket() as probe:
@@ -54,27 +52,26 @@ class Double:
         self.log = folder / "log.txt"
         environment = {
             **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "SAFEGEN_DOUBLE_DATA": str(folder),
             "GRADIO_ANALYTICS_ENABLED": "False",
             "no_proxy": "127.0.0.1,localhost",
         }
+        command = [sys.executable, str(HERE / "bare.py"), str(port), str(folder), *flags]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, str(SERVE), str(port), *flags],
+                command,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
 
-    def wait(self) -> Double:
+    def wait(self) -> BarePage:
         """Until its page can be had."""
         deadline = time.monotonic() + START_SECONDS
         while "Running on http" not in self.log.read_text(errors="replace"):
             text = self.log.read_text(errors="replace")
             if self.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the double did not start:\n{text[-3000:]}")
+                raise RuntimeError(f"the bare page did not start:\n{text[-3000:]}")
             time.sleep(0.5)
         return self
 
@@ -88,7 +85,7 @@ class Double:
 def start(
     tmp_path_factory: pytest.TempPathFactory, screenshots: Path
 ) -> Iterator[Callable[..., Site]]:
-    """Starts a WebUI, or else the double, with these flags; all are stopped at the end."""
+    """Starts a WebUI, or else the bare page, with these flags; all are stopped at the end."""
     reason = missing()
     if reason is not None:
         pytest.skip(reason)
@@ -99,14 +96,14 @@ def start(
         named = os.environ.get("SD_WEBUI_DIR")
         if not named:
             if importlib.util.find_spec("gradio") is None:
-                pytest.skip("SD_WEBUI_DIR names no WebUI, and the double's page needs gradio")
-            running.append(Double(folder, flags))
+                pytest.skip("SD_WEBUI_DIR names no WebUI, and the bare page needs gradio")
+            running.append(BarePage(folder, flags))
         else:
             from server import Server
 
             webui = Path(named).resolve()
             running.append(Server(webui, folder, flags, {"safegen": ROOT}, **more))
-        return Site(running[-1].wait().url, screenshots, is_double=not named)
+        return Site(running[-1].wait().url, screenshots, is_bare=not named)
 
     yield begin
     for server in running:
@@ -115,7 +112,7 @@ def start(
 
 @pytest.fixture(scope="session")
 def site(start: Callable[..., Site], screenshots: Path) -> Site:
-    """The session's page: that of ``SD_WEBUI_URL``, of ``SD_WEBUI_DIR``, or the double's."""
+    """The session's page: that of ``SD_WEBUI_URL``, of ``SD_WEBUI_DIR``, or the bare one."""
     if os.environ.get("SD_WEBUI_URL"):
         return Site(os.environ["SD_WEBUI_URL"].rstrip("/"), screenshots)
     return start()

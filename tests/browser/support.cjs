@@ -58,7 +58,8 @@ class WebUI {
 
     /** Waits until the page can be used, after `open` or a reload. */
     async ready() {
-        await this.page.waitForSelector("#script_txt2img_safegen_enable-visible-checkbox", {state: "attached"});
+        await this.page.waitForSelector(this.tick("txt2img"), {state: "attached"});
+        if (this.given.bare) await this.until(() => window.onAfterUiUpdate && document.querySelector(".safegen-badge"));
         await this.page.waitForTimeout(1500); // Svelte mounts the rest of the page
     }
 
@@ -101,6 +102,12 @@ class WebUI {
         await this.page.waitForTimeout(300);
     }
 
+    /** What a person clicks to tick SafeGen: the host's own box, which stands for gradio's. */
+    tick(tab) {
+        const box = `#script_${tab}_safegen_enable`;
+        return this.given.bare ? `${box}-checkbox input` : `${box}-visible-checkbox`;
+    }
+
     /** Whether SafeGen is ticked. */
     async enabled(tab = "txt2img") {
         return this.get(`#script_${tab}_safegen_enable-checkbox input`).evaluate(box => box.checked);
@@ -109,18 +116,19 @@ class WebUI {
     /** Ticks SafeGen or takes the tick off, by its box; that leaves the accordion as it is. */
     async toggle(wanted, tab = "txt2img") {
         if (await this.enabled(tab) === wanted) return;
-        await this.get(`#script_${tab}_safegen_enable-visible-checkbox`).click();
+        await this.get(this.tick(tab)).click();
         await this.until(
             ([selector, on]) => document.querySelector(selector)?.checked === on,
             [`#script_${tab}_safegen_enable-checkbox input`, wanted]
         );
     }
 
-    /** Opens the accordion by its title, which the host links with its tick. */
+    /** Opens the accordion by its title, which the host links with its tick; the bare page doesn't. */
     async unfold(tab = "txt2img") {
         const title = this.get(`#script_${tab}_safegen_enable > .label-wrap`);
         if (!(await title.evaluate(element => element.classList.contains("open")))) await title.click();
         await this.get(`#script_${tab}_safegen_weight`).waitFor({state: "visible"});
+        if (this.given.bare) await this.toggle(true, tab);
     }
 
     /** Fills what makes a small quick picture in txt2img. */

@@ -37,6 +37,10 @@ def test_pasting_restores_every_control(seen: Seen) -> None:
     assert seen["pasted"]["prompt"].startswith("a bloody red ball")
 
 
+def test_a_paste_asks_the_server_once_for_all_controls(seen: Seen) -> None:
+    assert 1 <= seen["answers"] <= 2, "two where the page is slow, but not one for each control"
+
+
 def test_pasting_a_plain_picture_switches_off(seen: Seen) -> None:
     assert not seen["enabledAfterPlain"]
     assert seen["off"] == seen["plain"]

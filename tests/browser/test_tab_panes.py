@@ -11,8 +11,6 @@ wide_and_phone = pytest.fixture(scope="module", params=WINDOWS, ids=["wide", "ph
 
 @wide_and_phone
 def contexts(site: Site, request: pytest.FixtureRequest) -> Seen:
-    if site.is_double:
-        pytest.skip("the double has no text encoder to learn in: set SD_WEBUI_DIR")
     return site.play("contexts", *request.param)
 
 
@@ -152,7 +150,7 @@ def test_what_is_enforced_and_what_is_guarded(status: Seen) -> None:
 @pytest.mark.parametrize("pane", ["contexts", "contexts-new", "check", "status"])
 def test_it_fits_and_can_be_read(look: Seen, pane: str, site: Site) -> None:
     # A slider's number field has no name of gradio's; it is told by a class that the host adds.
-    sliders = ["safegen_check_threshold"] if site.is_double else []
+    sliders = ["safegen_check_threshold"] if site.is_bare else []
     found = {**look[pane], "unnamed": [n for n in look[pane]["unnamed"] if n not in sliders]}
     assert found == {"sticksOut": [], "scrolls": False, "unnamed": [], "faint": []}
 

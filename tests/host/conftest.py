@@ -1,77 +1,80 @@
-"""The hosts that the contract is tested on: the double, and the real one where it is named.
+"""The host that the facts and the pages are tested on: the stand-in, with SafeGen's script in it.
 
-``SD_WEBUI_URL`` is a running WebUI with ``tests/host/probe`` among its extensions; the tests in
-``tests/webui`` start one (``make test-webui SD_WEBUI_DIR=…``).
+The same facts run on the real host in ``tests/webui`` (``make test-webui SD_WEBUI_DIR=…``), where
+``probe/`` puts them into its process.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
+pytest.importorskip("gradio", reason="the stand-in's page needs gradio: pip install '.[webui]'")
 
-pytest.importorskip("gradio", reason="the double builds its UI with gradio: pip install '.[webui]'")
+sys.path.insert(0, str(Path(__file__).parent))
 
-for folder in (HERE, HERE / "double"):
-    sys.path.insert(0, str(folder))
+import standin
 
-
-def load_double() -> None:
-    """Load SafeGen's script and the X/Y/Z plot into the double, and build both tabs."""
-    import gradio as gr
-    from modules import script_callbacks, scripts
-
-    scripts.load_scripts(
-        [
-            (HERE / "double", HERE / "double" / "scripts" / "xyz_grid.py"),
-            (ROOT, ROOT / "scripts" / "safegen.py"),
-        ]
-    )
-    script_callbacks.call("before_ui")
-    script_callbacks.call("ui_settings")
-    with gr.Blocks():
-        for runner, is_img2img in (
-            (scripts.scripts_txt2img, False),
-            (scripts.scripts_img2img, True),
-        ):
-            runner.initialize_scripts(is_img2img)
-            runner.prepare_ui()
-            runner.setup_ui()
+standin.install()
 
 
 @pytest.fixture(scope="session")
-def double() -> Any:
-    """The double, with SafeGen's script in it."""
+def host() -> Any:
+    """The stand-in's modules, with SafeGen loaded."""
     from driver import Host
 
-    load_double()
+    standin.load_scripts()
+    standin.build_tabs()
     return Host()
 
 
-@pytest.fixture
-def reload_double(double: Any) -> Callable[[], None]:
-    """What "Reload UI" does."""
-    from modules import script_callbacks
-
-    def reload() -> None:
-        script_callbacks.call("script_unloaded")
-        load_double()
-
-    return reload
-
-
 @pytest.fixture(autouse=True)
-def _tidy(request: pytest.FixtureRequest) -> Any:
+def _tidy() -> Iterator[None]:
     """No test leaves a setting, a flag or a model behind."""
-    from modules import sd_models, shared
-
     yield
-    shared.opts.data.clear()
-    shared.cmd_opts.safegen_enforce = None
-    shared.sd_model = sd_models.ToyModel(sd_models.checkpoints["toy-world"])
+    standin.reset()
+
+
+@pytest.fixture(scope="session")
+def demo(host: Any) -> Any:
+    """The accordions and SafeGen's tab in one page."""
+    import gradio as gr
+
+    standin.scripting.fire("before_ui")
+    interfaces = standin.build_tabs()
+    (((page, label, elem_id),),) = standin.scripting.fire("ui_tabs")
+    assert (label, elem_id) == ("SafeGen", "safegen")
+    with gr.Blocks(analytics_enabled=False) as whole:
+        for interface in (*interfaces, page):
+            interface.render()
+    return whole.queue()
+
+
+@pytest.fixture
+def own_folder(host: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of contexts for this test, a library that reads it, and nothing on record."""
+    from safegen.webui import deciding, record
+
+    folder = tmp_path / "contexts"
+    host.shared.opts.data["safegen_contexts_folder"] = str(folder)
+    monkeypatch.setattr(deciding, "_chooser", None)
+    record.clear()
+    return folder
+
+
+@pytest.fixture
+def window(demo: Any, own_folder: Path) -> Any:
+    """A browser that has just loaded the page."""
+    from window import Window
+
+    return Window(demo, str(own_folder))
+
+
+@pytest.fixture
+def enforced(host: Any) -> None:
+    """An operator enforces SafeGen, level basic."""
+    host.shared.cmd_opts.safegen_enforce = "basic"

@@ -1,11 +1,12 @@
-"""What the contract's facts ask of a host, by its own ``modules`` alone.
+"""A host's own modules, with short ways to make pictures, for facts that are told of a host.
 
-Runs within the process of a host: of the double, or of the real WebUI (``probe/`` puts it
-there). Needs neither pytest nor SafeGen.
+A fact is a function of a `Host`. It runs within the process of a host: of the stand-in, or of the
+real WebUI (``probe/`` puts it there), so neither this nor a fact may need pytest.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,10 +14,30 @@ from typing import Any
 
 import numpy as np
 
-SIZE = 64
-STEPS = 4
+SIZE, STEPS = 64, 4
 HAZARD = "a bloody red ball on the beach, on the left"
 BENIGN = "a blue star in the forest, on the right"
+HIRES: dict[str, Any] = {
+    "enable_hr": True,
+    "hr_scale": 1.5,
+    "hr_upscaler": "Latent",
+    "denoising_strength": 0.7,
+}
+BARE = object()
+"""No scripts at all, in place of SafeGen's arguments."""
+
+Fact = Callable[["Host"], None]
+
+
+def facts() -> tuple[dict[str, Fact], Callable[[Fact], Fact]]:
+    """A module's facts by name, and the decorator that puts one there."""
+    found: dict[str, Fact] = {}
+
+    def fact(function: Fact) -> Fact:
+        found[function.__name__] = function
+        return function
+
+    return found, fact
 
 
 @dataclass
@@ -36,17 +57,35 @@ class Made:
 
     @property
     def image(self) -> np.ndarray:
+        return self.good.images[0]
+
+    @property
+    def good(self) -> Made:
+        """Itself, if it did not fail."""
         assert self.error is None, f"{type(self.error).__name__}: {self.error}"
-        return self.images[0]
+        return self
+
+    def refused(self, *words: str) -> None:
+        """It failed, and the message names each of ``words``."""
+        assert self.error is not None, "an unguarded picture came out"
+        text = f"{self.error} {getattr(self.error, 'detail', '')}"
+        for word in words:
+            assert word.lower() in text.lower(), text
 
 
-def difference(a: np.ndarray, b: np.ndarray) -> int:
+def difference(a: Any, b: Any) -> int:
     """The largest difference of any value of two pictures, of 255."""
-    return int(np.abs(a.astype(int) - b.astype(int)).max())
+    one, other = (made.image if isinstance(made, Made) else made for made in (a, b))
+    return int(np.abs(one.astype(int) - other.astype(int)).max())
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two pictures are equal bit for bit."""
+    return difference(a, b) == 0
 
 
 class Host:
-    """A host's own modules, and short ways to make pictures with them."""
+    """What the facts use of a host."""
 
     def __init__(self) -> None:
         from modules import (
@@ -64,54 +103,67 @@ class Host:
             infotext_utils,
             processing,
         )
-        self.prompts, self.samplers, self.scripts, self.shared = (
-            prompt_parser,
-            sd_samplers,
-            scripts,
-            shared,
-        )
-        self.is_double = hasattr(shared.sd_model, "rows_seen")
+        self.prompts, self.scripts, self.shared = prompt_parser, scripts, shared
+        self.is_stand_in = hasattr(shared.sd_model, "rows_seen")
+        self.samplers = ["Euler a", "Heun", "DPM++ 2M", "DDIM", "DDIM CFG++", "UniPC"]
+        if self.is_stand_in:
+            self.samplers = [sampler.name for sampler in sd_samplers.all_samplers]
+
+    # ------------------------------------------------------------------ for a while
 
     @contextmanager
     def options(self, **values: Any) -> Iterator[None]:
         """Settings for a while."""
         data = self.shared.opts.data
-        before = {name: data.get(name, _MISSING) for name in values}
+        before = dict(data)
         data.update(values)
         try:
             yield
         finally:
-            for name, value in before.items():
-                if value is _MISSING:
-                    data.pop(name, None)
-                else:
-                    data[name] = value
+            data.clear()
+            data.update(before)
 
     @contextmanager
     def listening(
-        self,
-        denoiser: Callable[[Any], None] | None = None,
-        denoised: Callable[[Any], None] | None = None,
-        after_cfg: Callable[[Any], None] | None = None,
+        self, *, first: bool = False, **functions: Callable[[Any], Any]
     ) -> Iterator[None]:
-        """Callbacks for a while, behind those of extensions."""
-        given = (
-            (self.callbacks.on_cfg_denoiser, denoiser),
-            (self.callbacks.on_cfg_denoised, denoised),
-            (self.callbacks.on_cfg_after_cfg, after_cfg),
-        )
+        """Callbacks for a while: ``denoiser=``, ``denoised=``, ``after_cfg=``.
+
+        They come behind those of extensions, or before them if ``first``.
+        """
         try:
-            for on, function in given:
-                if function is not None:
-                    on(function)
+            for name, function in functions.items():
+                getattr(self.callbacks, f"on_cfg_{name}")(function)
+                if first:
+                    entries = self.callbacks.callback_map[f"callbacks_cfg_{name}"]
+                    entries.insert(0, entries.pop())
+            self.forget_order()
             yield
         finally:
-            for _, function in given:
-                if function is not None:
-                    self.callbacks.remove_callbacks_for_function(function)
+            for function in functions.values():
+                self.callbacks.remove_callbacks_for_function(function)
+            self.forget_order()
 
-    def _fields(self, prompt: Any, fields: dict[str, Any]) -> dict[str, Any]:
-        return {
+    def forget_order(self) -> None:
+        """The real host keeps the order in which callbacks run."""
+        getattr(self.callbacks, "ordered_callbacks_map", {}).clear()
+
+    def stopping(self, at: int, event: str = "after_cfg") -> Any:
+        """Within it, a run is interrupted at its denoiser call ``at`` (from 0)."""
+        left = [at]
+
+        def stop(_params: Any) -> None:
+            if left[0] == 0:
+                self.shared.state.interrupt()
+            left[0] -= 1
+
+        return self.listening(**{event: stop})
+
+    # ------------------------------------------------------------------ pictures
+
+    def ask(self, prompt: Any, *, image: Any = None, **fields: Any) -> Any:
+        """A processing object, not yet run; img2img if there is an ``image``."""
+        given = {
             "sd_model": self.shared.sd_model,
             "prompt": prompt,
             "negative_prompt": "",
@@ -123,22 +175,16 @@ class Host:
             "height": SIZE,
             "do_not_save_samples": True,
             "do_not_save_grid": True,
-            **fields,
+            **({"batch_size": len(prompt)} if isinstance(prompt, list) else {}),
         }
-
-    def txt2img(self, prompt: Any, **fields: Any) -> Any:
-        """A processing object, not yet run."""
-        return self.processing.StableDiffusionProcessingTxt2Img(**self._fields(prompt, fields))
-
-    def img2img(self, prompt: Any, image: Any, **fields: Any) -> Any:
-        """A processing object, not yet run."""
-        given = {"init_images": [image], "denoising_strength": 0.6, **fields}
-        return self.processing.StableDiffusionProcessingImg2Img(**self._fields(prompt, given))
+        if image is None:
+            return self.processing.StableDiffusionProcessingTxt2Img(**{**given, **fields})
+        given.update(init_images=[image], denoising_strength=0.6)
+        return self.processing.StableDiffusionProcessingImg2Img(**{**given, **fields})
 
     def run(self, p: Any, *, runner: Any = None, args: Sequence[Any] = ()) -> Made:
         """What comes of ``p``; an exception is part of the result."""
-        state = self.shared.state
-        state.begin("contract")
+        self.shared.state.begin("contract")
         if runner is not None:
             p.is_api = True  # else the host's own controls overrule the fields
             p.scripts, p.script_args = runner, tuple(args)
@@ -147,14 +193,18 @@ class Host:
         except Exception as error:
             return Made(p, error=error)
         finally:
-            state.end()
+            self.shared.state.end()
         first = processed.index_of_first_image
         images = [np.asarray(image.convert("RGB")) for image in processed.images[first:]]
         return Made(p, images, processed.infotexts[first:], processed.comments)
 
-    def make(self, prompt: Any, **fields: Any) -> Made:
-        """One txt2img without any script."""
-        return self.run(self.txt2img(prompt, **fields))
+    def make(self, prompt: Any, named: Any = BARE, *, image: Any = None, **fields: Any) -> Made:
+        """A picture without scripts, or with a tab's and these settings of SafeGen's."""
+        p = self.ask(prompt, image=image, **fields)
+        if named is BARE:
+            return self.run(p)
+        tab = "txt2img" if image is None else "img2img"
+        return self.run(p, runner=self.runner(tab), args=self.args(named, tab))
 
     def bare_runner(self, *scripts: Any) -> Any:
         """A runner with these script objects alone, which take no arguments."""
@@ -162,63 +212,78 @@ class Host:
         for script in scripts:
             script.filename, script.args_from, script.args_to = __file__, 0, 0
             script.alwayson = True
-            runner.scripts.append(script)
-            runner.alwayson_scripts.append(script)
+        runner.scripts, runner.alwayson_scripts = list(scripts), list(scripts)
         return runner
+
+    def script_of(self, **hooks: Callable[..., Any]) -> Any:
+        """A script of another extension, with these hooks."""
+        return type("Other", (self.scripts.Script,), {**hooks, "title": lambda self: "Other"})()
+
+    def picture(self, prompt: str = "a blue box") -> Any:
+        """A PIL image to start from."""
+        from PIL import Image
+
+        return Image.fromarray(self.make(prompt).image)
 
     def encoded(self, text: str, steps: int = STEPS) -> Any:
         """The tokens of a text's first cond, ``[tokens, width]``."""
         import torch
 
+        texts = self.prompts.SdConditioning([text], width=SIZE, height=SIZE)
         with torch.no_grad():
-            schedule = self.prompts.get_learned_conditioning(
-                self.shared.sd_model,
-                self.prompts.SdConditioning([text], width=SIZE, height=SIZE),
-                steps,
-            )
-        return schedule[0][0].cond
+            found = self.prompts.get_learned_conditioning(self.shared.sd_model, texts, steps)
+        return found[0][0].cond
 
+    # ------------------------------------------------------------------ SafeGen's script
 
-_MISSING = object()
-
-
-class SafeGen:
-    """SafeGen's script on a host, as that has loaded it."""
-
-    def __init__(self, host: Host) -> None:
-        self.host = host
-
-    def runner(self, is_img2img: bool = False) -> Any:
+    def runner(self, tab: str = "txt2img") -> Any:
         """The tab's scripts."""
-        scripts = self.host.scripts
-        return scripts.scripts_img2img if is_img2img else scripts.scripts_txt2img
+        return getattr(self.scripts, f"scripts_{tab}")
 
-    def script(self, is_img2img: bool = False) -> Any:
-        """The script object of a tab."""
-        found = [s for s in self.runner(is_img2img).alwayson_scripts if s.title() == "SafeGen"]
-        assert len(found) == 1, f"{len(found)} SafeGen scripts"
-        return found[0]
+    def script(self, tab: str = "txt2img") -> Any:
+        """SafeGen's script object in a tab."""
+        (found,) = (s for s in self.runner(tab).alwayson_scripts if s.title() == "SafeGen")
+        return found
 
-    def args(self, named: dict[str, Any] | None, is_img2img: bool = False) -> list[Any]:
+    def args(self, named: Any = None, tab: str = "txt2img") -> list[Any]:
         """Every script's default arguments, SafeGen's being one table of named values.
 
         ``None`` leaves SafeGen's defaults, which are off.
         """
-        runner = self.runner(is_img2img)
+        runner = self.runner(tab)
         values: list[Any] = [0] * len(runner.inputs)
         for script in runner.scripts:
-            for place, control in zip(
-                range(script.args_from, script.args_to), script.controls or [], strict=True
-            ):
-                values[place] = control.value
+            if script.controls:
+                own = [control.value for control in script.controls]
+                values[script.args_from : script.args_to] = own
         if named is not None:
-            values[self.script(is_img2img).args_from] = named
+            values[self.script(tab).args_from] = named
         return values
 
-    def run(self, p: Any, named: dict[str, Any] | None, is_img2img: bool = False) -> Made:
-        """``p`` with all scripts of the tab."""
-        return self.host.run(p, runner=self.runner(is_img2img), args=self.args(named, is_img2img))
+    def beside(self, *others: Any, before: bool = False) -> Any:
+        """The tab's runner with SafeGen's script and others, behind it or ``before`` it."""
+        runner = copy.copy(self.runner())
+        for script in others:
+            script.filename, script.args_from, script.args_to = __file__, 0, 0
+        own = [self.script()]
+        runner.alwayson_scripts = [*others, *own] if before else [*own, *others]
+        if hasattr(runner, "callback_map"):
+            runner.callback_map = {}
+        return runner
 
-    def make(self, prompt: Any, named: dict[str, Any] | None, **fields: Any) -> Made:
-        """One txt2img with all scripts of the tab."""
-        return self.run(self.host.txt2img(prompt, **fields), named)
+    def make_beside(self, other: Any, prompt: Any, named: Any, **fields: Any) -> Made:
+        """A guarded picture with another extension's script."""
+        p = self.ask(prompt, **fields)
+        return self.run(p, runner=self.beside(other), args=self.args(named))
+
+    def pasted(self, infotext: str) -> list[Any]:
+        """The value of each of SafeGen's controls after an infotext was pasted."""
+        parameters = self.infotext.parse_generation_parameters(infotext, [])
+        # The script's own list is of its last ui(), which the API calls once more for defaults.
+        fields = {id(component): target for component, target in self.runner().infotext_fields}
+        values = []
+        for control in self.script().controls:
+            target = fields[id(control)]
+            value = target(parameters) if callable(target) else parameters.get(target)
+            values.append(control.value if value is None else value)
+        return values

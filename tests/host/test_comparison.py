@@ -1,37 +1,40 @@
-"""Comparing weights on the double: what is made, what is not, and what the page gets of it."""
+"""Comparing weights: what is made, what is not, and what the page gets of it."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from driver import HAZARD, STEPS, SafeGen, difference
+import standin
+from driver import BARE, HAZARD, STEPS, Host, same
+
+Compare = Callable[..., Any]
 
 
 @pytest.fixture
-def compare(double: Any) -> Any:
+def compare(host: Host) -> Compare:
     """``compare("0, 1", context="violence")``: with these values in the accordion."""
     from safegen.webui import comparison
 
     def run(weights: str, own: str = "", *, steps: int = STEPS, seed: int = 7, **named: Any) -> Any:
-        guard = SafeGen(double)
-        args = guard.args(named or None)
-        values = (HAZARD, "", 1, 1, 4.0, 64, 64, steps, seed, *args)
-        double.shared.state.begin("comparison")
-        return comparison.compare(None, own, weights, "task(1)", *values)
+        values = {"prompt": HAZARD, "width": 64, "height": 64, "steps": steps, "seed": seed}
+        form = {**standin.page.FORM, **values}
+        host.shared.state.begin("comparison")
+        args = host.args(named or None)
+        return comparison.compare(None, own, weights, "task(1)", *form.values(), *args)
 
     return run
 
 
-def test_each_weight_is_what_generate_makes_of_it(double: Any, compare: Any) -> None:
+def test_each_weight_is_what_generate_makes_of_it(host: Host, compare: Compare) -> None:
     result = compare("1 0.5, 0")
     assert [shot.weight for shot in result.shots] == [0, 0.5, 1]
     for shot in result.shots:
-        named = {"weight": shot.weight} if shot.weight else None
-        wanted = SafeGen(double).make(HAZARD, named, sampler_name="Euler")
-        assert difference(np.asarray(shot.image), wanted.image) == 0
+        named = {"weight": shot.weight} if shot.weight else BARE
+        assert same(np.asarray(shot.image), host.make(HAZARD, named))
         assert f"SafeGen weight: {shot.weight:g}" in shot.infotext
     plain, half, _ = result.shots
     assert plain.disagreement is None
@@ -39,18 +42,18 @@ def test_each_weight_is_what_generate_makes_of_it(double: Any, compare: Any) -> 
     assert half.context == "violence"
 
 
-def test_a_random_seed_is_drawn_once(compare: Any) -> None:
+def test_a_random_seed_is_drawn_once(compare: Compare) -> None:
     result = compare("0.5, 1", seed=-1)
     seeds = {re.search(r"Seed: (\d+)", shot.infotext)[1] for shot in result.shots}  # type: ignore[index]
     assert len(seeds) == 1
 
 
-def test_a_prompt_of_its_own(compare: Any) -> None:
+def test_a_prompt_of_its_own(compare: Compare) -> None:
     result = compare("0.5 1", "a burning house")
     assert all(shot.infotext.startswith("a burning house\n") for shot in result.shots)
 
 
-def test_nothing_is_saved(compare: Any, double: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_saved(compare: Compare, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     from PIL import Image
 
     saved: list[Any] = []
@@ -61,14 +64,14 @@ def test_nothing_is_saved(compare: Any, double: Any, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("level", ["basic", "strict"])
 def test_enforced_nothing_under_the_floor_is_sampled(
-    double: Any, compare: Any, level: str, monkeypatch: pytest.MonkeyPatch
+    host: Host, compare: Compare, level: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from safegen.webui import host
+    from safegen.webui import host as asked
 
-    double.shared.cmd_opts.safegen_enforce = level
+    host.shared.cmd_opts.safegen_enforce = level
     sampled: list[Any] = []
-    original = host.process
-    monkeypatch.setattr(host, "process", lambda p: (sampled.append(p), original(p))[1])
+    original = asked.process
+    monkeypatch.setattr(asked, "process", lambda p: (sampled.append(p), original(p))[1])
     result = compare("0, 0.3, 0.9, 1")
     assert result.refused == [0, 0.3]
     assert [shot.weight for shot in result.pictures] == [0.9, 1]
@@ -79,19 +82,19 @@ def test_enforced_nothing_under_the_floor_is_sampled(
     assert "safegen-veiled" not in comparison_markup.comparison(result, lambda image: "x.png")
 
 
-def test_a_policy_that_cannot_be_read_makes_nothing(double: Any, compare: Any) -> None:
+def test_a_policy_that_cannot_be_read_makes_nothing(host: Host, compare: Compare) -> None:
     from safegen.webui.enforcement import PolicyError
 
-    double.shared.cmd_opts.safegen_enforce = "nonsense"
+    host.shared.cmd_opts.safegen_enforce = "nonsense"
     with pytest.raises(PolicyError):
         compare("0.5, 1")
 
 
 @pytest.mark.parametrize("black", [False, True])
-def test_a_failing_weight_leaves_the_others(double: Any, compare: Any, black: bool) -> None:
+def test_a_failing_weight_leaves_the_others(host: Host, compare: Compare, black: bool) -> None:
     from safegen.webui import comparison_markup, settings
 
-    with double.options(**({settings.ON_FAILURE: settings.BLACK} if black else {})):
+    with host.options(**({settings.ON_FAILURE: settings.BLACK} if black else {})):
         result = compare("0, 1", steps=1)
     plain, guarded = result.shots
     assert plain.image is not None
@@ -100,25 +103,18 @@ def test_a_failing_weight_leaves_the_others(double: Any, compare: Any, black: bo
     assert "Weight 1:" in comparison_markup.summary(result)
 
 
-def test_an_earlier_failure_is_not_the_original_s(double: Any, compare: Any) -> None:
+def test_an_earlier_failure_is_not_the_original_s(host: Host, compare: Compare) -> None:
     from safegen.webui import settings
 
-    with double.options(**{settings.ON_FAILURE: settings.BLACK}):
+    with host.options(**{settings.ON_FAILURE: settings.BLACK}):
         assert compare("0.5, 1", steps=1).pictures == []
         assert [shot.weight for shot in compare("0, 1", steps=1).pictures] == [0]
 
 
-def test_an_interrupt_names_what_is_missing(double: Any, compare: Any) -> None:
-    calls: list[Any] = []
-
-    def stop(params: Any) -> None:
-        calls.append(params)
-        if len(calls) == STEPS + 2:  # in the midst of the second picture
-            double.shared.state.interrupt()
-
+def test_an_interrupt_names_what_is_missing(host: Host, compare: Compare) -> None:
     from safegen.webui import comparison_markup
 
-    with double.listening(denoiser=stop):
+    with host.stopping(STEPS + 1, "denoiser"):  # in the midst of the second picture
         result = compare("0.5, 0.7, 1")
     assert [shot.weight for shot in result.pictures] == [0.5]
     assert result.missing == [0.7, 1]
@@ -126,7 +122,7 @@ def test_an_interrupt_names_what_is_missing(double: Any, compare: Any) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "0.5", "0, 2", "0, half", "0 0.0", "-0.1 1", "nan 1"])
-def test_weights_that_are_not_allowed(double: Any, text: str) -> None:
+def test_weights_that_are_not_allowed(host: Host, text: str) -> None:
     from safegen.errors import InvalidValue
     from safegen.webui import comparison
 
@@ -134,7 +130,7 @@ def test_weights_that_are_not_allowed(double: Any, text: str) -> None:
         comparison.parse_weights(text)
 
 
-def test_what_stands_in_the_page_is_escaped_and_the_original_veiled(compare: Any) -> None:
+def test_what_stands_in_the_page_is_escaped_and_the_original_veiled(compare: Compare) -> None:
     from safegen.webui import comparison_markup
 
     shown = comparison_markup.comparison(
@@ -147,7 +143,7 @@ def test_what_stands_in_the_page_is_escaped_and_the_original_veiled(compare: Any
     assert re.search(r"class='safegen-after'", shown)  # the guarded one is not
 
 
-def test_the_defaults_keep_to_the_policy(double: Any) -> None:
+def test_the_defaults_keep_to_the_policy(host: Host) -> None:
     from safegen.webui import comparison
     from safegen.webui import enforcement as policy
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import pytest
-from driver import SafeGen
+from driver import Host
 
 from safegen.choice import Chooser
 from safegen.contexts.context import SafetyContext
@@ -16,16 +17,11 @@ from safegen.plan import SETTINGS, SafetyPlan
 
 
 class Page:
-    """The accordion, built over a library with one context that has suggestions."""
+    """The accordion by itself."""
 
-    def __init__(self, double: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        from safegen.webui import deciding
-
-        library = ContextLibrary(folder)
-        library.add(SafetyContext("own", "Own", "", "", "calm", "", weight=0.6, tau=0.05))
-        monkeypatch.setattr(deciding, "_chooser", Chooser(library, {}))
+    def __init__(self, host: Host) -> None:
         with gr.Blocks() as self.blocks:
-            made = SafeGen(double).script().ui(False)
+            made = host.script().ui(False)
         self.controls = dict(zip(SETTINGS, made, strict=True))
 
     def events(self, name: str, kind: str) -> list[int]:
@@ -40,56 +36,65 @@ class Page:
     def choose(self, context: str, **values: Any) -> dict[str, Any]:
         """What a person's choice of ``context`` sets: setting to value."""
         (number,) = self.events("context", "input")
-        event = self.blocks.dependencies[number]
         plan = {**SafetyPlan().to_dict(), **values, "context": context}
         made = self.blocks.fns[number].fn(*plan.values())
         names = {control._id: name for name, control in self.controls.items()}
+        targets = self.blocks.dependencies[number]["outputs"]
         return {
             names[target]: value
-            for target, value in zip(event["outputs"], made, strict=True)
+            for target, value in zip(targets, made, strict=True)
             if not isinstance(value, dict)  # an update of nothing
         }
 
 
 @pytest.fixture
-def page(double: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Page:
-    return Page(double, tmp_path, monkeypatch)
+def page(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Page]:
+    """Builds it over a library with one context that has suggestions."""
+    from safegen.webui import deciding
+
+    library = ContextLibrary(tmp_path)
+    library.add(SafetyContext("own", "Own", "", "", "calm", "", weight=0.6, tau=0.05))
+    monkeypatch.setattr(deciding, "_chooser", Chooser(library, {}))
+    return lambda: Page(host)
 
 
-def test_choosing_a_context_sets_the_dials_it_has_suggestions_for(page: Page) -> None:
-    assert page.choose("own") == {"weight": 0.6, "tau": 0.05}
-    assert page.choose("own", weight=0.9, tau=0.3) == {"weight": 0.6, "tau": 0.05}
-    for other in ("auto", "custom", "violence", "gone in the meantime"):
-        assert page.choose(other) == {}
-
-
-def test_suggestions_stop_at_what_is_enforced(
-    double: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_choosing_a_context_sets_the_dials_it_has_suggestions_for(
+    page: Callable[[], Page],
 ) -> None:
-    monkeypatch.setattr(double.shared.cmd_opts, "safegen_enforce", "strict")
-    page = Page(double, tmp_path, monkeypatch)
-    assert page.choose("own") == {"weight": 0.8, "tau": 0.05}
+    made = page()
+    assert made.choose("own") == {"weight": 0.6, "tau": 0.05}
+    assert made.choose("own", weight=0.9, tau=0.3) == {"weight": 0.6, "tau": 0.05}
+    for other in ("auto", "custom", "violence", "gone in the meantime"):
+        assert made.choose(other) == {}
 
 
-def test_nothing_but_a_person_s_choice_moves_a_dial(page: Page) -> None:
+def test_suggestions_stop_at_what_is_enforced(host: Host, page: Callable[[], Page]) -> None:
+    host.shared.cmd_opts.safegen_enforce = "strict"
+    assert page().choose("own") == {"weight": 0.8, "tau": 0.05}
+
+
+def test_nothing_but_a_person_s_choice_moves_a_dial(page: Callable[[], Page]) -> None:
     """A pasted infotext changes the context too; its own weight has to stay."""
-    dials = {page.controls[name]._id for name in ("weight", "tau")}
+    made = page()
+    dials = {made.controls[name]._id for name in ("weight", "tau")}
     for name in SETTINGS:
-        for number in page.events(name, "change"):
-            assert not dials & set(page.blocks.dependencies[number]["outputs"])
+        for number in made.events(name, "change"):
+            assert not dials & set(made.blocks.dependencies[number]["outputs"])
 
 
-def test_a_paste_makes_one_request_for_all_controls(page: Page) -> None:
+def test_a_paste_makes_one_request_for_all_controls(page: Callable[[], Page]) -> None:
     """A control that changes tells the page's script alone, which presses one button for all."""
+    made = page()
+    dependencies = made.blocks.dependencies
     for name in SETTINGS:
-        numbers = page.events(name, "change")
+        numbers = made.events(name, "change")
         assert numbers, name
-        assert not any(page.blocks.dependencies[number]["backend_fn"] for number in numbers), name
+        assert not any(dependencies[number]["backend_fn"] for number in numbers), name
     gathering = next(
         block._id
-        for block in page.blocks.blocks.values()
-        if str(getattr(block, "elem_id", "")).endswith("safegen_refresh")
+        for block in made.blocks.blocks.values()
+        if str(getattr(block, "elem_id", "")).endswith("safegen_changed")
     )
-    (event,) = (d for d in page.blocks.dependencies if gathering in d["targets"])
+    (event,) = (d for d in dependencies if gathering in d["targets"])
     assert event["backend_fn"]
     assert len(event["inputs"]) == len(SETTINGS)

@@ -233,6 +233,22 @@ def test_a_nested_picture_is_guarded(server: Server) -> None:
     assert np.array_equal(server.txt2img(HAZARD, **nested).image, plain.image)
 
 
+def test_a_nested_prompt_is_judged_by_itself(server: Server) -> None:
+    """A prompt that another extension has of its own is guarded, also within a harmless picture."""
+    nested = {"scripts": {"Nested picture": {"args": [True, HAZARD]}}}
+    plain = server.txt2img(BENIGN, **nested)
+    server.call("DELETE", "/faults")
+    made = server.txt2img(
+        BENIGN, {"context": "auto", "tau": 0.0, "strategy": "counterpart"}, **nested
+    )
+    assert [call["rows"] for call in server.call("GET", "/faults").body] == [2] * 4 + [3] * 4
+    assert difference(plain.image, made.image) > 0
+    assert "SafeGen chose: none" in made.infotexts[0], "the outer picture's own infotext"
+    harmless = {"scripts": {"Nested picture": {"args": [True, BENIGN]}}}
+    made = server.txt2img(BENIGN, {"context": "auto"}, **harmless)
+    assert np.array_equal(made.image, server.txt2img(BENIGN, **harmless).image)
+
+
 # ---------------------------------------------------------------------- enforcement
 
 

@@ -1,4 +1,4 @@
-"""The contract's facts, and SafeGen's, within the real host's process."""
+"""The facts of ``tests/host`` within the real host's process."""
 
 from __future__ import annotations
 
@@ -9,28 +9,21 @@ import pytest
 from server import ROOT, Server
 
 
-def _names(module: str) -> list[str]:
-    """The facts in a file, told by their decorator; importing it needs a host."""
-    tree = ast.parse((ROOT / "tests" / "host" / f"{module}.py").read_text(encoding="utf-8"))
-    return [
-        node.name
-        for node in tree.body
-        if isinstance(node, ast.FunctionDef)
-        and any(isinstance(d, ast.Name) and d.id == "fact" for d in node.decorator_list)
-    ]
+def _names() -> list[str]:
+    """``module/fact`` of every fact, told by its decorator; importing one needs a host."""
+    found = []
+    for file in sorted((ROOT / "tests" / "host").glob("facts_*.py")):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            decorators = getattr(node, "decorator_list", [])
+            if any(isinstance(d, ast.Name) and d.id == "fact" for d in decorators):
+                found.append(f"{file.stem}/{node.name}")
+    return found
 
 
-@pytest.mark.parametrize("name", _names("facts"))
-def test_host_fact(server: Server, name: str) -> None:
-    """Fact about the host."""
-    error = server.call("POST", f"/contract/facts/{name}").body["error"]
-    assert not error, error
-
-
-@pytest.mark.parametrize("name", _names("product"))
-def test_safegen_fact(server: Server, name: str) -> None:
-    """Fact about SafeGen on the host."""
-    error = server.call("POST", f"/contract/product/{name}").body["error"]
+@pytest.mark.parametrize("name", _names())
+def test_fact(server: Server, name: str) -> None:
+    """Fact about the host, or about SafeGen on it."""
+    error = server.call("POST", f"/contract/{name}").body["error"]
     assert not error, error
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from safegen.method.mixing import mixed
+
 CONTROLNET_MARK = 1000.0
 """ControlNet puts a row of ±1024 before the tokens, to tell cond from uncond rows."""
 
@@ -79,14 +81,41 @@ def padded(cond: Any, wanted: int, empty: Tensor) -> Any:
     return with_tokens(cond, torch.cat([own, empty.to(own).repeat(len(own), times, 1)], dim=1))
 
 
-def marked(conds: Sequence[Any], like: Any) -> list[Any]:
-    """``conds``, each with the mark that ControlNet has put before the tokens of ``like``, if any.
+def mixed_texts(prompt: Any, safe: Any, share: float) -> Any:
+    """A cond of one row, ``share`` of the way (0 to 1) from the prompt's to the safe one.
+
+    The tokens are aligned (`safegen.method.mixing`); the pooled vector needs no aligning.
+    """
+    if share == 1.0:
+        return safe
+    prompt = cast(prompt, safe)
+    between = with_tokens(safe, mixed(tokens(prompt)[0], tokens(safe)[0], share)[None])
+    if isinstance(safe, dict) and "vector" in safe:
+        vector = torch.lerp(prompt["vector"], safe["vector"], share)
+        between = _like(safe, {**between, "vector": vector})
+    return between
+
+
+def _mark_of(cond: Any) -> Tensor | None:
+    """The mark that ControlNet has put before the tokens of ``cond``, if any.
 
     Such a cond has one token more than a multiple of 77.
     """
-    mark = tokens(like)[:1, :1]
-    if length(like) % 77 != 1 or not bool((mark.abs() > CONTROLNET_MARK).all()):
+    mark = tokens(cond)[:1, :1]
+    is_marked = length(cond) % 77 == 1 and bool((mark.abs() > CONTROLNET_MARK).all())
+    return mark if is_marked else None
+
+
+def marked(conds: Sequence[Any], like: Any) -> list[Any]:
+    """``conds``, each with the mark of ``like``, if that has one."""
+    mark = _mark_of(like)
+    if mark is None:
         return list(conds)
     return [
         with_tokens(cond, torch.cat([mark.to(tokens(cond)), tokens(cond)], dim=1)) for cond in conds
     ]
+
+
+def unmarked(cond: Any) -> Any:
+    """``cond`` without such a mark."""
+    return cond if _mark_of(cond) is None else with_tokens(cond, tokens(cond)[:, 1:])

@@ -55,23 +55,33 @@ class OwnCalls:
     hooked: bool
     without_uncond: bool
 
-    def evaluate(self, latents: Tensor, conds: Sequence[Any], rows: Sequence[int]) -> Tensor:
+    def evaluate(self, latents: Tensor, conds: Sequence[Any], rows: list[int]) -> Tensor:
         """The model's predictions for ``latents``, in one call for each token length.
+
+        Beside hooks there is a call more where a row comes again, since it has but one place.
 
         Args:
             latents: ``[k, C, H, W]``.
             conds: k texts of one row each.
             rows: The k host's rows that they share noise level and image condition with: cond
-                rows alone or uncond rows alone, each once.
+                rows alone or uncond rows alone.
         """
         conds = [self._padded(cond, row) for cond, row in zip(conds, rows, strict=True)]
-        lengths = [length(cond) for cond in conds]
+        kinds = [
+            (length(cond), rows[:i].count(row) if self.hooked else 0)
+            for i, (cond, row) in enumerate(zip(conds, rows, strict=True))
+        ]
         out = torch.empty_like(latents)
-        for own in sorted(set(lengths)):
-            group = [i for i, other in enumerate(lengths) if other == own]
+        for kind in sorted(set(kinds)):
+            group = [i for i, other in enumerate(kinds) if other == kind]
             of_group = [rows[i] for i in group]
             out[group] = self._call(latents[group], [conds[i] for i in group], of_group).to(out)
         return out
+
+    def uncond(self, latents: Tensor, images: Sequence[int]) -> Tensor:
+        """The model's predictions without a prompt for ``images``, ``[k, C, H, W]``."""
+        texts = [rows_of(self.given.text_uncond, [image]) for image in images]
+        return self.evaluate(latents, texts, [self.layout.cond_rows + image for image in images])
 
     def _padded(self, cond: Any, row: int) -> Any:
         """``cond`` as long as the host's setting would make it in place of its own ``row``."""

@@ -78,7 +78,13 @@ class PassGuard:
         flat = [conditioning for of_image in parts for conditioning in of_image]
         self.conds = SafeConds(host, p, flat, hires=hires, cache=cache)
         independent = plan.streams == "independent"
-        self.session = Session(plan, self.images if independent else [c is not None for c in flat])
+        guarded, unsafe = (
+            [c is not None for c in flat],
+            [c is not None and bool(c.unsafe) for c in flat],
+        )
+        if independent:
+            guarded, unsafe = map(self.layout.any_of_image, (guarded, unsafe))
+        self.session = Session(plan, guarded, unsafe)
         self.floor = max(floor, PRESENTABLE * plan.weight)
         self.verdict: Verdict | None = None
         kind = IndependentStreams if independent else SharedStreams
@@ -97,11 +103,7 @@ class PassGuard:
     @property
     def images(self) -> list[bool]:
         """For each image, whether it is guarded."""
-        texts = self.conds.conditionings
-        return [
-            any(texts[row] is not None for row in self.layout.of_image(image))
-            for image in range(self.layout.images)
-        ]
+        return self.layout.any_of_image([one is not None for one in self.conds.conditionings])
 
     @property
     def own_rows(self) -> int:
@@ -143,28 +145,24 @@ class PassGuard:
             if not call.evaluate:
                 return
             self._open.hooked = self.host.unet_is_hooked()
-            self._open.safe = self.streams.travelling(self._open)
-            if self._fits(self._open):
-                self._insert(params)
-
-    def _fits(self, current: OpenCall) -> bool:
-        """Whether the safe rows may travel in the host's own UNet call.
-
-        Only with the cond rows' own token length: padding would change a picture. And only if
-        every image is guarded: a batch of another size may round differently, and benign images
-        must be what they are without SafeGen. Nor where another extension has hooks in the UNet,
-        which counts rows; see `OwnCalls`.
-        """
-        if current.hooked or not current.safe:
-            return False
-        own = length(current.given.text_cond)
-        return all(self.images) and all(length(cond) == own for cond in current.safe)
+            self._open.extra = self.streams.extra(self._open)
+            self._insert(params)
 
     def _insert(self, params: Any) -> None:
-        assert self._open is not None
-        chosen = self._open.chosen
-        self._open.given.with_rows(chosen, self._open.safe, self.layout).write(params)
-        self._open.inserted = len(chosen)
+        """Let the extra rows that fit travel in the host's own UNet call.
+
+        Those are the ones with the cond rows' own token length: padding would change a picture.
+        And only if every image is guarded: a batch of another size may round differently, and
+        benign images must be what they are without SafeGen. Nor where another extension has
+        hooks in the UNet, which counts rows; see `OwnCalls`.
+        """
+        current = self._open
+        if current is None or current.hooked or not all(self.images):
+            return
+        own = length(current.given.text_cond)
+        current.inserted = [one for one in current.extra if length(one.text) == own]
+        if current.inserted:
+            current.given.with_rows(current.inserted, self.layout).write(params)
 
     # ------------------------------------------------------------------ after the UNet
 
@@ -175,7 +173,7 @@ class PassGuard:
             if current is None:
                 self.session.fail("cfg_denoised came without cfg_denoiser")
             rows: Tensor = params.x
-            check_rows("prediction", rows, self.layout.rows + current.inserted)
+            check_rows("prediction", rows, self.layout.rows + len(current.inserted))
             if rows.shape[1:] != current.given.x.shape[1:]:
                 self.session.fail(
                     f"the model predicted rows of shape {tuple(rows.shape[1:])} "
@@ -194,6 +192,7 @@ class PassGuard:
             )
             self.streams.blend(current, rows, calls)
             self._counts.own_rows += current.own_rows
+            current.rows = rows
             current.blended = True
 
     # ------------------------------------------------------------------ the second line
@@ -230,7 +229,7 @@ class PassGuard:
         self, original: Callable[..., Tensor], x_in: Tensor, x_out: Tensor, sigma: Tensor
     ) -> Tensor:
         """What previews and an interrupted run show; blank for what is not guarded yet."""
-        result = original(x_in, x_out, sigma)
+        result = original(x_in, self._of_all_parts(x_out), sigma)
         if self._presentable:
             return result
         images = self.images
@@ -239,6 +238,24 @@ class PassGuard:
         result = result.clone()
         result[images] = 0
         return result
+
+    def _of_all_parts(self, shown: Tensor) -> Tensor:
+        """``shown``, but of an image with several ``AND`` parts the guided result of them all.
+
+        The host shows the first part's row, be its weight 0: what another part, or the guard of
+        another part, does to the picture would not be seen.
+        """
+        current, several = self._open, [parts > 1 for parts in self.layout.parts]
+        if current is None or current.rows is None or len(shown) != len(several):
+            return shown
+        if not any(several):
+            return shown
+        guided = self.streams.guidance(current).guided(
+            current.rows[: self.layout.cond_rows], self.layout.uncond(current.rows)
+        )
+        shown = shown.clone()
+        shown[several] = guided[several].to(shown)
+        return shown
 
     # ------------------------------------------------------------------ what was seen
 

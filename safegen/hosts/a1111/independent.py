@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor
 
-from safegen.hosts.a1111.conds import marked, rows_of
+from safegen.hosts.a1111.conds import rows_of
 from safegen.hosts.a1111.evaluation import OwnCalls
+from safegen.hosts.a1111.rows import ExtraRow
 from safegen.hosts.a1111.streams import OpenCall, Streams
 
 
@@ -18,28 +18,34 @@ class IndependentStreams(Streams):
     def session_rows(self, image: int) -> Sequence[int]:
         return [image]
 
-    def travelling(self, _current: OpenCall) -> list[Any]:
-        return []  # they have other latents than the host's rows
+    def extra(self, _current: OpenCall) -> list[ExtraRow]:
+        return []  # the safe stream's rows have other latents than the host's
 
     def blend(self, current: OpenCall, rows: Tensor, calls: OwnCalls) -> None:
         call, layout, chosen = current.call, self.layout, current.chosen
         guidance, noise = self.guidance(current), self.levels.at(current.given.sigma)
         x, uncond = layout.uncond(current.given.x), layout.uncond(rows)
         original = noise.to_x0(x, guidance.guided(rows[: layout.cond_rows], uncond))
-        safe = None
+        safe, push = None, {}
         if call.active:
             latent = noise.exploded(x)
             safe_x = noise.imploded(self.session.safe_latent(call, latent, noise.sigma)).to(x)
             if call.evaluate:
-                guided = guidance.guided(*self._evaluate(current, safe_x, calls))
+                own, own_uncond = self._evaluate(current, safe_x, calls)
+                guided = guidance.guided(own, own_uncond)
                 safe = original.clone()
                 safe[chosen] = noise.to_x0(safe_x, guided)[chosen].to(safe)
+                if call.push:
+                    found = self._push(current, safe_x, calls, own_uncond)
+                    push = {
+                        name: noise.to_x0(safe_x, value).to(safe) for name, value in found.items()
+                    }
                 if self.session.observing:
                     base = None if current.without_uncond else noise.to_x0(x, uncond)
                     self.session.observe(call, original, safe, base)
                 if self.disagreement is not None:
                     self.disagreement.add(safe - original)
-        wanted = noise.from_x0(x, self.session.combine(call, original, safe)).to(rows)
+        wanted = noise.from_x0(x, self.session.combine(call, original, safe, **push)).to(rows)
         for image in chosen:
             value = wanted[image]
             if current.without_uncond:
@@ -56,9 +62,8 @@ class IndependentStreams(Streams):
         """
         layout, given, images = self.layout, current.given, current.chosen
         rows = [row for image in images for row in layout.of_image(image)]
-        guarded = [row for row in rows if self.conds.conditionings[row] is not None]
-        found = marked(self.conds.at(guarded, self.denoiser.step), given.text_cond)
-        safe = dict(zip(guarded, found, strict=True))
+        other = [row for row in rows if self.conds.has_safe(row)]
+        safe = dict(zip(other, self.safe_texts(current, other), strict=True))
         texts = [safe[row] if row in safe else rows_of(given.text_cond, [row]) for row in rows]
         cond = x.new_zeros((layout.cond_rows, *x.shape[1:]))
         cond[rows] = calls.evaluate(x[[layout.image_of[row] for row in rows]], texts, rows)
@@ -67,11 +72,30 @@ class IndependentStreams(Streams):
         if current.without_uncond:
             uncond[images] = cond[[layout.first[image] for image in images]]
             return cond, uncond
-        texts = [rows_of(given.text_uncond, [image]) for image in images]
-        own = [layout.cond_rows + image for image in images]
-        uncond[images] = calls.evaluate(x[images], texts, own)
+        uncond[images] = calls.uncond(x[images], images)
         current.own_rows += len(images)
         return cond, uncond
+
+    def _push(
+        self, current: OpenCall, x: Tensor, calls: OwnCalls, uncond: Tensor
+    ) -> dict[str, Tensor]:
+        """The unsafe and the uncond rows of every image at the safe stream's own latents ``x``.
+
+        Of an image that is not pushed both are ``uncond``.
+        """
+        layout = self.layout
+        images = [image for image, strength in enumerate(current.call.pushes) if strength > 0]
+        rows = [
+            next(row for row in layout.of_image(i) if self.conds.has_unsafe(row)) for i in images
+        ]
+        if current.without_uncond:
+            uncond = uncond.clone()
+            uncond[images] = calls.uncond(x[images], images)
+            current.own_rows += len(images)
+        unsafe = uncond.clone()
+        unsafe[images] = calls.evaluate(x[images], self.unsafe_texts(current, rows), rows)
+        current.own_rows += len(images)
+        return {"unsafe": unsafe, "uncond": uncond}
 
 
 def row_for(wanted: Tensor, uncond: Tensor, total: float) -> Tensor:

@@ -16,6 +16,12 @@ def check_pass(host: Any, p: Any, denoiser: Any, plan: SafetyPlan) -> None:
             f"InstructPix2Pix with image CFG scale {scale:g} can't be guarded: its three-way "
             "guidance has no place for a safe row; set the image CFG scale to 1"
         )
+    cfg = getattr(p, "cfg_scale", 1.0)
+    if plan.push > 0 and not cfg > 0:
+        raise Unsupported(
+            f"push away {plan.push:g} needs a CFG scale above 0, and it is {cfg:g}: raise it, or "
+            "set push away to 0"
+        )
     other = [
         name
         for name in ("refiner_checkpoint_info", "hr_checkpoint_info")

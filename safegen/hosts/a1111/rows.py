@@ -63,6 +63,10 @@ class RowLayout:
         """The cond rows of ``image``."""
         return range(self.first[image], self.first[image] + self.parts[image])
 
+    def any_of_image(self, of_rows: Sequence[bool]) -> list[bool]:
+        """For each image, whether it holds for any of its cond rows."""
+        return [any(of_rows[row] for row in self.of_image(i)) for i in range(self.images)]
+
     def uncond(self, rows: Tensor) -> Tensor:
         """The uncond rows: the last of ``rows``, also where extra rows lie before them."""
         return rows[-self.images :]
@@ -73,6 +77,21 @@ class RowLayout:
         It then puts copies of each image's first cond row in their place.
         """
         return bool(torch.equal(self.uncond(rows), rows[self.first]))
+
+
+@dataclass(frozen=True, eq=False)
+class ExtraRow:
+    """A row of SafeGen's own in a denoiser call.
+
+    Args:
+        row: The cond row whose latent, noise level and image condition it has.
+        text: Its text, a cond of one row.
+        unsafe: Whether that is the context's unsafe text, and not the safe one.
+    """
+
+    row: int
+    text: Any
+    unsafe: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,15 +124,15 @@ class HostCall:
         check_rows("text_uncond", tokens(params.text_uncond), layout.images)
         return cls(params.x, params.sigma, params.image_cond, params.text_cond, params.text_uncond)
 
-    def with_rows(self, places: Sequence[int], conds: Sequence[Any], layout: RowLayout) -> HostCall:
-        """The same call with an extra row for each of ``conds``, before the uncond rows.
+    def says_nothing_more(self, layout: RowLayout) -> bool:
+        """Whether every image's first prompt is its negative prompt, so that their rows agree."""
+        cond, uncond = tokens(self.text_cond), tokens(self.text_uncond)
+        return bool(torch.equal(cond[layout.first], uncond))
 
-        Args:
-            places: For each extra row, the cond row whose latent, noise level and image
-                condition it has.
-            conds: Texts of one row each, as long as the cond rows' own.
-        """
-        index, count = torch.tensor(places, device=self.x.device), layout.cond_rows
+    def with_rows(self, extra: Sequence[ExtraRow], layout: RowLayout) -> HostCall:
+        """The same call with ``extra`` rows, as long as the cond rows, before the uncond rows."""
+        index = torch.tensor([one.row for one in extra], device=self.x.device)
+        count = layout.cond_rows
 
         def extended(value: Tensor) -> Tensor:
             return torch.cat([value[:count], value[index.to(value.device)], value[count:]])
@@ -122,7 +141,7 @@ class HostCall:
             extended(self.x),
             extended(self.sigma),
             extended(self.image_cond),
-            join([self.text_cond, *conds]),
+            join([self.text_cond, *(one.text for one in extra)]),
             self.text_uncond,
         )
 

@@ -1,4 +1,4 @@
-"""The safe stream's texts, encoded by the host."""
+"""What the safe stream sees and is pushed away from, encoded by the host."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from safegen.hosts.a1111.conds import tokens, with_tokens, with_vector_of
 
 class SafeConds:
     """The safe stream's encodings for one pass, by row of the host's cond batch.
+
+    A row may have a safe text, and an unsafe one that the safe stream is pushed away from.
 
     Encoded by the host's own text encoder, with its clip skip, LoRA, size and schedules; again
     whenever another checkpoint is loaded (a refiner swaps it in the middle of a run).
@@ -38,44 +40,61 @@ class SafeConds:
         self.host, self.p, self.hires, self.cache = host, p, hires, cache
         self.conditionings = tuple(conditionings)
         self._checkpoint: Any = None
-        self._schedules: dict[int, Any] = {}
-        self._pooled: dict[int, Any] = {}
+        self._encoded: dict[str, Any] = {}
         self.encode()
 
     def encode(self) -> None:
         """Encode every text with the model that is loaded now."""
-        wanted = {row: c for row, c in enumerate(self.conditionings) if c is not None}
-        pooled = [c.pooled for c in wanted.values() if c.pooled]
-        texts = list(dict.fromkeys([*(c.text for c in wanted.values()), *pooled]))
-        swapped = self._checkpoint is not None
-        if swapped and any(c.edit is not None for c in wanted.values()):
+        wanted = [conditioning for conditioning in self.conditionings if conditioning is not None]
+        if self._checkpoint is not None and any(one.edit is not None for one in wanted):
             raise Unsupported(
                 "strategies direction and projection can't follow a change of checkpoint in the "
                 "middle of a run (refiner); choose counterpart, prepend, append or context"
             )
+        more = [text for one in wanted for text in (one.pooled, one.unsafe) if text]
+        texts = list(dict.fromkeys([*(one.text for one in wanted if not one.own), *more]))
         checkpoint = self.host.checkpoint()
         with torch.no_grad():
-            schedules = self.host.encode(self.p, texts, self.cache, hires=self.hires)
-        if len(schedules) != len(texts):
-            raise RuntimeError(f"{len(texts)} safe texts gave {len(schedules)} encodings")
-        by_text = dict(zip(texts, schedules, strict=True))
-        self._schedules = {row: by_text[c.text] for row, c in wanted.items()}
-        self._pooled = {row: by_text[c.pooled] for row, c in wanted.items() if c.pooled}
+            found = self.host.encode(self.p, texts, self.cache, hires=self.hires) if texts else []
+        if len(found) != len(texts):
+            raise RuntimeError(f"{len(texts)} safe texts gave {len(found)} encodings")
+        self._encoded = dict(zip(texts, found, strict=True))
         self._checkpoint = checkpoint
 
-    def at(self, rows: Sequence[int], step: int) -> list[Any]:
-        """The encoding ``[1, tokens, width]`` of each of ``rows`` at ``step``."""
+    def has_safe(self, row: int) -> bool:
+        """Whether the row has a safe text other than the prompt's own, whose row serves itself."""
+        conditioning = self.conditionings[row]
+        return conditioning is not None and not conditioning.own
+
+    def has_unsafe(self, row: int) -> bool:
+        """Whether the row's safe stream is pushed away from an unsafe text."""
+        conditioning = self.conditionings[row]
+        return conditioning is not None and bool(conditioning.unsafe)
+
+    def safe(self, row: int, step: int) -> Any:
+        """The encoding ``[1, tokens, width]`` of the row's safe text at ``step``."""
+        conditioning = self._conditioning(row)
+        cond = self._at(conditioning.text, step)
+        if conditioning.edit is None:
+            return cond
+        cond = with_tokens(cond, conditioning.apply(tokens(cond)))
+        if not conditioning.pooled:
+            return cond
+        return with_vector_of(cond, self._at(conditioning.pooled, step))
+
+    def unsafe(self, row: int, step: int) -> Any:
+        """The encoding of the text that the row's safe stream is pushed away from."""
+        return self._at(self._conditioning(row).unsafe, step)
+
+    def _conditioning(self, row: int) -> SafeConditioning:
+        conditioning = self.conditionings[row]
+        if conditioning is None:
+            raise ValueError(f"cond row {row} has no safe text")
+        return conditioning
+
+    def _at(self, text: str, step: int) -> Any:
         if self.host.checkpoint() != self._checkpoint:
             self.encode()
             if self.host.checkpoint() != self._checkpoint:
                 raise RuntimeError("the safe texts' encoding is that of another checkpoint")
-        found = []
-        for row in rows:
-            cond = self.host.cond_at(self._schedules[row], step)
-            conditioning = self.conditionings[row]
-            if conditioning is not None and conditioning.edit is not None:
-                cond = with_tokens(cond, conditioning.apply(tokens(cond)))
-                if row in self._pooled:
-                    cond = with_vector_of(cond, self.host.cond_at(self._pooled[row], step))
-            found.append(cond)
-        return found
+        return self.host.cond_at(self._encoded[text], step)

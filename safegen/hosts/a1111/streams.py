@@ -9,10 +9,11 @@ from typing import Any
 
 from torch import Tensor
 
+from safegen.hosts.a1111.conds import marked, mixed_texts, rows_of, unmarked
 from safegen.hosts.a1111.evaluation import OwnCalls
 from safegen.hosts.a1111.guidance import Guidance
 from safegen.hosts.a1111.noise import NoiseLevels
-from safegen.hosts.a1111.rows import HostCall, RowLayout
+from safegen.hosts.a1111.rows import ExtraRow, HostCall, RowLayout
 from safegen.hosts.a1111.safe_conds import SafeConds
 from safegen.method.evidence import Disagreement
 from safegen.method.session import Call, Session
@@ -26,22 +27,24 @@ class OpenCall:
         call: What the session wants of it.
         given: What the host gave the model.
         hooked: Whether another extension has hooks in the UNet.
-        safe: The safe rows' texts, one for each of ``chosen``; empty if none are due.
-        inserted: How many safe rows travel in the host's own call.
+        extra: The rows that SafeGen needs beside the host's own, at the same latents.
+        inserted: Those of them that travel in the host's own call.
         without_uncond: Whether the host left the uncond rows out.
         own_rows: Rows that the model evaluated for the guard.
         uncond_before: What stood in the uncond rows' place, where the guard overwrote it.
+        rows: What the model predicted, once the guard has blended it.
         blended: Whether the guard has done its part.
     """
 
     call: Call
     given: HostCall
     hooked: bool = False
-    safe: list[Any] = field(default_factory=list)
-    inserted: int = 0
+    extra: list[ExtraRow] = field(default_factory=list)
+    inserted: list[ExtraRow] = field(default_factory=list)
     own_rows: int = 0
     without_uncond: bool = False
     uncond_before: Tensor | None = None
+    rows: Tensor | None = None
     blended: bool = False
 
     @property
@@ -70,8 +73,8 @@ class Streams(ABC):
         self.disagreement = Disagreement() if maps else None
 
     @abstractmethod
-    def travelling(self, current: OpenCall) -> list[Any]:
-        """The texts of the safe rows that may travel in the host's own call."""
+    def extra(self, current: OpenCall) -> list[ExtraRow]:
+        """The rows that are needed at the host's own latents."""
 
     @abstractmethod
     def blend(self, current: OpenCall, rows: Tensor, calls: OwnCalls) -> None:
@@ -85,6 +88,21 @@ class Streams(ABC):
     @abstractmethod
     def session_rows(self, image: int) -> Sequence[int]:
         """What stands for ``image`` in the session."""
+
+    def safe_texts(self, current: OpenCall, rows: Sequence[int]) -> list[Any]:
+        """What the safe stream sees in place of the texts of cond ``rows``."""
+        given, step, share = current.given, self.denoiser.step, current.call.share
+        prompts = [unmarked(rows_of(given.text_cond, [row])) for row in rows]
+        found = [
+            mixed_texts(prompt, self.conds.safe(row, step), share)
+            for row, prompt in zip(rows, prompts, strict=True)
+        ]
+        return marked(found, given.text_cond)
+
+    def unsafe_texts(self, current: OpenCall, rows: Sequence[int]) -> list[Any]:
+        """What the safe stream is pushed away from at cond ``rows``."""
+        found = [self.conds.unsafe(row, self.denoiser.step) for row in rows]
+        return marked(found, current.given.text_cond)
 
     def evidence(self) -> tuple[str, ...]:
         """The image-time check of each image; ``""`` for one that has none."""

@@ -55,7 +55,7 @@ def learn_world_embedding(
     ``context`` is that of one hazard, which then is all that is learned; for any other name
     all hazards are.
     """
-    from safegen.hosts.diffusers.pipelines import PipelineEncoder
+    from safegen.hosts.diffusers import PipelineEncoder
 
     hazard = context if context in HAZARDS else None
     return learn_from_pairs(world_pairs(pairs, hazard), PipelineEncoder(pipe), rank=rank)

@@ -90,7 +90,7 @@ def learned(pipe: Any, context: SafetyContext) -> LearnedEmbedding:
 
     Of the pairs of one hazard for that hazard's own context, else of all.
     """
-    from safegen.hosts.diffusers.pipelines import PipelineEncoder
+    from safegen.hosts.diffusers import PipelineEncoder
     from safegen.lab.embedded.families import caption_pairs
     from safegen.learned.store import learn_from_pairs
 

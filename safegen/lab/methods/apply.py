@@ -9,7 +9,7 @@ from typing import Any
 
 from safegen.choice import Chooser, Learned
 from safegen.errors import InvalidValue, Unsupported
-from safegen.hosts.diffusers.pipelines import guard
+from safegen.hosts.diffusers import guard
 from safegen.lab.methods.catalogue import (
     AND_NOT,
     AND_SAFE,
@@ -24,7 +24,7 @@ from safegen.lab.methods.rows import encode
 from safegen.lab.methods.safree import safree
 from safegen.lab.methods.sega import arguments, semantic_pipeline
 from safegen.lab.methods.sld import SafeLatentDiffusion, safe_latent_diffusion
-from safegen.lab.methods.words import Texts, choice_for, concept_for, context_for, texts_for
+from safegen.lab.methods.words import Texts, concept_for, context_for, plan_for, texts_for
 from safegen.lab.prompts import Prompt
 
 
@@ -38,13 +38,15 @@ class Applied:
         contexts: Which context changed each picture, ``""`` for none.
         why: One line on each picture, ``""`` where there is nothing to say.
         acts: Whether the method acts on each picture at all: who shares the rows that it adds.
+
+    Of SafeGen the last three are known once the pictures are made.
     """
 
     run: Any
     arguments: dict[str, Any]
-    contexts: tuple[str, ...]
-    why: tuple[str, ...]
-    acts: tuple[bool, ...]
+    contexts: Sequence[str]
+    why: Sequence[str]
+    acts: Sequence[bool]
 
 
 def architecture(pipe: Any) -> str:
@@ -74,16 +76,13 @@ def applied(
     count = len(prompts)
     all_of_them = (True,) * count
     if arm.method == SAFEGEN:
-        assert arm.plan is not None
-        chosen = [choice_for(arm.plan, p, chooser, learned, told=arm.told) for p in prompts]
-        with guard(pipe, arm.plan, [choice.conditioning for choice in chosen]):
-            yield Applied(
-                pipe,
-                {"prompt": texts},
-                tuple(choice.context.name if choice.context else "" for choice in chosen),
-                tuple(choice.why for choice in chosen),
-                tuple(choice.conditioning is not None for choice in chosen),
-            )
+        contexts, reasons, acts = [""] * count, [""] * count, [False] * count
+        plan = plan_for(arm, prompts)
+        with guard(pipe, plan, chooser=chooser, learned=learned) as run:
+            yield Applied(pipe, {"prompt": texts}, contexts, reasons, acts)
+        for i, choice in enumerate(run.choices):
+            contexts[i] = choice.context.name if choice.context else ""
+            reasons[i], acts[i] = choice.why, choice.context is not None
         return
     if arm.method.startswith("SLD") or arm.method in (SEGA, SAFREE):
         concepts = [concept_for(arm, prompt, chooser) for prompt in prompts]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from safegen.hosts.diffusers.pipelines import Forward, replaced_forward, sample_of, with_sample
+from safegen.hosts.diffusers import Forward, replaced_forward, sample_of, with_sample
 from safegen.lab.methods.rows import chunked, encode, evaluate
 
 

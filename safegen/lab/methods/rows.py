@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from safegen.errors import Unsupported
-from safegen.hosts.diffusers.pipelines import Forward, sample_of
+from safegen.hosts.diffusers import Forward, sample_of
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from safegen.errors import Unsupported
-from safegen.hosts.diffusers.pipelines import Forward, replaced_forward, sample_of, with_sample
+from safegen.hosts.diffusers import Forward, replaced_forward, sample_of, with_sample
 from safegen.lab.methods.rows import chunked
 
 RADIUS = 1

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from safegen.errors import InvalidValue
-from safegen.hosts.diffusers.pipelines import Forward, replaced_forward, sample_of, with_sample
+from safegen.hosts.diffusers import Forward, replaced_forward, sample_of, with_sample
 from safegen.lab.methods.rows import chunked, encode, evaluate
 
 

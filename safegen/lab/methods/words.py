@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from safegen.choice import Choice, Chooser, Learned
+from safegen.choice import Chooser
 from safegen.errors import InvalidValue
 from safegen.lab.methods.catalogue import (
     AND_NOT,
@@ -81,18 +82,19 @@ def concept_for(arm: Arm, prompt: Prompt, chooser: Chooser) -> str:
     return chooser.library.get(context_for(arm, prompt)).unsafe_text
 
 
-def choice_for(
-    plan: SafetyPlan,
-    prompt: Prompt,
-    chooser: Chooser,
-    learned: Learned | None = None,
-    *,
-    told: bool = False,
-) -> Choice:
-    """What SafeGen's safe stream sees, with the prompt's own context if it is ``told``."""
-    if told and prompt.context:
-        plan = plan.replace(context=prompt.context)
-    return chooser.choose(prompt.text, plan, learned=learned)
+def plan_for(arm: Arm, prompts: Sequence[Prompt]) -> SafetyPlan:
+    """SafeGen's plan for a batch: with the prompts' own context if the arm is told.
+
+    Raises:
+        InvalidValue: The prompts have several.
+    """
+    assert arm.plan is not None
+    contexts = {prompt.context for prompt in prompts}
+    if not arm.told or contexts == {""}:
+        return arm.plan
+    if len(contexts) > 1:
+        raise InvalidValue("batch", sorted(contexts), "prompts of one context, where it is told")
+    return arm.plan.replace(context=contexts.pop())
 
 
 def texts_for(arm: Arm, prompt: Prompt, chooser: Chooser) -> Texts:

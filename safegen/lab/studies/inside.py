@@ -23,7 +23,7 @@ from safegen.conditioning.edits import MoveAlong, ProjectOut
 from safegen.conditioning.strategies import condition
 from safegen.detectors.auto import risky_spans
 from safegen.detectors.probe import ProbeDetector
-from safegen.hosts.diffusers.pipelines import PipelineEncoder
+from safegen.hosts.diffusers import PipelineEncoder
 from safegen.lab.demo import world
 from safegen.lab.demo.hazards import world_library
 from safegen.lab.demo.model import MODEL_FOLDER, load_pipeline

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import io
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +20,7 @@ import safegen
 from safegen.choice import Chooser
 from safegen.contexts.context import SafetyContext
 from safegen.errors import InvalidValue, SafeGenError
-from safegen.hosts.diffusers.pipelines import Forward, PipelineEncoder, replaced_forward
+from safegen.hosts.diffusers import Forward, PipelineEncoder, replaced_forward
 from safegen.lab import embedded
 from safegen.lab.methods.apply import applied
 from safegen.lab.sweep.backends import BackendInfo, Unusable
@@ -260,7 +261,7 @@ class Local:
         return time.perf_counter()
 
 
-def shared(total: int, plain: int, acts: tuple[bool, ...]) -> list[float]:
+def shared(total: int, plain: int, acts: Sequence[bool]) -> list[float]:
     """How many of ``total`` rows each picture of a batch took.
 
     Args:

@@ -7,8 +7,9 @@ from typing import Any
 import gradio as gr
 
 from safegen.errors import InvalidValue, SafeGenError
-from safegen.plan import AUTO, SETTINGS, TEXTUAL_STRATEGIES, SafetyPlan
+from safegen.plan import AUTO, SETTINGS, TEXTUAL_STRATEGIES
 from safegen.webui import checking, deciding, markup, settings
+from safegen.webui.arguments import resolve
 from safegen.webui.tab.parts import button, html, not_in_config
 
 SHOWN = 5
@@ -41,16 +42,17 @@ def answer(
     """Everything that is known about the prompts in ``text``, as HTML."""
     try:
         prompts = prompts_of(text, by_line=by_line)
-        plan = SafetyPlan(
-            context=AUTO,
-            threshold=SETTINGS["threshold"].check(threshold),
-            detectors=SETTINGS["detectors"].check(detectors),
-            strategy=strategy,
-        )
-        policy = settings.active_policy()
+        asked = {
+            "context": AUTO,
+            "threshold": threshold,
+            "detectors": detectors,
+            "strategy": strategy,
+        }
+        base, policy = settings.base_plan(), settings.active_policy()
+        plan = resolve([asked], base, None).plan
         enforced = ""
         if policy is not None:
-            raised, _ = policy.apply(plan)
+            raised = resolve([asked], base, policy).plan
             if (raised.threshold, raised.detectors) != (plan.threshold, plan.detectors):
                 enforced = markup.note(
                     f"Enforced (level {policy.name}): threshold {raised.threshold:.2f}, detectors "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -73,16 +74,64 @@ class Host:
 
 
 class Denoiser:
-    """Two images, the first of two AND parts, in one denoiser call."""
+    """Two images, the first of two AND parts, in one denoiser call.
+
+    Args:
+        scale: The CFG scale.
+        weights: Of the parts.
+    """
 
     step, total_steps, cond_scale_miltiplier = 0, 4, 1.0
     alphas: Any = None
 
-    def combine_denoised(self, x_out: Tensor, *_: Any) -> Tensor:
-        return x_out[-2:]
+    def __init__(self, scale: float = 4.0, weights: tuple[float, ...] = (1.0, 1.0, 1.0)) -> None:
+        parts = [SimpleNamespace(weight=weight) for weight in weights]
+        self.parts = [parts[:2], parts[2:]]
+        arguments = {"cond_scale": scale, "cond": SimpleNamespace(batch=self.parts)}
+        self.sampler = SimpleNamespace(sampler_extra_args=arguments)
+
+    def combine_denoised(
+        self, x_out: Tensor, conds_list: list[list[tuple[int, float]]], _uncond: Any, scale: float
+    ) -> Tensor:
+        """The guided result of each image."""
+        uncond = x_out[-len(conds_list) :]
+        pulls = [
+            sum(weight * (x_out[row] - base) for row, weight in of_image)
+            for of_image, base in zip(conds_list, uncond, strict=True)
+        ]
+        guided: Tensor = uncond + scale * torch.stack(pulls)
+        return guided
 
     def get_pred_x0(self, _x_in: Tensor, x_out: Tensor, _sigma: Tensor) -> Tensor:
         return x_out
+
+    def call(self, guard: Any, params: Any, *, without_uncond: bool = False) -> Tensor:
+        """One call of the host's: its callbacks, the model, and guidance. The guided result.
+
+        Each row is predicted to be its text's number, plus its latent.
+        """
+
+        def model(x: Tensor, _sigma: Tensor, cond: dict[str, Any]) -> Tensor:
+            params.calls.append(len(x))
+            number: Tensor = cond["crossattn"][:, -1, 0].view(-1, 1, 1, 1)
+            return x + number.to(x)
+
+        guard.before(params)
+        texts = join([params.text_cond, params.text_uncond])
+        x, images = params.x, len(self.parts)
+        if without_uncond:
+            texts, x = params.text_cond, x[:-images]
+        params.inner_model = model
+        params.x = model(x, params.sigma, texts)
+        if without_uncond:
+            params.x = torch.cat([params.x, params.x[[0, len(self.parts[0])]]])
+        guard.after(params)
+        rows = iter(range(len(params.x)))
+        conds_list = [[(next(rows), part.weight) for part in of_image] for of_image in self.parts]
+        scale = self.sampler.sampler_extra_args["cond_scale"] * self.cond_scale_miltiplier
+        return self.combine_denoised(
+            params.x, conds_list, params.text_uncond, 1.0 if without_uncond else scale
+        )
 
 
 class Params:
@@ -95,3 +144,4 @@ class Params:
         self.text_cond = join([encoded(name, length) for name in "abc"])
         self.text_uncond = join([encoded(name, uncond_length) for name in "uv"])
         self.inner_model: Any = None
+        self.calls: list[int] = []

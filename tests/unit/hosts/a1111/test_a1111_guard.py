@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from a1111_support import Denoiser, Dict, Host, Params
+from a1111_support import Denoiser, Dict, Host, Params, number_of
+from torch import Tensor
 
 from safegen.conditioning.strategies import SafeConditioning
 from safegen.errors import GuardFailure, Unsupported
@@ -45,13 +46,13 @@ def test_at_weight_1_the_safe_rows_take_the_places_of_guarded_parts_alone() -> N
     params = Params()
     denoiser = Denoiser()
     guard = guard_of(UNHOOKED, denoiser, [[SAFE, None], [SAFE]])
-    guard.before(params)
-    params.x = torch.tensor([10.0, 11, 12, 20, 22, 30, 31]).view(7, 1, 1, 1)
-    guard.after(params)
-    assert params.x.flatten()[:3].tolist() == [20, 11, 22]
-    assert params.x.flatten()[-2:].tolist() == [30, 31]
+    result = denoiser.call(guard, params)
+    _, b, _, u, v = (i + number_of(text) for i, text in enumerate("abcuv"))
+    safe = [row + number_of("safe") for row in (0, 2)]
+    assert params.calls == [7]
+    assert params.x.flatten().tolist() == [safe[0], b, safe[1], *safe, u, v]
+    assert result.flatten().tolist() == [u + 4 * (safe[0] + b - 2 * u), v + 4 * (safe[1] - v)]
     assert guard.own_rows == 2
-    denoiser.combine_denoised(params.x, [[(0, 1), (1, 1)], [(2, 1)]], None, 4.0)
     denoiser.step = 1
     verdict = guard.finish()
     assert verdict is not None
@@ -72,6 +73,33 @@ def test_until_the_first_blend_guarded_images_are_blank() -> None:
     assert shown.flatten().tolist() == [0, 1]
     guard.detach()
     assert "get_pred_x0" not in vars(denoiser)
+
+
+@pytest.mark.parametrize("without_uncond", [False, True])
+@pytest.mark.parametrize("weights", [(1.0, 1.0, 1.0), (0.0, 1.0, 1.0), (-0.5, 1.5, 1.0)])
+def test_of_an_image_with_several_parts_the_guided_result_is_shown(
+    without_uncond: bool, weights: tuple[float, ...]
+) -> None:
+    """The host shows the first part's row, whatever the parts weigh."""
+    shown = []
+
+    class Previewing(Denoiser):
+        def get_pred_x0(self, _x_in: Tensor, x_out: Tensor, _sigma: Tensor) -> Tensor:
+            shown.append(x_out)
+            return x_out
+
+    denoiser, params = Previewing(weights=weights), Params()
+    guard = guard_of(UNHOOKED, denoiser, [[None, SAFE], [SAFE]])
+    guided = denoiser.combine_denoised
+
+    def first_shown(x_out: Tensor, *rest: Any) -> Tensor:
+        denoiser.get_pred_x0(x_out[[0, 2]], x_out[[0, 2]], params.sigma[:2])
+        return guided(x_out, *rest)
+
+    denoiser.combine_denoised = first_shown  # type: ignore[method-assign]
+    result = denoiser.call(guard, params, without_uncond=without_uncond)
+    assert shown[0][0] == pytest.approx(result[0])
+    assert torch.equal(shown[0][1], params.x[2])
 
 
 def test_independent_streams_are_refused_on_a_flow_model() -> None:

@@ -37,8 +37,28 @@ def test_it_is_the_host_s_own() -> None:
     assert torch.allclose(guidance.summed(cond)[0], cond[0] + 0.5 * cond[1])
 
 
-def test_without_uncond_rows_the_host_guides_with_1() -> None:
-    assert Guidance.of(denoiser(), LAYOUT, without_uncond=True).scale == 1.0
+def test_without_uncond_rows_the_host_guides_with_1_from_the_first_part_s_row() -> None:
+    guidance = Guidance.of(denoiser(), LAYOUT, without_uncond=True)
+    assert (guidance.cfg, guidance.scale) == (1.0, 1.0)
+    cond = torch.randn(3, 1, 2, 2)
+    guided = guidance.guided(cond, cond[LAYOUT.first])
+    assert torch.allclose(guided, guidance.summed(cond), atol=1e-6)
+    assert torch.allclose(guided[0], cond[0] + 0.5 * (cond[1] - cond[0]), atol=1e-6)
+
+
+@pytest.mark.parametrize("pushed", [(True, True, True), (True, False, True), (False, True, False)])
+@pytest.mark.parametrize("without_uncond", [False, True])
+def test_an_image_is_pushed_once_whatever_its_parts(
+    pushed: tuple[bool, ...], without_uncond: bool
+) -> None:
+    """An edit of -1 / scale in each pushed part moves the result by -1, before the factor."""
+    guidance = Guidance.of(denoiser(multiplier=1.0), LAYOUT, without_uncond=without_uncond)
+    cond = torch.zeros(3, 1, 1, 1)
+    for row, scale in enumerate(guidance.push_scales(pushed).tolist()):
+        cond[row] = -pushed[row] / scale
+    uncond = cond[LAYOUT.first] if without_uncond else torch.zeros(2, 1, 1, 1)
+    moved = guidance.guided(cond, uncond).flatten().tolist()
+    assert moved == pytest.approx([-1.0, -1.0 if pushed[2] else 0.0])
 
 
 def test_a_row_is_found_that_is_guided_to_the_wanted_result() -> None:

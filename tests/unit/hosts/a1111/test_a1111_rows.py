@@ -6,7 +6,8 @@ import pytest
 import torch
 from a1111_support import Dict, Params, encoded, number_of
 
-from safegen.hosts.a1111.rows import HostCall, RowLayout
+from safegen.hosts.a1111.conds import rows_of
+from safegen.hosts.a1111.rows import ExtraRow, HostCall, RowLayout
 
 TWO = RowLayout((2, 1))
 
@@ -38,7 +39,8 @@ def test_a_call_with_other_rows_is_refused_by_name(name: str) -> None:
 def test_extra_rows_lie_before_the_uncond_rows_with_their_own_texts() -> None:
     params = Params()
     given = HostCall.read(params, TWO)
-    given.with_rows([0, 2, 0], [encoded(text) for text in ("p", "q", "r")], TWO).write(params)
+    texts = zip((0, 2, 0), "pqr", strict=True)
+    given.with_rows([ExtraRow(row, encoded(text)) for row, text in texts], TWO).write(params)
     for value in (params.x, params.image_cond):
         assert value.flatten().tolist() == [0, 1, 2, 0, 2, 0, 3, 4]
     assert len(params.sigma) == 8
@@ -46,3 +48,10 @@ def test_extra_rows_lie_before_the_uncond_rows_with_their_own_texts() -> None:
     for value in params.text_cond.values():
         assert value.flatten(1)[:, 0].tolist() == [number_of(text) for text in "abcpqr"]
     assert len(given.x) == 5
+
+
+def test_prompts_that_are_their_negative_prompts_say_nothing_more() -> None:
+    params = Params()
+    assert not HostCall.read(params, TWO).says_nothing_more(TWO)
+    params.text_uncond = rows_of(params.text_cond, [0, 2])
+    assert HostCall.read(params, TWO).says_nothing_more(TWO)

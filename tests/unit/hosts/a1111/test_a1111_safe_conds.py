@@ -21,7 +21,7 @@ def conds(host: Host, *conditionings: SafeConditioning | None) -> SafeConds:
 def test_an_edit_moves_the_tokens_and_takes_the_vector_of_the_safe_text() -> None:
     host = Host()
     edited = SafeConditioning("direction", "a bloody ball", EDIT, pooled="a clean ball")
-    (cond,) = conds(host, edited).at([0], 0)
+    cond = conds(host, edited).safe(0, 0)
     assert type(cond) is Dict
     assert torch.equal(cond["crossattn"], encoded("a bloody ball")["crossattn"] + 2)
     assert torch.equal(cond["vector"], encoded("a clean ball")["vector"])
@@ -30,7 +30,7 @@ def test_an_edit_moves_the_tokens_and_takes_the_vector_of_the_safe_text() -> Non
 
 def test_other_strategies_take_everything_from_their_own_text() -> None:
     host = Host()
-    (cond,) = conds(host, SafeConditioning("counterpart", "a clean ball")).at([0], 0)
+    cond = conds(host, SafeConditioning("counterpart", "a clean ball")).safe(0, 0)
     assert torch.equal(cond["vector"], encoded("a clean ball")["vector"])
     assert host.asked == ["a clean ball"]
 
@@ -39,11 +39,11 @@ def test_texts_are_encoded_once_for_each_checkpoint() -> None:
     host = Host()
     same = SafeConditioning("counterpart", "a clean ball")
     found = conds(host, same, None, same)
-    found.at([0, 2], 0)
-    found.at([0, 2], 1)
+    for row, step in ((0, 0), (2, 0), (0, 1)):
+        found.safe(row, step)
     assert host.asked == ["a clean ball"]
     host.loaded = "another"
-    found.at([0], 2)
+    found.safe(0, 2)
     assert host.asked == ["a clean ball"] * 2
 
 
@@ -52,4 +52,19 @@ def test_an_edit_does_not_follow_into_another_checkpoint() -> None:
     found = conds(host, SafeConditioning("direction", "a bloody ball", EDIT))
     host.loaded = "another"
     with pytest.raises(Unsupported, match="refiner"):
-        found.at([0], 0)
+        found.safe(0, 0)
+
+
+def test_unsafe_texts_are_encoded_beside_the_safe_ones_and_the_prompt_s_own_not_at_all() -> None:
+    host = Host()
+    found = conds(
+        host,
+        SafeConditioning("counterpart", "a clean ball", unsafe="blood"),
+        SafeConditioning("away", "a ball", unsafe="blood", own=True),
+        SafeConditioning("counterpart", "a clean ball"),
+        None,
+    )
+    assert host.asked == ["a clean ball", "blood"]
+    assert torch.equal(found.unsafe(1, 0)["vector"], encoded("blood")["vector"])
+    assert [found.has_safe(row) for row in range(4)] == [True, False, True, False]
+    assert [found.has_unsafe(row) for row in range(4)] == [True, True, False, False]

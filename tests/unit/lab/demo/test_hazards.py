@@ -72,7 +72,7 @@ def test_pairs_differ_in_nothing_but_the_hazard() -> None:
 
 def test_learning_from_them_moves_unsafe_captions_towards_safe_ones(embedded_pipe: Any) -> None:
     """Of captions that were not learned from, in the model's own text encoder."""
-    from safegen.hosts.diffusers.pipelines import PipelineEncoder
+    from safegen.hosts.diffusers import PipelineEncoder
     from safegen.lab.demo.pairs import learn_world_embedding
 
     encoder = PipelineEncoder(embedded_pipe)

@@ -19,7 +19,7 @@ from safegen.lab.methods.catalogue import (
     Arm,
     safegen_arms,
 )
-from safegen.lab.methods.words import Texts, choice_for, texts_for
+from safegen.lab.methods.words import Texts, plan_for, texts_for
 from safegen.lab.prompts import Prompt
 from safegen.plan import SafetyPlan
 
@@ -65,12 +65,13 @@ def test_peers_are_told_the_prompts_own_context() -> None:
     # A prompt that names none: the arm's, or violence.
     assert said(NEGATIVE, "a ball", arm="hate").negative == CHOOSER.library.get("hate").unsafe_text
     assert said(NEGATIVE, "a ball").negative == CHOOSER.library.get("violence").unsafe_text
-    prompt = Prompt("1", "a ball", "hazard", context="self-harm")
-    plan = SafetyPlan()
-    assert choice_for(plan, prompt, CHOOSER).context is None
-    told = choice_for(plan, prompt, CHOOSER, told=True).context
-    assert told is not None
-    assert told.name == "self-harm"
+    prompts = [Prompt(str(i), "a ball", "hazard", context="self-harm") for i in range(2)]
+    arm, told = Arm(SAFEGEN, SafetyPlan()), Arm(SAFEGEN, SafetyPlan(), told=True)
+    assert plan_for(arm, prompts).context == "auto"
+    assert plan_for(told, prompts).context == "self-harm"
+    assert plan_for(told, [Prompt("1", "a ball", "benign")]).context == "auto"
+    with pytest.raises(InvalidValue, match="one context"):
+        plan_for(told, [*prompts, Prompt("3", "a ball", "benign")])
 
 
 def test_settings_change_the_words() -> None:

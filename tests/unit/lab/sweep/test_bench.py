@@ -16,10 +16,11 @@ from safegen.cli import main
 from safegen.errors import Unsupported
 from safegen.lab import embedded
 from safegen.lab.methods.apply import check_allowed
-from safegen.lab.methods.catalogue import AND_NOT, NEGATIVE, PEERS, SAFREE, SEGA, Arm
+from safegen.lab.methods.catalogue import AND_NOT, NEGATIVE, PEERS, SAFEGEN, SAFREE, SEGA, Arm
 from safegen.lab.prompts import Prompt
 from safegen.lab.sweep.cells import Cell, Sampling
 from safegen.lab.sweep.local import Local
+from safegen.plan import SafetyPlan
 
 SMALL = Sampling(2, 4.0, 64, 64)
 
@@ -77,6 +78,7 @@ def test_peers_make_pictures_on_sdxl_as_far_as_it_allows_them(xl_folder: Path) -
         return made.rows
 
     assert rows(Arm()) == 2 * 2
+    assert rows(Arm(SAFEGEN, SafetyPlan(context="violence", tau=0.0))) == 3 * 2
     assert rows(Arm(NEGATIVE, concept="blood")) == 2 * 2
     assert rows(Arm(NEGATIVE, settings=(("strength", 2.0),), concept="blood")) == 2 * 2
     assert rows(Arm(AND_NOT, concept="blood")) == 3 * 2

@@ -16,9 +16,12 @@ class NestedScript(scripts.Script):
         return scripts.AlwaysVisible
 
     def ui(self, is_img2img):
-        return [gr.Checkbox(False, label="Make an inner picture", elem_id=self.elem_id("on"))]
+        return [
+            gr.Checkbox(False, label="Make an inner picture", elem_id=self.elem_id("on")),
+            gr.Textbox("", label="Its prompt, or the outer one's", elem_id=self.elem_id("prompt")),
+        ]
 
-    def postprocess_image(self, p, pp, on, *args):
+    def postprocess_image(self, p, pp, on, prompt, *args):
         if not on or NestedScript.busy:
             return
         runner = copy(p.scripts)
@@ -29,7 +32,7 @@ class NestedScript(scripts.Script):
         inner = processing.StableDiffusionProcessingImg2Img(
             sd_model=p.sd_model,
             init_images=[pp.image],
-            prompt=p.all_prompts[p.batch_index],
+            prompt=prompt or p.all_prompts[p.batch_index],
             negative_prompt="",
             seed=11,
             sampler_name=p.sampler_name,

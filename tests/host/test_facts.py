@@ -1,0 +1,21 @@
+"""The facts on the stand-in. ``tests/webui/test_facts.py`` runs them on the real host."""
+
+from __future__ import annotations
+
+import facts_calls
+import facts_closed
+import facts_guard
+import facts_others
+import facts_runs
+import facts_told
+import pytest
+from driver import Fact, Host
+
+MODULES = (facts_calls, facts_runs, facts_guard, facts_closed, facts_told, facts_others)
+
+
+@pytest.mark.parametrize(
+    "fact", [f for module in MODULES for f in module.FACTS.values()], ids=lambda f: f.__name__
+)
+def test_fact(host: Host, fact: Fact) -> None:
+    fact(host)

@@ -1,0 +1,183 @@
+"""Shared by the tests of the diffusers host: prompts, a chooser that decides as told, pipelines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from safegen.choice import Choice, Chooser
+from safegen.conditioning.strategies import SafeConditioning
+from safegen.hosts.diffusers import Generated, generate
+from safegen.lab.demo.model import MODEL_FOLDER
+from safegen.plan import SafetyPlan
+
+RISKY, CALM = "a bloody red ball on the beach, on the left", "a clean red ball on the beach"
+BENIGN = "a blue star in the forest, on the right"
+STEPS = 6
+
+
+class Told(Chooser):
+    """Decides by a table from prompts to what their safe stream sees; else harmless."""
+
+    def __init__(self, table: dict[str, SafeConditioning | str]) -> None:
+        default = Chooser.default()
+        super().__init__(default.library, default.detectors)
+        self.table = {
+            prompt: SafeConditioning("counterpart", safe) if isinstance(safe, str) else safe
+            for prompt, safe in table.items()
+        }
+
+    def choose(self, prompt: str, plan: SafetyPlan, **_: Any) -> Choice:
+        safe, verdict = self.table.get(prompt), self.judge(prompt, plan)
+        context = self.library.get("violence") if safe else None
+        return Choice(context, safe, "as told", verdict)
+
+
+TOLD = Told({RISKY: CALM})
+
+
+def distance(a: torch.Tensor, b: torch.Tensor) -> float:
+    """The greatest difference, in standard deviations of ``b``."""
+    return float((a - b).abs().max() / b.std())
+
+
+def near(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether both are the same but for rounding."""
+    return distance(a, b) < 5e-3
+
+
+def apart(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether both are different pictures."""
+    return distance(a, b) > 0.02
+
+
+def settings(images: int = 1, **changes: Any) -> dict[str, Any]:
+    """Arguments of a pipeline call that makes the same pictures every time."""
+    return {
+        "generator": [torch.Generator().manual_seed(i) for i in range(images)],
+        "num_inference_steps": STEPS,
+        "guidance_scale": 4.0,
+        "width": 96,
+        "height": 96,
+        "output_type": "np",
+        **changes,
+    }
+
+
+def plain(pipe: Any, prompts: list[str], **changes: Any) -> np.ndarray:
+    return pipe(prompt=prompts, **settings(len(prompts), **changes)).images
+
+
+def made(
+    pipe: Any, prompts: list[str], plan: SafetyPlan, chooser: Chooser = TOLD, **changes: Any
+) -> Generated:
+    arguments = settings(len(prompts), **changes)
+    return generate(pipe, prompts, plan, chooser=chooser, **arguments)
+
+
+def guarded(
+    pipe: Any, prompts: list[str], plan: SafetyPlan, chooser: Chooser = TOLD, **changes: Any
+) -> np.ndarray:
+    return made(pipe, prompts, plan, chooser, **changes).images
+
+
+def tiny_text_model(kind: Any, width: int, seed: int, words: int = 1000, end: int = 2) -> Any:
+    """A CLIP text encoder of random weights that tells texts well apart.
+
+    Args:
+        words: Size of the vocabulary.
+        end: The closing mark, at which the pooled vector is read.
+    """
+    from transformers import CLIPTextConfig
+
+    torch.manual_seed(seed)
+    config = CLIPTextConfig(
+        vocab_size=words, hidden_size=width, intermediate_size=2 * width, projection_dim=width,
+        num_hidden_layers=3, num_attention_heads=2, max_position_embeddings=77, eos_token_id=end,
+    )  # fmt: skip
+    model = kind(config).eval()
+    with torch.no_grad():
+        model.text_model.embeddings.token_embedding.weight.mul_(50)
+        for layer in model.text_model.encoder.layers:
+            layer.self_attn.v_proj.weight.mul_(20)
+            layer.self_attn.out_proj.weight.mul_(20)
+    return model
+
+
+def tiny_sdxl(in_channels: int = 4) -> Any:
+    """SDXL's parts in small, of random weights: a ``StableDiffusionXLPipeline``.
+
+    Args:
+        in_channels: 4, or 9 for the UNet of an inpainting model.
+    """
+    from diffusers import (
+        AutoencoderKL,
+        EulerDiscreteScheduler,
+        StableDiffusionXLPipeline,
+        UNet2DConditionModel,
+    )
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+    tokenizer = CLIPTokenizer.from_pretrained(MODEL_FOLDER / "tokenizer", model_max_length=77)
+    words, end = len(tokenizer), tokenizer.eos_token_id
+    first = tiny_text_model(CLIPTextModel, 16, 1, words, end)
+    second = tiny_text_model(CLIPTextModelWithProjection, 32, 2, words, end)
+    torch.manual_seed(3)
+    unet = UNet2DConditionModel(
+        sample_size=12,
+        in_channels=in_channels,
+        out_channels=4,
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        norm_num_groups=8,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        transformer_layers_per_block=(1, 1),
+        attention_head_dim=(2, 4),
+        use_linear_projection=True,
+        cross_attention_dim=16 + 32,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=6 * 8 + 32,
+    ).eval()
+    with torch.no_grad():  # heed the text as much as a trained one does
+        for name, weight in unet.named_parameters():
+            if "attn2.to_out.0.weight" in name or "add_embedding" in name:
+                weight.mul_(8)
+    torch.manual_seed(4)
+    vae = AutoencoderKL(
+        block_out_channels=(8, 8, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=1,
+        norm_num_groups=8,
+        latent_channels=4,
+        sample_size=96,
+    ).eval()
+    pipeline = StableDiffusionXLPipeline(
+        vae=vae,
+        unet=unet,
+        text_encoder=first,
+        text_encoder_2=second,
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer,
+        scheduler=EulerDiscreteScheduler(beta_schedule="scaled_linear"),
+        add_watermarker=False,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def modular_of(pipe: Any) -> Any:
+    """A modular pipeline on the parts of ``pipe``."""
+    from diffusers.modular_pipelines import SequentialPipelineBlocks
+    from diffusers.modular_pipelines.stable_diffusion_xl.modular_blocks import TEXT2IMAGE_BLOCKS
+
+    blocks = SequentialPipelineBlocks.from_blocks_dict(TEXT2IMAGE_BLOCKS)
+    modular = blocks.init_pipeline()
+    names = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
+    modular.update_components(**{name: getattr(pipe, name) for name in names})
+    modular.update_components(scheduler=type(pipe.scheduler).from_config(pipe.scheduler.config))
+    return modular
