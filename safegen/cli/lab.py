@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 from safegen.cli import options
 from safegen.cli.options import OK
 from safegen.errors import InvalidValue
-from safegen.plan import SafetyPlan
+from safegen.plan import SETTINGS, SafetyPlan
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction as Subparsers
+
+VARIED = ("weight=0.85,1", "tau=0,0.1")
 
 
 def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
@@ -43,6 +45,11 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
     render.add_argument("--seed", type=int, required=True)
     tune = actions.add_parser("tune", help="choose settings on the development split")
     tune.add_argument("--trials", type=int, default=6, help="settings tried for each method")
+    tune.add_argument(
+        "--vary", action="append", metavar="SETTING=VALUES",
+        help="what else SafeGen is tried at, values joined by commas; repeat it for several "
+        f"(default: {' and '.join(VARIED)})",
+    )  # fmt: skip
     test = actions.add_parser("test", help="measure on the test split")
     test.add_argument("--tuned", type=Path, help="what 'lab tune' wrote: the peers' settings")
     for one, count in ((tune, 24), (test, 200)):
@@ -117,6 +124,17 @@ def _split(args: argparse.Namespace, split: str) -> Any:
     return families.prompts(split, args.count, names)
 
 
+def _varied(given: list[str] | None) -> dict[str, list[Any]]:
+    """``weight=0.5,1`` and the like as values that the settings allow."""
+    found = {}
+    for text in given or VARIED:
+        name, equals, values = text.partition("=")
+        if name not in SETTINGS or not equals:
+            raise InvalidValue("vary", text, f"SETTING=VALUES with one of {', '.join(SETTINGS)}")
+        found[name] = options.values_of(name, values)
+    return found
+
+
 def _tune(args: argparse.Namespace) -> int:
     from safegen.lab.studies import measured
 
@@ -124,8 +142,8 @@ def _tune(args: argparse.Namespace) -> int:
     found = _split(args, "development")
     plan, methods = options.plan_of(args), options.words(args.methods)
     summary, chosen = measured.tune(
-        args.out, found, plan, methods, args.trials, seeds=args.seeds, workers=args.workers,
-        command=options.recorded(args, "lab tune"), progress=not args.quiet,
+        args.out, found, plan, methods, args.trials, _varied(args.vary), seeds=args.seeds,
+        workers=args.workers, command=options.recorded(args, "lab tune"), progress=not args.quiet,
     )  # fmt: skip
     status = options.status_of(summary)
     print(json.dumps(chosen, indent=2))

@@ -27,6 +27,23 @@ SEGA = "SEGA"
 SAFREE = "SAFREE"
 
 
+def spread(values: Mapping[str, Sequence[Any]], count: int) -> list[dict[str, Any]]:
+    """At most ``count`` combinations of ``values``, evenly over their grid, the first ones first.
+
+    Every option is moved, as far as ``count`` allows.
+    """
+    grid = [
+        dict(zip(values, found, strict=True))
+        for found in itertools.product(*(dict.fromkeys(v) for v in values.values()))
+    ]
+    size = len(grid)
+    if size <= count:
+        return grid
+    # A step without a common divisor, near the golden section, visits the grid evenly.
+    step = next(s for s in range(round(0.6 * size), size) if math.gcd(s, size) == 1)
+    return [grid[i * step % size] for i in range(count)]
+
+
 @dataclass(frozen=True)
 class Peer:
     """A published alternative.
@@ -48,16 +65,9 @@ class Peer:
     def trials(self, count: int) -> list[dict[str, float]]:
         """At most ``count`` settings to try, the published ones first.
 
-        They are spread evenly over the grid of ``tuned``, so every option is moved.
+        See `spread`.
         """
-        tried = (dict.fromkeys((self.options[k], *v)) for k, v in self.tuned.items())
-        grid = [dict(zip(self.tuned, v, strict=True)) for v in itertools.product(*tried)]
-        size = len(grid)
-        if size <= count:
-            return grid
-        # A step without a common divisor, near the golden section, visits the grid evenly.
-        step = next(s for s in range(round(0.6 * size), size) if math.gcd(s, size) == 1)
-        return [grid[i * step % size] for i in range(count)]
+        return spread({k: (self.options[k], *v) for k, v in self.tuned.items()}, count)
 
 
 _SLD = "Safe Latent Diffusion, arXiv 2211.05105; the values are that paper's configuration {}"

@@ -7,13 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from safegen.errors import InvalidValue
 from safegen.files import write_atomically
 from safegen.lab import embedded
 from safegen.lab.embedded import families, judges
-from safegen.lab.methods.catalogue import PEERS, SAFEGEN, TWIN, Arm
+from safegen.lab.methods.catalogue import PEERS, SAFEGEN, TWIN, Arm, spread
 from safegen.lab.prompts import Prompt
 from safegen.lab.report import page
 from safegen.lab.report.analysis import ArmResult, analyse
@@ -22,7 +20,7 @@ from safegen.lab.studies.demo import job
 from safegen.lab.sweep.command import sweep
 from safegen.lab.sweep.engine import Summary
 from safegen.lab.sweep.start import code_digest
-from safegen.plan import SETTINGS, SafetyPlan
+from safegen.plan import SafetyPlan
 
 ALL, OURS = "all", "SafeGen"
 TUNED = "tuned.json"
@@ -41,25 +39,26 @@ def methods_named(names: Sequence[str]) -> list[str]:
     return known if ALL in names else list(names)
 
 
-def trials(method: str, plan: SafetyPlan, count: int) -> list[Arm]:
-    """What is tried of a method, at most ``count`` settings.
+def trials(
+    method: str, plan: SafetyPlan, count: int, vary: Mapping[str, Sequence[Any]]
+) -> list[Arm]:
+    """What is tried of a method, at most ``count`` settings, its own first.
 
-    Peers are tried at their catalogue's values, SafeGen at weights and thresholds.
+    Args:
+        method: SafeGen, or a peer, which is tried at its catalogue's values.
+        plan: SafeGen's own.
+        count: Of settings.
+        vary: What else SafeGen is tried at: setting to values.
     """
     if method != OURS:
+        own = PEERS[method].options
         return [
-            Arm(method, settings=tuple(
-                (name, value) for name, value in found.items()
-                if value != PEERS[method].options[name]
-            ))
+            Arm(method, settings=tuple((k, v) for k, v in found.items() if v != own[k]))
             for found in PEERS[method].trials(count)
-        ]  # fmt: skip
-    weights = np.linspace(float(plan.weight), float(SETTINGS["weight"].maximum or 1.0), 3)
-    taus = (0.0, float(plan.tau)) if plan.tau else (0.0, 0.2)
-    plans = dict.fromkeys([
-        plan, *(plan.replace(weight=float(w), tau=t) for t in taus for w in weights)
-    ])  # fmt: skip
-    return [Arm(SAFEGEN, one, told=True) for one in list(plans)[:count]]
+        ]
+    values = {name: (plan.to_dict()[name], *found) for name, found in vary.items()}
+    plans = [plan.replace(**found) for found in spread(values, count)]
+    return [Arm(SAFEGEN, one, told=True) for one in dict.fromkeys(plans) if one.active]
 
 
 def goodness(result: ArmResult, main: str) -> float:
@@ -87,6 +86,7 @@ def tune(
     plan: SafetyPlan,
     methods: Sequence[str],
     count: int,
+    vary: Mapping[str, Sequence[Any]],
     *,
     seeds: int,
     workers: int,
@@ -100,7 +100,7 @@ def tune(
     Returns:
         How the sweep ended, and for each method the best arm and every trial's goodness.
     """
-    tried = {name: trials(name, plan, count) for name in methods_named(methods)}
+    tried = {name: trials(name, plan, count, vary) for name in methods_named(methods)}
     arms = [Arm(TWIN), *(arm for found_arms in tried.values() for arm in found_arms)]
     summary = sweep(job(
         out, found, arms, name=f"development split, {len(found)} prompts", seeds=seeds,

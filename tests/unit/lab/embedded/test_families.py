@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from safegen.errors import InvalidValue
-from safegen.lab.embedded import CONTEXTS, WORDS
+from safegen.lab.embedded import CONTEXTS, WORDS, families
 from safegen.lab.embedded.families import (
     DEVELOPMENT,
     NAMES,
@@ -53,13 +53,16 @@ def test_the_splits_share_no_wording_and_no_seed(name: str) -> None:
     assert len(set(seeds)) == len(seeds)
 
 
-def test_they_are_the_same_every_time_and_fewer_are_the_first() -> None:
+def test_they_are_the_same_every_time_and_fewer_are_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert prompts(TEST, 7, ["short"]) == FOUND[TEST]["short"][:7]
     assert digest(FOUND[TEST]["short"]) != digest(FOUND[DEVELOPMENT]["short"])
     with pytest.raises(InvalidValue, match="family"):
         prompts(TEST, 1, ["long"])
     with pytest.raises(InvalidValue, match="split"):
         prompts("training", 1)
+    monkeypatch.setattr(families, "PATIENCE", 300)
     with pytest.raises(InvalidValue, match="at most"):
         prompts(TEST, 100_000, ["short"])
 

@@ -20,7 +20,7 @@ from safegen.plan import SafetyPlan
 def test_every_method_has_the_same_budget() -> None:
     plan = SafetyPlan()
     for name in measured.methods_named([measured.ALL]):
-        tried = measured.trials(name, plan, 6)
+        tried = measured.trials(name, plan, 6, {"weight": [0.5, 1.0], "tau": [0.0]})
         assert 2 <= len(tried) <= 6
         assert len(set(tried)) == len(tried)
         first = tried[0]
