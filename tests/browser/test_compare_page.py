@@ -84,6 +84,8 @@ def test_no_error_of_ours_while_comparing(seen: Seen) -> None:
 
 @pytest.fixture(scope="module")
 def trouble(site: Site) -> Seen:
+    if site.is_bare:
+        pytest.skip("pictures are made too quickly there to interrupt one: set SD_WEBUI_DIR")
     return site.play("compare_trouble")
 
 

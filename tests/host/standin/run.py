@@ -282,8 +282,10 @@ def latent_of(image: Image.Image) -> Tensor:
 
 
 def picture_of(pixels: Tensor) -> Image.Image:
-    values = ((pixels.nan_to_num() + 1) * 127.5).round().clamp(0, 255).byte()
-    return Image.fromarray(values.permute(1, 2, 0).numpy())
+    height, width = pixels.shape[1:]
+    grey_levels = torch.round(255 * torch.nan_to_num(pixels).add(1).div(2).clamp(0, 1))
+    by_pixel = torch.einsum("chw->hwc", grey_levels).to(torch.uint8).contiguous()
+    return Image.frombytes("RGB", (width, height), bytes(by_pixel.flatten().tolist()))
 
 
 # ---------------------------------------------------------------------- the run

@@ -107,14 +107,16 @@ class ScriptRunner:
 
     def __init__(self, tab: str = "") -> None:
         self.tab = tab
-        self.scripts: list[Script] = []
-        self.alwayson_scripts: list[Script] = []
+        self.empty()
+
+    def empty(self) -> None:
+        """Forget every script; the first input belongs to the tab's own choice of a script."""
+        vars(self).update({name: [] for name in ("scripts", "alwayson_scripts", "infotext_fields")})
         self.inputs: list[Any] = [None]
-        self.infotext_fields: list[Any] = []
 
     def build(self) -> None:
         """Make every loaded script and its controls, within the page that is being built."""
-        self.__init__(self.tab)  # type: ignore[misc]
+        self.empty()
         for data in scripts_data:
             script = data.script_class()
             script.tab, script.filename = self.tab, data.path
