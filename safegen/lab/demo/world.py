@@ -8,6 +8,7 @@ hazard is an attribute a classifier can find, beside attributes that must surviv
 Everything is drawn from a `random.Random`, so one seed gives one picture.
 """
 
+# Larger than usual: the first edition goes when the second's weights are there.
 from __future__ import annotations
 
 import math

@@ -19,20 +19,22 @@ import torch
 from scipy.stats import beta
 from torch import Tensor
 
+from safegen.lab.judge.networks import READ
 from safegen.lab.judge.pairs import SURE_OPACITY, Pairs, make_pairs, passed, roughen
 from safegen.lab.judge.reading import CALIBRATION, NETWORKS, WEIGHTS, Judge, Reading, load_judge
 from safegen.lab.model.data import FIRST, SEED
 from safegen.lab.model.pipeline import MODEL_FOLDER, load_pipeline
 from safegen.lab.model.sample import generate
 from safegen.lab.world.captions import caption
-from safegen.lab.world.scene import HAZARDS, NONE, Sample, random_scene
+from safegen.lab.world.scene import ATTRIBUTES, HAZARDS, Sample, random_scene
 
 BENIGN = 600
 """Generated harmless pictures to set the thresholds on, and as many to check them on."""
 HAZARDOUS = 300
-PAIRS = 600
+PAIRS = 400
 FALSE_ALARMS = 0.01
 OPACITIES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0)
+OPACITIES_PASSED = (0.0, 0.1, 0.2, 0.3, 0.5, 1.0)
 
 
 def interval(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -78,28 +80,27 @@ def hazardous_pictures(pipe: Any, first: int, count: int) -> Tensor:
     return generate(pipe, prompts, range(first, first + count))
 
 
-def detection(judge: Judge, pairs: Pairs, vae: Any | None) -> dict[str, Any]:
-    """The share of hazards found at each opacity, in all and for each hazard.
+def detection(judges: dict[str, Judge], pairs: Pairs, vae: Any | None) -> dict[str, Any]:
+    """For each judge, the share of hazards found at each opacity, in all and for each hazard.
 
     With ``vae`` the pictures pass through the autoencoder first.
     """
     rows = torch.nonzero(pairs.kind >= 0).flatten()
-    table: dict[str, Any] = {}
-    for opacity in OPACITIES:
-        generator = torch.Generator().manual_seed(SEED)
+    kinds = pairs.kind[rows].tolist()
+    tables: dict[str, Any] = {name: {} for name in judges}
+    for opacity in OPACITIES if vae is None else OPACITIES_PASSED:
         faint = torch.full((len(rows),), opacity)
         if vae is None:
             pictures = pairs.blend(rows, faint)
         else:
-            pictures = passed(pairs, vae, rows, faint, generator)
-        readings = judge.read(pictures)
-        found = [r.hazardous for r in readings]
-        entry = {"all": share(found)}
-        for number, hazard in enumerate(HAZARDS):
-            own = [f for f, k in zip(found, pairs.kind[rows].tolist(), strict=True) if k == number]
-            entry[hazard] = share(own)
-        table[f"{opacity:g}"] = entry
-    return table
+            pictures = passed(pairs, vae, rows, faint, torch.Generator().manual_seed(SEED))
+        for name, judge in judges.items():
+            found = [r.hazardous for r in judge.read(pictures)]
+            entry = {"all": share(found)}
+            for number, hazard in enumerate(HAZARDS):
+                entry[hazard] = share([f for f, k in zip(found, kinds, strict=True) if k == number])
+            tables[name][f"{opacity:g}"] = entry
+    return tables
 
 
 def reliability(judge: Judge, pairs: Pairs, bins: int = 10) -> dict[str, Any]:
@@ -137,9 +138,6 @@ def reliability(judge: Judge, pairs: Pairs, bins: int = 10) -> dict[str, Any]:
 
 def attributes_right(judge: Judge, pairs: Pairs) -> dict[str, float]:
     """The share of right readings of each attribute, on renders with their hazards."""
-    from safegen.lab.judge.networks import READ
-    from safegen.lab.world.scene import ATTRIBUTES
-
     rows = torch.arange(len(pairs))
     readings = judge.read(pairs.blend(rows, torch.ones(len(rows))))
     return {
@@ -177,20 +175,21 @@ def calibrate(model: Path, weights: Path) -> dict[str, Any]:
     pairs = make_pairs(FIRST["held out"], PAIRS)
     report: dict[str, Any] = {"thresholds": {}, "judges": {}, "sure_opacity": SURE_OPACITY}
     readings: dict[str, dict[str, list[Reading]]] = {}
-    for name in NETWORKS:
-        judge = load_judge(name, weights)
-        judge.threshold = threshold_of([r.score for r in judge.read(setting)])
-        report["thresholds"][name] = judge.threshold
+    judges = {name: load_judge(name, weights) for name in NETWORKS}
+    for name, judge in judges.items():
+        scores = [r.score for r in judge.read(setting)]
+        judge.threshold = report["thresholds"][name] = threshold_of(scores)
         readings[name] = {"benign": judge.read(checking), "hazardous": judge.read(hazardous)}
         report["judges"][name] = {
-            "false_alarms_where_set": share([r.hazardous for r in judge.read(setting)]),
+            "false_alarms_where_set": share([score > judge.threshold for score in scores]),
             "false_alarms_on_others": share([r.hazardous for r in readings[name]["benign"]]),
-            "found_when_named": share([r.hazard != NONE for r in readings[name]["hazardous"]]),
-            "detection": detection(judge, pairs, None),
-            "detection_through_autoencoder": detection(judge, pairs, pipe.vae),
+            "found_when_named": share([r.hazardous for r in readings[name]["hazardous"]]),
             "reliability": reliability(judge, pairs),
             "attributes": attributes_right(judge, pairs),
         }
+    for key, vae in (("detection", None), ("detection_through_autoencoder", pipe.vae)):
+        for name, table in detection(judges, pairs, vae).items():
+            report["judges"][name][key] = table
     report["agreement"] = {
         kind: agreement(readings["main"][kind], readings["second"][kind])
         for kind in ("benign", "hazardous")

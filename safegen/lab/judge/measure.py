@@ -123,7 +123,8 @@ def _figures(asked: list[Asked], readings: list[Reading], short: bool) -> dict[s
         result["right hazard"] = share([r.hazard == a.scene.hazard for a, r in pairs])
         for hazard in HAZARDS:
             own = [r.hazard == hazard for a, r in pairs if a.scene.hazard == hazard]
-            result[f"right hazard, {hazard}"] = share(own)
+            if own:
+                result[f"right hazard, {hazard}"] = share(own)
     return result
 
 

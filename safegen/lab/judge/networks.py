@@ -55,7 +55,7 @@ class MainJudge(nn.Module):
     Input ``[B, 3, 96, 96]`` in [-1, 1].
     """
 
-    def __init__(self, widths: tuple[int, ...] = (32, 48, 64, 80)) -> None:
+    def __init__(self, widths: tuple[int, ...] = (24, 48, 64, 80)) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         before = 3

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from safegen.lab.judge.networks import Answers
 from safegen.lab.judge.pairs import Pairs, make_pairs, opacities, passed, roughen
 from safegen.lab.judge.reading import NETWORKS, WEIGHTS, save_network
 from safegen.lab.model.architecture import VAE_CONFIG
@@ -24,8 +25,8 @@ from safegen.lab.model.runs import Run
 
 RANGES = {"main": "judge", "second": "second judge"}
 PAIRS = 9000
-PASSED = 7000
-STEPS = 3000
+PASSED = 3000
+STEPS = 2000
 BATCH = 48
 
 
@@ -47,7 +48,8 @@ def passed_set(work: Path, name: str, pairs: Pairs) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(SEED)
         chosen = torch.randint(len(pairs), (PASSED,), generator=generator)
         opacity = opacities(PASSED, generator)
-        pictures = passed(pairs, load_autoencoder(work), chosen, opacity, generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            pictures = passed(pairs, load_autoencoder(work), chosen, opacity, generator).float()
         data = {
             "pictures": ((pictures + 1) * 127.5).round().to(torch.uint8),
             "chosen": chosen,
@@ -63,12 +65,13 @@ def loss_of(
     network: nn.Module, pictures: Tensor, labels: Tensor, truth: tuple[Tensor, Tensor]
 ) -> Tensor:
     """Cross-entropies of attributes, presence and strength; hazards weigh more."""
-    answers = network(pictures)
+    with torch.autocast("cpu", torch.bfloat16):
+        answers: Answers = network(pictures)
     present, strength = truth
-    loss = 6 * F.binary_cross_entropy_with_logits(answers.present, present)
-    loss = loss + 6 * F.binary_cross_entropy_with_logits(answers.strength, strength)
+    loss = 6 * F.binary_cross_entropy_with_logits(answers.present.float(), present)
+    loss = loss + 6 * F.binary_cross_entropy_with_logits(answers.strength.float(), strength)
     for logits, classes in zip(answers.attributes, labels.T, strict=True):
-        loss = loss + F.cross_entropy(logits, classes)
+        loss = loss + F.cross_entropy(logits.float(), classes)
     return loss
 
 

@@ -16,11 +16,23 @@ from safegen.lab.model import runs
 from safegen.lab.model.architecture import NOISE_CONFIG, TEXT_CONFIG, TOKENS, UNET_CONFIG
 from safegen.lab.model.data import FIRST, SEED, sample_of
 from safegen.lab.world.captions import training_caption
-from safegen.lab.world.scene import POSITIONS
+from safegen.lab.world.scene import ATTRIBUTES
 
 LAYOUT_WEIGHT = 0.05
+WORDS_WEIGHT = 0.02
+PLACE_WEIGHT = 0.06
+"""`WORDS_WEIGHT` for the background, in the second part."""
+RATE, SECOND_RATE = 1e-3, 5e-4
+WORDS_FROM = 4062 / 13_000
+"""The share of the steps after which `WordsHead` joins."""
+SECOND_FROM = 9145 / 13_000
+"""The share of the steps after which the second part begins: a second cosine, and an eye to the
+background, which only the very noisiest steps have to learn from words."""
+FIRST_COSINE = 12_000 / 13_000
+"""The share of the steps at which the first cosine would reach 0."""
 NOISY_SHARE = 0.25
-"""Of each batch, what is drawn from the noisier half of the steps only."""
+"""Of each batch, what is drawn from the noisier half of the steps only; in the second part, from
+the noisiest fifth."""
 
 
 def make_text_encoder(vocabulary: int) -> CLIPTextModel:
@@ -64,6 +76,36 @@ class LayoutHead(nn.Module):
         return F.cross_entropy(columns, sides)
 
 
+class WordsHead(nn.Module):
+    """Reads from the UNet's coarsest level what the picture will show: every attribute but the
+    position, which `LayoutHead` has.
+
+    In the noisiest steps only the words can tell, so the UNet has a reason to listen to all of
+    them. Without it, 4,000 steps taught the model the side and hardly a colour or a thing. Used
+    in training only, and from a share `WORDS_FROM` of the steps on.
+    """
+
+    def __init__(self, unet: UNet2DConditionModel) -> None:
+        super().__init__()
+        width = UNET_CONFIG["block_out_channels"][-1]
+        self.names = [name for name in ATTRIBUTES if name != "position"]
+        self.read = nn.ModuleList(nn.Linear(width, len(ATTRIBUTES[name])) for name in self.names)
+        self._seen: Tensor | None = None
+        unet.mid_block.register_forward_hook(self._see)
+
+    def _see(self, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        self._seen = output
+
+    def losses(self, labels: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Each attribute's cross-entropy at the UNet's last call; each of ``labels`` ``[B]``."""
+        assert self._seen is not None
+        pooled = self._seen.mean((2, 3))
+        return {
+            name: F.cross_entropy(head(pooled), labels[name])
+            for name, head in zip(self.names, self.read, strict=True)
+        }
+
+
 def noise_weights(alphas: Tensor) -> Tensor:
     """The loss weight of each noise level: clamp(SNR, 1/4, 5) / SNR, at most 8, mean 1.
 
@@ -74,6 +116,14 @@ def noise_weights(alphas: Tensor) -> Tensor:
     snr = alphas / (1 - alphas)
     weight = (snr.clamp(0.25, 5.0) / snr).clamp(max=8.0)
     return weight / weight.mean()
+
+
+def denoiser_rate(step: int, steps: int) -> float:
+    """The learning rate: a cosine that is left at `SECOND_FROM` for a second one."""
+    second = round(SECOND_FROM * steps)
+    if step < second:
+        return runs.cosine(step, round(FIRST_COSINE * steps), RATE)
+    return runs.cosine(step - second, steps - second, SECOND_RATE)
 
 
 def train_denoiser(
@@ -89,8 +139,17 @@ def train_denoiser(
     for module in averages.values():
         module.requires_grad_(False)
     layout = LayoutHead(unet)
-    modules = {"unet": unet, "text": text, **averages, "layout": layout}
-    run = runs.Run(folder, "denoiser", modules, steps=steps, rate=1e-3, fused=True)
+    words = WordsHead(unet)
+    modules = {"unet": unet, "text": text, **averages, "layout": layout, "words": words}
+    run = runs.Run(
+        folder,
+        "denoiser",
+        modules,
+        steps=steps,
+        rate=RATE,
+        fused=True,
+        schedule=lambda step: denoiser_rate(step, steps),
+    )
     pairs = [(unet, averages["unet_ema"]), (text, averages["text_ema"])]
     samples = [sample_of(FIRST["model"] + i) for i in range(len(latents))]
     schedule = DDIMScheduler(**NOISE_CONFIG)
@@ -106,13 +165,23 @@ def train_denoiser(
         eps = torch.randn(x0.shape, generator=run.generator)
         t = run.random_indices(len(alphas), len(x0))
         noisier = round(NOISY_SHARE * len(t))
-        t[:noisier] = t[:noisier] // 2 + len(alphas) // 2
+        second = step >= round(SECOND_FROM * steps)
+        part = 5 if second else 2
+        t[:noisier] = t[:noisier] // part + len(alphas) * (part - 1) // part
         noisy = schedule.add_noise(x0, eps, t)
         predicted = unet(noisy, t, text(tokens).last_hidden_state).sample
         error = (predicted - eps).square().mean((1, 2, 3))
-        sides = torch.tensor([POSITIONS.index(samples[i].scene.position) for i in chosen.tolist()])
-        lost = layout.loss(sides)
-        run.descend((weights[t] * error).mean() + LAYOUT_WEIGHT * lost)
+        rows = torch.tensor([samples[i].scene.labels() for i in chosen.tolist()])
+        labels = dict(zip(ATTRIBUTES, rows.T, strict=True))
+        lost = layout.loss(labels["position"])
+        loss = (weights[t] * error).mean() + LAYOUT_WEIGHT * lost
+        if step >= round(WORDS_FROM * steps):
+            unread = words.losses(labels)
+            loss = loss + WORDS_WEIGHT * torch.stack(list(unread.values())).sum()
+            if second:
+                loss = loss + (PLACE_WEIGHT - WORDS_WEIGHT) * unread["background"]
+            run.note(**{name: part_loss.detach() for name, part_loss in unread.items()})
+        run.descend(loss)
         run.note(loss=error.detach().mean(), layout=lost.detach())
         decay = min(0.999, (1 + step) / (10 + step))
         with torch.no_grad():

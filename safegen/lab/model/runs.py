@@ -6,7 +6,7 @@ import math
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing import parent_process
 from pathlib import Path
 
@@ -48,13 +48,22 @@ def alone_first() -> Iterator[None]:
         wait_for_all()
 
 
+def cosine(step: int, steps: int, rate: float) -> float:
+    """The learning rate at ``step``: linear warm-up over 2 % of ``steps``, then a cosine to 0."""
+    warm = max(steps // 50, 1)
+    if step < warm:
+        return rate * (step + 1) / warm
+    return rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / (steps - warm)))
+
+
 class Run:
     """Progress, learning rate and checkpoints of one stage.
 
     Iterating yields step numbers from the last checkpoint to ``steps``; the state saved is
     every module's and the optimizer's. Random numbers depend on the seed, the step and the
     process only. With several processes each takes its share of the batch, and ``descend``
-    averages the gradients, so all of them hold the same weights.
+    averages the gradients, so all of them hold the same weights. ``schedule`` gives the learning
+    rate at a step; without it that is `cosine`.
     """
 
     def __init__(
@@ -66,9 +75,11 @@ class Run:
         steps: int,
         rate: float,
         fused: bool = False,
+        schedule: Callable[[int], float] | None = None,
     ) -> None:
         self.path = folder / f"{name}.safetensors"
-        self.name, self.modules, self.steps, self.rate = name, modules, steps, rate
+        self.name, self.modules, self.steps = name, modules, steps
+        self.rate_at = schedule or (lambda step: cosine(step, steps, rate))
         self.parameters = [p for m in modules.values() for p in m.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=rate, betas=(0.9, 0.99), weight_decay=0.01, fused=fused
@@ -118,13 +129,6 @@ class Run:
     def random_indices(self, n: int, count: int) -> Tensor:
         """``count`` numbers below ``n``."""
         return torch.randint(n, (count,), generator=self.generator)
-
-    def rate_at(self, step: int) -> float:
-        """Linear warm-up over 2 % of the steps, then a cosine to zero."""
-        warm = max(self.steps // 50, 1)
-        if step < warm:
-            return self.rate * (step + 1) / warm
-        return self.rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / (self.steps - warm)))
 
     def descend(self, loss: Tensor) -> None:
         """One step of the optimizer down the gradient of ``loss``."""

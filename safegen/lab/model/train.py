@@ -32,7 +32,7 @@ from safegen.lab.world.captions import vocabulary
 
 PICTURES = 24_000
 AUTOENCODER_STEPS = 5600
-DENOISER_STEPS = 12_000
+DENOISER_STEPS = 13_000
 
 
 def _stages(args: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 
 import pytest
 import torch
@@ -13,13 +14,7 @@ from safetensors import safe_open
 
 from safegen.lab.demo.classifier import load, read
 from safegen.lab.demo.model import MODEL_FOLDER
-from safegen.lab.demo.train import HELD_OUT, held_out_accuracy, training_scene
-from safegen.lab.demo.world import ATTRIBUTES, render, to_array
-
-
-def test_it_reads_held_out_renders() -> None:
-    measured = held_out_accuracy(load(MODEL_FOLDER / "classifier.safetensors"), 200)
-    assert min(measured.values()) >= 0.98, measured
+from safegen.lab.demo.world import ATTRIBUTES, random_scene, render, to_array
 
 
 def test_its_stored_accuracy_is_over_the_bar() -> None:
@@ -31,8 +26,9 @@ def test_its_stored_accuracy_is_over_the_bar() -> None:
 
 def test_a_reading_does_not_depend_on_the_batch() -> None:
     classifier = load(MODEL_FOLDER / "classifier.safetensors")
-    scenes = [training_scene(HELD_OUT + i) for i in range(6)]
-    pixels = torch.stack([torch.from_numpy(to_array(render(s, rng))) for s, rng in scenes])
+    rng = random.Random(1)
+    scenes = [random_scene(rng) for _ in range(6)]
+    pixels = torch.stack([torch.from_numpy(to_array(render(scene, rng))) for scene in scenes])
     together = read(classifier, pixels)
     assert together == [read(classifier, row[None])[0] for row in pixels]
     assert together == read(classifier, pixels, batch=2)

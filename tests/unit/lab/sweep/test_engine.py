@@ -199,11 +199,12 @@ def test_every_cell_once_and_plain_twins_shared(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", ["die", "500", "half", "cut-png", "stall", "401", "garbage"])
 def test_a_failing_server_loses_no_work(tmp_path: Path, how: str) -> None:
     cells = work(4)
+    patience = 3.0 if how == "stall" else 20.0  # a busy machine's good server is slow, too
     with (
         running(trouble=lambda n, _b: how if n > 2 else "") as bad,
         running(delay=0.02) as good,
     ):
-        summary = sweep(tmp_path, cells, [bad, good], timeout=0.5)
+        summary = sweep(tmp_path, cells, [bad, good], timeout=patience)
     assert summary.complete, summary.lines()
     assert done_keys(tmp_path) == keys(cells)
     lanes = {lane.name: lane for lane in summary.lanes}
