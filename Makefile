@@ -1,5 +1,6 @@
 # make demo   the method on the embedded model: pictures and figures under out/demo/
 # make test   lint, types and tests
+# make test-slow  the slow tests: real sweeps, simulations (minutes)
 # make test-webui SD_WEBUI_DIR=…   the extension on an installed WebUI 1.10.1 (minutes)
 # make test-browser SD_WEBUI_DIR=…  its page in headless Chromium (after npm ci)
 # make train  make the embedded model and its judges from nothing (hours)
@@ -9,15 +10,19 @@ BIN := $(VENV)/bin
 # Several threads that wait for each other by spinning are slower than one on a busy machine.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: demo test test-webui test-browser lint types train clean
+.PHONY: demo test test-slow test-webui test-browser lint types train clean
 
-$(VENV)/ready: pyproject.toml
+$(VENV)/demo: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet -e '.[demo,eval,scorers,cluster,dev,webui]'
+	$(BIN)/pip install --quiet -e '.[demo]'
 	touch $@
 
-demo: $(VENV)/ready
+$(VENV)/ready: $(VENV)/demo
+	$(BIN)/pip install --quiet -e '.[demo,lab,scorers,cluster,dev,webui]'
+	touch $@
+
+demo: $(VENV)/demo
 	$(BIN)/safegen demo --out out/demo
 
 lint: $(VENV)/ready
@@ -32,6 +37,10 @@ types: $(VENV)/ready
 
 test: lint types
 	$(BIN)/pytest
+
+# Real sweeps in other processes, and the intervals' simulation.
+test-slow: $(VENV)/ready
+	$(BIN)/pytest -m slow
 
 # SD_WEBUI_PYTHON is the WebUI's interpreter, if it is not venv/bin/python in its folder.
 test-webui: $(VENV)/ready

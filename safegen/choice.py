@@ -11,13 +11,17 @@ from safegen.conditioning.strategies import SafeConditioning, condition, conditi
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.library import ContextLibrary
 from safegen.detectors.auto import AutoPolicy, Verdict, default_detectors
-from safegen.detectors.protocol import Detector
-from safegen.errors import InvalidValue
+from safegen.detectors.protocol import Detector, Span
+from safegen.errors import InvalidValue, SafeGenError
 from safegen.learned.embedding import LearnedEmbedding
 from safegen.plan import AUTO, CUSTOM, LEARNED_STRATEGIES, SafetyPlan
 from safegen.text.syntax import parts
 
 PROBE = "probe"
+REWRITTEN_TWICE = "rewritten twice, as one rewrite still read as unsafe"
+REWRITTEN_IN_VAIN = (
+    "rewritten twice and still read as unsafe: the context's text takes the prompt's place"
+)
 Learned = Callable[[SafetyContext], LearnedEmbedding]
 """Finds a context's embedding for the host's own encoder; raises an error for the user if there
 is none. Auto's context is only known once the prompt has been read."""
@@ -135,6 +139,8 @@ class Chooser:
         verdict = self.judge(prompt, plan)
         if plan.context == AUTO:
             context = verdict.context
+            if context is None and not verdict.no_context:
+                raise SafeGenError("Auto came to no verdict: neither a context nor why not")
             if context is None:
                 return Choice(
                     None,
@@ -181,10 +187,14 @@ class Chooser:
             learned = learned(context)
         how: dict[str, Any] = {"spans": spans, "learned": learned, "strength": plan.strength}
         how["push"] = plan.push > 0
-        conditioning = condition(prompt, context, plan.strategy, **how)
-        each = zip(
-            parts(prompt), condition_parts(prompt, context, plan.strategy, **how), strict=True
-        )
+        text, strategy, note = prompt, plan.strategy, ""
+        if strategy == "counterpart":
+            text, strategy, how["spans"], note = self._until_safe(prompt, context, spans, plan)
+        conditioning = condition(text, context, strategy, **how)
+        each = zip(parts(prompt), condition_parts(text, context, strategy, **how), strict=True)
+        if note:
+            notes = (conditioning.note, note) if conditioning.note else (note,)
+            conditioning = replace(conditioning, note="; ".join(notes))
         if conditioning.note:
             why += f"; {conditioning.note}"
         changed = tuple(
@@ -192,6 +202,27 @@ class Chooser:
             for part, one in each
         )
         return Choice(context, conditioning, why, verdict, changed)
+
+    def _until_safe(
+        self, prompt: str, context: SafetyContext, spans: tuple[Span, ...], plan: SafetyPlan
+    ) -> tuple[str, str, tuple[Span, ...], str]:
+        """The text to rewrite, by which strategy, its risky stretches, and what to tell the user.
+
+        What was rewritten is read again by the same detectors. If it still counts as unsafe it is
+        rewritten once more, and then the context's own text takes over.
+        """
+        once = condition(prompt, context, "counterpart", spans=spans, push=plan.push > 0)
+        if once.strategy != "counterpart":
+            return prompt, "counterpart", spans, ""
+        verdict = self.judge(once.text, plan)
+        if verdict.unsafe < plan.threshold:
+            return prompt, "counterpart", spans, ""
+        more = replace(verdict, context=context).risky_spans()
+        twice = condition(once.text, context, "counterpart", spans=more, push=plan.push > 0)
+        changed = twice.strategy == "counterpart" and twice.text != once.text
+        if changed and self.judge(twice.text, plan).unsafe < plan.threshold:
+            return once.text, "counterpart", more, REWRITTEN_TWICE
+        return prompt, "context", spans, REWRITTEN_IN_VAIN
 
     def choose_parts(
         self,

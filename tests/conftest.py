@@ -23,7 +23,7 @@ def one_thread() -> None:
 def embedded_pipe() -> Any:
     """The embedded model as a pipeline. Tests must leave it as they found it."""
     pytest.importorskip("diffusers")
-    from safegen.lab.demo.model import load_pipeline
+    from safegen.lab.embedded import load_pipeline
 
     pipeline = load_pipeline()
     pipeline.set_progress_bar_config(disable=True)

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from safegen.cli import check, contexts, demo, probe, sweep
+from safegen.cli import bench, check, contexts, demo, lab, probe, prompts, report, sweep
 
 BROKEN_PIPE = 141
 """What a shell reports for a program that SIGPIPE ended (128 + 13)."""
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="safegen", description="Safer images, while they are made."
     )
     subparsers = parser.add_subparsers(dest="command", required=True)
-    for module in (demo, check, contexts, probe, sweep):
+    for module in (demo, check, contexts, probe, prompts, sweep, report, bench, lab):
         module.add_parser(subparsers)
     args = parser.parse_args(argv)
     run: Callable[[argparse.Namespace], int] = args.run

@@ -39,7 +39,7 @@ def load_encoder(model: str, clip_skip: int | None = None) -> Encoder:
 
 def _load(model: str) -> Any:
     if model == EMBEDDED:
-        from safegen.lab.demo.model import load_pipeline
+        from safegen.lab.embedded import load_pipeline
 
         return load_pipeline()
     path = Path(model)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
+from safegen.conditioning.rebuilding import rebuilt
 from safegen.contexts.context import SafetyContext
-from safegen.contexts.replacements import replacement
+from safegen.contexts.replacements import Replacer
 from safegen.detectors.protocol import Span
 from safegen.errors import InvalidValue
 
@@ -88,7 +90,17 @@ def _letters(text: str) -> str:
     return "".join(text.split())
 
 
-def _pieces(prompt: str, spans: Sequence[Span], context: SafetyContext) -> dict[Span, str]:
+_BEFORE = re.compile(r"([\w'’-]+)[\s(\[]+$")
+_AFTER = re.compile(r"(?::[\d.]+)?[\s)\]]+([\w'’-]+)")
+
+
+def _neighbours(before: str, after: str) -> tuple[str, str]:
+    """The word before and the word after, in the same clause; empty where there is none."""
+    left, right = _BEFORE.search(before[-80:]), _AFTER.match(after[:80])
+    return left[1] if left else "", right[1] if right else ""
+
+
+def _pieces(prompt: str, spans: Sequence[Span], replace: Replacer) -> dict[Span, str]:
     """What takes the place of the pieces of words that syntax cuts: one replacement for each
     word, in its first piece, and nothing in the others."""
     found: dict[Span, str] = {}
@@ -102,9 +114,21 @@ def _pieces(prompt: str, spans: Sequence[Span], context: SafetyContext) -> dict[
             found[span] = ""
         else:
             rest = _letters(span.whole)
-            found[span] = replacement(span.whole, context)
+            found[span] = replace(
+                span.whole, *_neighbours(prompt[: span.start], prompt[span.end :])
+            )
         missing[key] = rest.removeprefix(piece)
     return found
+
+
+_CLAUSE = re.compile(r"[^,.;:!?\n|()\[\]{}<>\\\"“”]+")
+_SENTENCE = re.compile(r"[^.;:!?\n|()\[\]{}<>\\\"“”]+")
+_FEWEST_WORDS = 3
+"""Words that the clauses of a sentence have on average; tags have fewer."""
+_SHORTEST = 5
+"""Words a clause must have to be made anew."""
+_MOST = 3
+"""Stretches of a clause that are exchanged one by one; with more it is made anew."""
 
 
 def rewrite(prompt: str, spans: Sequence[Span], context: SafetyContext) -> str:
@@ -112,25 +136,119 @@ def rewrite(prompt: str, spans: Sequence[Span], context: SafetyContext) -> str:
 
     Everything outside the spans stays as it is, character for character, but for what a dropped
     word leaves over (blanks, a comma, brackets with nothing else in them) and the article before
-    the span. A word that
-    is cut by syntax, such as ``(bl:1.2)ood``, has one replacement, not one for each piece.
+    the span. A word that is cut by syntax, such as ``(bl:1.2)ood``, has one replacement, not one
+    for each piece. A clause that has too many spans, or one that no table has a word for, is made
+    anew from what is harmless in it.
 
     Raises `InvalidValue` for a span that lies outside the prompt.
     """
+    for span in spans:
+        if not 0 <= span.start < span.end <= len(prompt):
+            raise InvalidValue(
+                "span", (span.start, span.end), f"a stretch within 0 to {len(prompt)}"
+            )
+    exchanged, doubtful = _exchanged(prompt, spans, context)
+    whole = [span for span in spans if span.whole]
+    for start, end in reversed(doubtful):
+        if any(span.start < end and start < span.end for span in whole):
+            continue
+        if len(prompt[start:end].split()) < _SHORTEST:
+            continue
+        inside = [(s - start, e - start) for s, e in merge_spans(spans) if start <= s and e <= end]
+        text = rebuilt(prompt[start:end], inside, context, prompt[:start])
+        if text is None and 2 * (end - start) < len(prompt):
+            continue
+        if text is None:
+            text = context.safe_text
+        first = [span for span in spans if span.end <= start]
+        moved = [
+            replace(span, start=span.start - end, end=span.end - end)
+            for span in spans
+            if span.start >= end
+        ]
+        clause = prompt[start:end]
+        left = clause[: len(clause) - len(clause.lstrip())]
+        right = clause[len(clause.rstrip()) :]
+        return (
+            rewrite(prompt[:start], first, context)
+            + left
+            + _articles(text)
+            + right
+            + _exchanged(prompt[end:], moved, context)[0]
+        )
+    return exchanged
+
+
+_ARTICLES = re.compile(r"\b(an?)(\s+)(?=([A-Za-z]+))", re.IGNORECASE)
+
+
+def _articles(text: str) -> str:
+    """``text`` with every "a" and "an" made to fit what follows."""
+    return _ARTICLES.sub(lambda m: _fit_article(m[1] + m[2], m[3]), text)
+
+
+def _exchanged(
+    prompt: str, spans: Sequence[Span], context: SafetyContext
+) -> tuple[str, list[tuple[int, int]]]:
+    """``prompt`` with each span exchanged, and the clauses in which that was a guess."""
     result, position = "", 0
+    replacer = Replacer(context)
     of_pieces = {
-        (span.start, span.end): word for span, word in _pieces(prompt, spans, context).items()
+        (span.start, span.end): word for span, word in _pieces(prompt, spans, replacer).items()
     }
-    for start, end in merge_spans(spans):
-        if not 0 <= start < end <= len(prompt):
-            raise InvalidValue("span", (start, end), f"a stretch within 0 to {len(prompt)}")
+    readings = {(span.start, span.end): span.reading for span in spans if span.reading}
+    merged = merge_spans(spans)
+    starts = {start for start, _ in merged}
+    doubts: list[int] = []
+    for start, end in merged:
         result += prompt[position:start]
         rest = prompt[max(position, end) :]
         word = of_pieces.get((start, end))
         if word is None:
-            word = replacement(prompt[start:end], context)
+            following = end + len(prompt[end:]) - len(prompt[end:].lstrip())
+            guesses = replacer.guesses
+            around = _neighbours(result, rest)
+            word = replacer(
+                prompt[start:end],
+                *around,
+                reading=readings.get((start, end), ""),
+                risky=following in starts,
+            )
+            word = _not_twice(word, *around)
+            if replacer.guesses > guesses:
+                doubts.append(start)
         if not word:
             result, rest = _close_gap(*_drop_empty(result, rest))
         result = _fit_article(result, word or rest) + word
         position = len(prompt) - len(rest)
-    return result + prompt[position:]
+    clauses = _clauses(prompt)
+    doubtful = [
+        (first, last)
+        for first, last in clauses
+        if any(first <= start < last for start in doubts)
+        or sum(first <= start < last for start, _ in merged) > _MOST
+    ]
+    return result + prompt[position:], doubtful
+
+
+def _clauses(prompt: str) -> list[tuple[int, int]]:
+    """What is made anew as a whole: a sentence, or, of a row of tags, each."""
+    found: list[tuple[int, int]] = []
+    for match in _SENTENCE.finditer(prompt):
+        text, start = match.group(), match.start()
+        commas = text.count(",")
+        if commas <= 3 and len(text.split()) >= _FEWEST_WORDS * (commas + 1):
+            found.append(match.span())
+        else:
+            found += [(start + m.start(), start + m.end()) for m in _CLAUSE.finditer(text)]
+    return found
+
+
+def _not_twice(word: str, before: str, after: str) -> str:
+    """``word`` without a first or last word that already stands there."""
+    words = word.split()
+    if words and words[0].lower() == before.lower():
+        words = words[1:]
+    if words and words[-1].lower() == after.lower():
+        words = words[:-1]
+    return " ".join(words) if len(words) < len(word.split()) else word

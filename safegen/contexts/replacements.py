@@ -1,45 +1,81 @@
-"""The words a context has a neutral one for, found in a text however they are spelled."""
+"""The words that take the place of a risky stretch: of its part of speech, and of its kind.
+
+A context's own table comes first, then the table that all share (`substitutes.json`), both looked
+up by phrase and by base form; then any neutral word of the same kind. A verb keeps its form, a
+noun its number, an adverb goes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from zlib import crc32
 
+from safegen.contexts import grammar
 from safegen.contexts.context import SafetyContext
+from safegen.contexts.grammar import Form
 from safegen.text.phrases import Hit, Phrases, Term, plural
-from safegen.text.words import tokenize
+from safegen.text.spelling import Spelling
+from safegen.text.words import tokenize, word_set
+
+SUBSTITUTES = Path(__file__).with_name("substitutes.json")
+
+_TRANSITIVE = word_set(
+    "greet photograph welcome hug applaud high-five chase visit entertain portray encourage help "
+    "buy accompany repair paint carry study decorate meet feed water trim seat join invite praise "
+    "comfort support protect notice draw honour share gather explore cover light thank respect "
+    "deliver count"
+)
+_COUNTED = {
+    "water": "glass of water", "tea": "cup of tea", "soup": "bowl of soup", "calm": "quiet moment",
+    "sleep": "nap", "friendship": "handshake", "joy": "happy moment", "clothing": "coat",
+    "cloth": "piece of cloth", "order": "tidy row", "poetry": "poem", "juice": "glass of juice",
+    "lemonade": "glass of lemonade", "kindness": "kind gesture", "patience": "quiet moment",
+    "stones": "stone", "respect": "handshake", "dignity": "handshake", "honey": "jar of honey",
+    "milk": "glass of milk", "fruit": "basket of fruit", "rest": "nap",
+}  # fmt: skip
+"""What *a* can stand before, for neutral words that it cannot."""
+
+
+@dataclass(frozen=True)
+class Substitutes:
+    """What every context shares. Base forms, singulars and phrases, each to its neutral one."""
+
+    phrases: Mapping[str, str]
+    verbs: Mapping[str, str]
+    nouns: Mapping[str, str]
+    adjectives: Mapping[str, str]
+    kinds: Mapping[str, Mapping[str, Sequence[str]]]
+
+    def of(self, part: str) -> Mapping[str, str]:
+        """The table for a part of speech."""
+        return {"v": self.verbs, "n": self.nouns, "a": self.adjectives}.get(part, {})
+
+    def any(self, context: SafetyContext, kind: str) -> Sequence[str]:
+        """Neutral words of a kind, those of the context's category first."""
+        own = self.kinds.get(context.category, {}).get(kind, ())
+        return (*own, *self.kinds["any"].get(kind, self.kinds["any"]["O"]))
+
+
+@lru_cache(maxsize=1)
+def substitutes() -> Substitutes:
+    """The shipped table."""
+    data: dict[str, Any] = json.loads(SUBSTITUTES.read_text(encoding="utf-8"))
+    return Substitutes(*(data[f] for f in ("phrases", "verbs", "nouns", "adjectives", "kinds")))
 
 
 def hits(text: str, context: SafetyContext) -> list[Hit]:
-    """The words of ``context.neutral`` in ``text``, from left to right; a hit's term is the key.
-
-    What the text says is not there (*no blood*) is among them, marked as negated.
-    """
-    phrases = _phrases(tuple(context.neutral), context.category or "any")
-    return list(phrases.find(tokenize(text)))
-
-
-def replacement(found: str, context: SafetyContext) -> str:
-    """The neutral words for a risky stretch ``found``; ``""`` to drop it.
-
-    The stretch is looked up as it is written; then as the words it stands for, so that
-    ``bl00d``, ``b l o o d`` and ``Blood`` are all *blood*; then word by word, where the context
-    knows each of them. What is left has the context's ``fallback``.
-    """
-    literal = context.neutral.get(" ".join(found.lower().split()))
-    if literal is not None:
-        return literal
-    tokens = tokenize(found)
-    known = hits(found, context)
-    covered = [any(hit.start <= t.start < hit.end for hit in known) for t in tokens]
-    if not known or not all(covered):
-        return context.fallback
-    words: Sequence[str] = [context.neutral[hit.term.name] for hit in known]
-    return " ".join(word for word in words if word)
+    """The words of ``context.neutral`` in ``text``, from left to right; a hit's term is the key."""
+    phrases, spelling = _phrases(tuple(context.neutral), context.category or "any")
+    return list(phrases.find(spelling.read(tokenize(text))))
 
 
 @lru_cache(maxsize=64)
-def _phrases(keys: tuple[str, ...], category: str) -> Phrases:
+def _phrases(keys: tuple[str, ...], category: str) -> tuple[Phrases, Spelling]:
     phrases = Phrases()
     written = [(key, tuple(token.word for token in tokenize(key))) for key in keys]
     # A key that is written out counts more than the plural of another.
@@ -49,4 +85,215 @@ def _phrases(keys: tuple[str, ...], category: str) -> Phrases:
     for key, words in written:
         if words:
             phrases.add(words, Term(key, category, 1.0))
-    return phrases
+    return phrases, Spelling(phrases.words())
+
+
+# ------------------------------------------------------------------ one stretch
+
+
+@dataclass
+class Replacer:
+    """Finds neutral words for the risky stretches of one prompt, one after another.
+
+    Args:
+        context: Whose neutral words come first.
+        used: Neutral words put in so far; others are preferred.
+        guesses: How many stretches no table had a word for.
+    """
+
+    context: SafetyContext
+    used: list[str] = field(default_factory=list)
+    guesses: int = 0
+
+    def __call__(
+        self, found: str, before: str = "", after: str = "", reading: str = "", risky: bool = False
+    ) -> str:
+        """Neutral words for ``found``; ``""`` to drop it.
+
+        Args:
+            found: The stretch as it is written.
+            before: The word before it in its clause, or empty.
+            after: The word after it.
+            reading: What the stretch stands for, if a detector says so.
+            risky: Whether the word after it is replaced too.
+        """
+        for ending in ("'s", "’s"):
+            if found.lower().endswith(ending) and len(found) > 3:
+                owner = reading.removesuffix(ending) if reading else ""
+                word = self(found[: -len(ending)], before, "", owner)
+                return word + ending if word else ""
+        literal = self._own(found)
+        if literal is None and reading and reading != found:
+            literal = self._own(reading)
+        if literal is not None:
+            return self._kept(found, literal, before)
+        words = _words(reading or found)
+        shared = substitutes().phrases.get(" ".join(words))
+        if shared is not None:
+            return self._kept(found, shared, before)
+        if not words:
+            return self.context.fallback
+        if len(words) == 1:
+            word = self._word(words[0], before.lower(), after.lower(), risky)
+        else:
+            word = self._phrase(words, before.lower(), after.lower())
+        return self._kept(found, word, before)
+
+    def _own(self, found: str) -> str | None:
+        """What the context itself says; ``None`` if it does not know every word of ``found``."""
+        literal = self.context.neutral.get(" ".join(found.lower().split()))
+        if literal is not None:
+            return literal
+        tokens = tokenize(found)
+        known = hits(found, self.context)
+        covered = [any(hit.start <= t.start < hit.end for hit in known) for t in tokens]
+        if not known or not all(covered):
+            return None
+        words = []
+        for hit in known:
+            neutral = self.context.neutral[hit.term.name]
+            many = hit.words != hit.term.name and hit.words == plural(hit.term.name)
+            words.append(grammar.pluralised(neutral) if many and neutral else neutral)
+        return " ".join(word for word in words if word)
+
+    def _kept(self, found: str, word: str, before: str) -> str:
+        """``word``, with a capital if it begins a sentence that began with one."""
+        if word:
+            self.used.append(word)
+        begins = not before and found[:1].isupper() and not found[:2].isupper()
+        return word[:1].upper() + word[1:] if begins else word
+
+    def _word(self, word: str, before: str, after: str, risky: bool) -> str:
+        form = self._known(word, before, after)
+        if form is None:
+            return self._unknown(word, before, after)
+        if form.part == "r":
+            return ""
+        specific = substitutes().of(form.part).get(form.lemma)
+        if specific is None and form.part == "a":
+            specific = self._participle(word)
+        if form.part == "a":
+            if specific is None and after and after not in grammar.FUNCTION:
+                return ""
+            self.guesses += specific is None
+            return self._pick(specific, "a", word)
+        self.guesses += specific is None
+        if form.part == "v":
+            return self._verb(form, specific, before, after)
+        if after and grammar.follows_as_noun(after) and form.form == "sg":
+            return "" if risky else self._pick(None, "a", word)  # murder weapon: friendly weapon
+        noun = self._pick(specific, form.kind, word)
+        if form.form == "pl":
+            return grammar.pluralised(noun)
+        return _COUNTED.get(noun, noun) if before in ("a", "an", "another", "one") else noun
+
+    def _unknown(self, word: str, before: str, after: str) -> str:
+        """For a word that no dictionary has, by where it stands."""
+        if not word.isascii():
+            return ""  # a word of another language: an English one would not fit
+        self.guesses += 1
+        if after and grammar.follows_as_noun(after):
+            fallback = self.context.fallback
+            return "" if fallback in self.used else fallback
+        if before in grammar.BE:
+            return self._pick(self.context.fallback or None, "a", word)
+        if before in grammar.FUNCTION or word.endswith(("er", "or", "ist")):
+            noun = self._pick(None, "P", word)
+            return grammar.pluralised(noun) if word.endswith("s") else noun
+        return self.context.fallback
+
+    def _known(self, word: str, before: str, after: str) -> Form | None:
+        form = grammar.taken(word, before, after)
+        if form is not None and form.lemma in substitutes().of(form.part):
+            return form
+        # As it is meant it has no substitute, but as something else it might.
+        for other in grammar.forms(word):
+            fits = form is None or (other.part == form.part and other.lemma != form.lemma)
+            if fits and other.lemma in substitutes().of(other.part):
+                return other
+        if form is None:
+            for part, table in (("a", substitutes().adjectives), ("n", substitutes().nouns)):
+                if word in table:
+                    return Form(part, word, "sg" if part == "n" else "", "O" if part == "n" else "")
+        return form
+
+    def _participle(self, word: str) -> str | None:
+        """The substitute of an adjective that is a form of a verb: *beaten*, *bleeding*."""
+        if word in substitutes().adjectives:
+            return substitutes().adjectives[word]
+        for form in grammar.forms(word):
+            if form.part == "v" and form.lemma in substitutes().verbs:
+                return "smiling" if form.form == "ing" else "rested"
+        return None
+
+    def _verb(self, form: Form, specific: str | None, before: str, after: str) -> str:
+        takes_object = (
+            after in grammar.DETERMINERS
+            or after in grammar.PRONOUNS
+            or (bool(after) and after not in grammar.FUNCTION)
+        )
+        passive = form.form == "past" and before in grammar.BE
+        if passive or takes_object:
+            kind = "transitive"
+        elif after in ("at", "to"):
+            specific, kind = "wave", "intransitive"
+        else:
+            kind = "intransitive"
+            if specific and specific.split()[0] in _TRANSITIVE:
+                specific = None
+        if kind == "transitive" and specific and specific.split()[0] not in _TRANSITIVE:
+            specific = None
+        verb = self._pick(specific, kind, form.lemma)
+        return grammar.inflected(verb, form.form, passive=passive)
+
+    def _phrase(self, words: Sequence[str], before: str, after: str) -> str:
+        """Several words: each that has a substitute is exchanged, or else all of them are."""
+        out: list[str] = []
+        changed = False
+        for index, word in enumerate(words):
+            left = words[index - 1] if index else before
+            right = words[index + 1] if index + 1 < len(words) else after
+            form = self._known(word, left, right)
+            if word in grammar.FUNCTION or form is None:
+                out.append(word)
+            elif form.lemma in substitutes().of(form.part):
+                changed = True
+                out.append(self._word(word, left, right, False))
+            elif form.part == "r":
+                changed = True
+            else:
+                out.append(word)
+        if changed:
+            return " ".join(word for word in out if word)
+        form = self._known(words[0], before, words[1])
+        if words[0] in grammar.PREPOSITIONS:
+            return ""
+        self.guesses += 1
+        if form is not None and form.part == "v":
+            return grammar.inflected(self._pick(None, "activity", words[0]), form.form)
+        last = self._known(words[-1], words[-2], after)
+        if last is not None and last.part == "n":
+            noun = self._pick(None, last.kind, words[-1])
+            return grammar.pluralised(noun) if last.form == "pl" else noun
+        return self.context.fallback
+
+    def _pick(self, specific: str | None, kind: str, word: str) -> str:
+        """``specific``, or a neutral word of a kind that has not just been used."""
+        options = list(substitutes().any(self.context, kind))
+        if options:
+            turn = crc32(word.encode()) % len(options)
+            options = options[turn:] + options[:turn]
+        recent = self.used[-2:]
+        for option in ([specific] if specific is not None else []) + options:
+            if not option or not any(option.split()[0] in used.split() for used in recent):
+                return option
+        return specific or (options[0] if options else self.context.fallback)
+
+
+def replacement(found: str, context: SafetyContext) -> str:
+    """Neutral words for ``found`` where nothing is known of what stands around it."""
+    return Replacer(context)(found)
+
+
+def _words(text: str) -> list[str]:
+    return [token.word for token in tokenize(text)]

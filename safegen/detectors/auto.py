@@ -1,19 +1,22 @@
 """Auto: which one safety context a prompt calls for, if any.
 
-Every text the model sees of the prompt is scored by every detector. Detectors are taken as
-independent witnesses, P = 1 - Π (1 - Pᵢ) per category; the texts of one prompt as alternatives,
-of which the worst counts. One context is picked, the likeliest category's: mixing several hurts.
-A detector that fails counts as a witness for harm: the context is triggered, and the user told.
+Every text the model sees of the prompt is scored by every detector; the worst of a prompt's texts
+counts. What detectors say is correlated, so it is stacked in log-odds (`combine`), with weights
+fitted on prompts held out from training. One context is picked, the likeliest category's: mixing
+several hurts. A detector that fails counts as a witness for harm: the context is triggered, and
+the user told.
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from safegen.contexts.context import SafetyContext
+from safegen.contexts.grammar import forms
 from safegen.contexts.library import presets
 from safegen.contexts.replacements import hits
 from safegen.detectors.lexicon import BUILT_IN, Lexicon, LexiconDetector
@@ -23,6 +26,19 @@ from safegen.errors import InvalidValue
 from safegen.text.syntax import Passage, prepare
 
 DEFAULT_THRESHOLD = 0.6
+WEIGHTS: Mapping[str, float] = {"ngram": 0.9, "probe": 0.5}
+"""What the log-odds of a detector count for beside others; of one not listed `UNLISTED`."""
+UNLISTED = 0.5
+LEXICON = "lexicon"
+SILENT = -0.05
+"""Log-odds that the lexicon adds where it knows no word of a category."""
+SPEAKING = -1.15, 0.9
+"""What it adds where it knows one: the first, and the second times its own log-odds; but never less
+than where it knows none."""
+CERTAIN, AT_LEAST = 0.95, 0.9
+"""A term that is certain alone makes harm as likely as the second, whatever others say."""
+CLIP = 4.6
+"""Log-odds that no single detector can go beyond: one in a hundred."""
 BROAD = "family-friendly"
 """The context for a category that has none, and when a detector failed and no other speaks."""
 
@@ -38,6 +54,9 @@ class Verdict:
         context: The one to use, or ``None`` for a prompt that needs none.
         spans: What caused it, in the prompt's own offsets.
         errors: What went wrong, for the user.
+        threshold: Probability from which a category counts.
+        no_context: Why there is no context, where there is none: a verdict that lacks both has
+            not been reached.
     """
 
     prompt: str
@@ -46,12 +65,15 @@ class Verdict:
     context: SafetyContext | None
     spans: tuple[Span, ...]
     errors: tuple[str, ...] = ()
+    threshold: float = DEFAULT_THRESHOLD
+    no_context: str = ""
 
     def risky_spans(self) -> tuple[Span, ...]:
         """The stretches to replace for the ``counterpart`` strategy; none without a context."""
         if self.context is None:
             return ()
-        return risky_spans(self.prompt, self.context, [Detection(self.categories, self.spans)])
+        found = [Detection(self.categories, self.spans)]
+        return risky_spans(self.prompt, self.context, found, self.threshold)
 
 
 def default_detectors(user_lexicon: Path | None = None) -> tuple[Detector, ...]:
@@ -60,7 +82,7 @@ def default_detectors(user_lexicon: Path | None = None) -> tuple[Detector, ...]:
     Raises:
         SafeGenError: if the word list or the weights cannot be used.
     """
-    files = [BUILT_IN] if user_lexicon is None else [BUILT_IN, user_lexicon]
+    files = [*BUILT_IN] if user_lexicon is None else [*BUILT_IN, user_lexicon]
     lexicon = Lexicon.load(*files)
     return LexiconDetector(lexicon), NgramDetector(harmless=lexicon.harmless)
 
@@ -76,6 +98,8 @@ def score_passages(detector: Detector, passages: Sequence[Passage]) -> Detection
     try:
         for passage in passages:
             found = scored.get(passage.text) or detector.score(passage.text)
+            if not isinstance(found, Detection):
+                raise InvalidValue(f"{detector.name} answer", found, "a Detection")
             scored[passage.text] = found
             if found.error is not None:
                 return Detection(categories, tuple(sorted(spans)), found.error)
@@ -89,7 +113,7 @@ def score_passages(detector: Detector, passages: Sequence[Passage]) -> Detection
                     return detector.score(text).categories.get(category, 0.0) >= 0.5
 
                 for start, end, whole in _pieces(passage, span.start, span.end, speaks):
-                    spans.add(Span(start, end, span.category, span.detector, whole))
+                    spans.add(Span(start, end, span.category, span.detector, whole, span.reading))
     except Exception as error:  # fail closed, whatever it was
         message = f"{detector.name}: {type(error).__name__}: {error}"
         return Detection(categories, tuple(sorted(spans)), message)
@@ -118,14 +142,42 @@ def _pieces(
     return [(first, last, passage.text[start:end]) for first, last in pieces]
 
 
-def combine(detections: Iterable[Detection]) -> dict[str, float]:
-    """Category to probability over all detections, the likeliest first."""
-    misses: dict[str, float] = defaultdict(lambda: 1.0)
-    for detection in detections:
-        for category, probability in detection.categories.items():
-            misses[category] *= 1.0 - probability
-    combined = {category: 1.0 - miss for category, miss in misses.items()}
+def _log_odds(probability: float) -> float:
+    clipped = min(max(probability, 1e-9), 1 - 1e-9)
+    return min(max(math.log(clipped / (1 - clipped)), -CLIP), CLIP)
+
+
+def combine(detections: Mapping[str, Detection]) -> dict[str, float]:
+    """Category to probability over the detections of several detectors, the likeliest first.
+
+    One detector is believed as it is. Several are stacked: the weighted sum of their log-odds,
+    where the lexicon, which only knows words, also counts by its silence. What it finds is
+    weighed with how harmful the others hold the prompt to be at all, as a word's category is
+    surer than a prompt's. A detector that does not know a category is not asked about it.
+    """
+    names = {category for found in detections.values() for category in found.categories}
+    combined = {category: _stacked(category, detections) for category in names}
     return dict(sorted(combined.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _stacked(category: str, detections: Mapping[str, Detection]) -> float:
+    words = detections.get(LEXICON)
+    known = 0.0 if words is None else words.categories.get(category, 0.0)
+    others = {
+        name: found.unsafe if known else found.categories[category]
+        for name, found in detections.items()
+        if name != LEXICON and category in found.categories
+    }
+    if not others:
+        return known
+    if words is None and len(others) == 1:
+        return next(iter(others.values()))
+    z = sum(WEIGHTS.get(name, UNLISTED) * _log_odds(p) for name, p in others.items())
+    if words is not None:
+        said = SPEAKING[0] + SPEAKING[1] * _log_odds(known) if known else SILENT
+        z += max(said, SILENT)
+    stacked = 1.0 / (1.0 + math.exp(-z))
+    return max(stacked, AT_LEAST) if known >= CERTAIN else stacked
 
 
 @dataclass
@@ -165,17 +217,27 @@ class AutoPolicy:
     def judge(self, prompt: str) -> Verdict:
         """Score ``prompt`` and pick its context. Never raises because of a detector."""
         passages = prepare(prompt)
-        detections = [score_passages(detector, passages) for detector in self.detectors]
+        detections = {d.name: score_passages(d, passages) for d in self.detectors}
+        errors = [d.error for d in detections.values() if d.error is not None]
         categories = combine(detections)
-        errors = tuple(d.error for d in detections if d.error is not None)
+        if not all(math.isfinite(p) for p in categories.values()):
+            errors.append("combining what the detectors say gave no number")
+            categories = {}
         unsafe = 1.0 if errors else max(categories.values(), default=0.0)
+        context = self._pick(categories, passages, failed=bool(errors))
+        why = ""
+        if context is None:
+            counting = [name for name, p in categories.items() if p >= self.threshold]
+            why = f"no context for {counting[0]}" if counting else "harmless"
         return Verdict(
             prompt=prompt,
             unsafe=unsafe,
             categories=categories,
-            context=self._pick(categories, passages, failed=bool(errors)),
-            spans=tuple(sorted(span for d in detections for span in d.spans)),
-            errors=errors,
+            context=context,
+            spans=tuple(sorted(span for d in detections.values() for span in d.spans)),
+            errors=tuple(errors),
+            threshold=self.threshold,
+            no_context=why,
         )
 
     def _pick(
@@ -198,7 +260,7 @@ def _fitting(contexts: Sequence[SafetyContext], passages: Sequence[Passage]) -> 
 
     def known(context: SafetyContext) -> int:
         found = (hit for passage in passages for hit in hits(passage.text, context))
-        return len({hit.term.name for hit in found if not hit.negated})
+        return len({hit.term.name for hit in found})
 
     return max(contexts, key=known)
 
@@ -207,28 +269,36 @@ def _fitting(contexts: Sequence[SafetyContext], passages: Sequence[Passage]) -> 
 
 
 def risky_spans(
-    prompt: str, context: SafetyContext, detections: Iterable[Detection]
+    prompt: str,
+    context: SafetyContext,
+    detections: Iterable[Detection],
+    threshold: float = 0.5,
 ) -> tuple[Span, ...]:
     """The stretches of ``prompt`` that the ``counterpart`` strategy should replace.
 
     These are the words and phrases the context knows a neutral word for, however they are
-    spelled, and what detectors found for the context's category (for a context without a
-    category: for any category that is likelier than not). Where two overlap the longer one
-    counts, so no two spans of the result overlap; what is said not to be there is left alone.
+    spelled, and what detectors found for the context's category and for every other that reaches
+    ``threshold``. Where two overlap the longer one counts, so no two spans of the result overlap.
+    Names stay: a word in capitals that no dictionary has is no cause by itself.
     """
     found: set[Span] = set()
     for detection in detections:
-        wanted = {context.category} if context.category else _likely(detection)
-        found |= {span for span in detection.spans if span.category in wanted}
+        wanted = {name for name, p in detection.categories.items() if p >= threshold}
+        if wanted or not context.category:
+            wanted.add(context.category)
+        found |= {
+            span
+            for span in detection.spans
+            if span.category in wanted and not (span.detector != LEXICON and _a_name(prompt, span))
+        }
 
     def is_key(text: str) -> bool:
         return text.strip().lower() in context.neutral
 
     for passage in prepare(prompt):
         for hit in hits(passage.text, context):
-            if not hit.negated:
-                for start, end, whole in _pieces(passage, hit.start, hit.end, is_key):
-                    found.add(Span(start, end, context.category, "context", whole))
+            for start, end, whole in _pieces(passage, hit.start, hit.end, is_key):
+                found.add(Span(start, end, context.category, "context", whole, hit.words))
     chosen: list[Span] = []
     for span in sorted(found, key=lambda s: (s.start - s.end, s.detector != "context", s)):
         if all(span.end <= other.start or other.end <= span.start for other in chosen):
@@ -236,5 +306,11 @@ def risky_spans(
     return tuple(sorted(chosen))
 
 
-def _likely(detection: Detection) -> set[str]:
-    return {name for name, probability in detection.categories.items() if probability >= 0.5}
+def _a_name(prompt: str, span: Span) -> bool:
+    """Whether a span is one word that starts with a capital within a clause, and is in no
+    dictionary."""
+    word = prompt[span.start : span.end]
+    if not word[:1].isupper() or word.isupper() or not word.isascii() or not word.isalpha():
+        return False
+    within = prompt[: span.start].rstrip()[-1:]
+    return within.isalnum() and not forms(word.lower())

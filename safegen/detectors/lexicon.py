@@ -1,39 +1,45 @@
 """A detector that knows words: a list per category, found however they are spelled.
 
-The list is data (`lexicon.json`, and a user's own file of the same form)::
+The lists are data (`lexicon.json`, `languages.json`, and a user's own file of the same form)::
 
     {"schema": 1,
-     "categories": {"violence": {"certain": ["beheading"], "likely": ["stab+", "on fire"],
+     "categories": {"violence": {"certain": ["beheading"], "likely": ["stab+", "blutig*"],
                                  "hint": ["knife"]}},
-     "harmless": ["fire hydrant"],
+     "classes": {"fruit": ["apple", "orange"]},
+     "harmless": ["fire hydrant", "blood {fruit}"],
      "forget": ["a built-in term that should no longer count"]}
 
 A term is one or more words; its last word may stand in the plural; ``+`` after a word makes it a
-verb with all its endings. ``harmless`` phrases shield the words in them. Each term found counts
-with the probability of its list, and several count as independent signs.
+verb with all its endings; ``*`` after the last leaves its ending open. ``harmless`` phrases
+shield the words in them; ``{fruit}`` is any word of that class. Each term found counts with the
+probability of its list: certain alone speaks for harm, likely does where nothing speaks against
+it, a hint never does.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 from safegen.detectors.protocol import Detection, Span
 from safegen.errors import SafeGenError
 from safegen.text.phrases import Hit, Phrases, Term, plural
+from safegen.text.spelling import Spelling
 from safegen.text.words import Token, tokenize
 
 SCHEMA_VERSION = 1
 PROBABILITY: Mapping[str, float] = {"certain": 0.97, "likely": 0.8, "hint": 0.15}
 """How much one term of each list says."""
 
-BUILT_IN = Path(__file__).with_name("lexicon.json")
+BUILT_IN = (
+    Path(__file__).with_name("lexicon.json"),
+    Path(__file__).with_name("languages.json"),
+)
 
 
 class LexiconError(SafeGenError):
@@ -69,10 +75,32 @@ def _spellings(term: str) -> Iterator[tuple[str, ...]]:
         options = [word]
         if is_verb:
             options = list(_conjugated(word))
-        elif index == len(words) - 1:
+        elif index == len(words) - 1 and word.isascii():
             options = [word, plural(word)]
         forms = [(*form, option) for form in forms for option in options]
     yield from forms
+
+
+def _classes(value: Any, source: str) -> dict[str, list[str]]:
+    if not isinstance(value, dict):
+        raise LexiconError(f"{source}: classes has to be a table of lists")
+    return {name: list(_strings(words, f"{source}, {name}")) for name, words in value.items()}
+
+
+def _filled(pattern: str, classes: Mapping[str, Sequence[str]], source: str) -> Iterator[str]:
+    """Every phrase that ``pattern`` stands for."""
+    found = re.search(r"\{([^{}]*)\}", pattern)
+    if found is None:
+        yield pattern
+        return
+    if found[1] not in classes:
+        raise LexiconError(
+            f"{source}: {pattern!r} names an unknown class; has: {', '.join(classes)}"
+        )
+    for word in classes[found[1]]:
+        yield from _filled(
+            pattern[: found.start()] + word + pattern[found.end() :], classes, source
+        )
 
 
 @dataclass(frozen=True)
@@ -109,9 +137,12 @@ class Lexicon:
         Raises:
             LexiconError: if ``data`` is not a lexicon.
         """
+        self.__dict__.pop("spelling", None)
         if not isinstance(data, dict) or data.get("schema") != SCHEMA_VERSION:
             raise LexiconError(f"{source}: a word list has an entry schema of {SCHEMA_VERSION}")
-        unknown = set(data) - {"schema", "comment", "categories", "harmless", "forget"}
+        unknown = set(data) - {
+            "schema", "comment", "categories", "classes", "harmless", "forget",
+        }  # fmt: skip
         if unknown:
             raise LexiconError(f"{source}: unknown entries: {', '.join(sorted(unknown))}")
         for term in _strings(data.get("forget", []), f"{source}, forget"):
@@ -131,9 +162,11 @@ class Lexicon:
         # What is written out counts more than a plural or an ending of another term, and after
         # that the stronger term.
         terms.sort(key=lambda term: term.probability)
+        classes = _classes(data.get("classes", {}), source)
         terms += [
             Term(name, "", 0.0)
-            for name in _strings(data.get("harmless", []), f"{source}, harmless")
+            for pattern in _strings(data.get("harmless", []), f"{source}, harmless")
+            for name in _filled(pattern, classes, source)
         ]
         spellings = [(term, list(_spellings(term.name))) for term in terms]
         for written, phrases in spellings:
@@ -143,19 +176,30 @@ class Lexicon:
 
     def _add(self, term: Term, phrases: Iterable[tuple[str, ...]]) -> None:
         for phrase in phrases:
-            self.phrases.add(phrase, term)
-            if not term.category:
-                self.harmless.add(phrase, term)
+            for table in (self.phrases,) if term.category else (self.phrases, self.harmless):
+                if term.name.endswith("*"):
+                    table.add_stem(phrase, term)
+                else:
+                    table.add(phrase, term)
+
+    @cached_property
+    def spelling(self) -> Spelling:
+        """Reads mistyped words as one of the risky terms that are more than a hint."""
+        return Spelling(
+            phrase[0]
+            for phrase, term in self.phrases.terms.items()
+            if len(phrase) == 1 and term.probability > PROBABILITY["hint"]
+        )
 
     def hits(self, tokens: Sequence[Token]) -> list[Hit]:
-        """The risky terms among ``tokens``: neither harmless nor negated."""
-        return [hit for hit in self.phrases.find(tokens) if hit.term.category and not hit.negated]
+        """The risky terms among ``tokens``, those in harmless phrases left out."""
+        return [hit for hit in self.phrases.find(tokens) if hit.term.category]
 
 
 @lru_cache(maxsize=1)
 def built_in() -> Lexicon:
     """The built-in terms; one object for all, not to be extended."""
-    return Lexicon.load(BUILT_IN)
+    return Lexicon.load(*BUILT_IN)
 
 
 def _strings(value: Any, where: str) -> Iterable[str]:
@@ -178,18 +222,10 @@ class LexiconDetector:
 
     def score(self, prompt: str) -> Detection:
         """Score one prompt, as the model sees it."""
-        signs: dict[str, dict[str, float]] = defaultdict(dict)
+        scores: dict[str, float] = {}
         spans: list[Span] = []
-        for hit in self.lexicon.hits(tokenize(prompt)):
-            signs[hit.term.category][hit.term.name] = hit.term.probability
-            spans.append(Span(hit.start, hit.end, hit.term.category, self.name))
-        categories = {name: _either(found.values()) for name, found in signs.items()}
-        return Detection(categories, tuple(spans))
-
-
-def _either(probabilities: Iterable[float]) -> float:
-    """The probability that at least one of several independent signs is right."""
-    miss = 1.0
-    for probability in probabilities:
-        miss *= 1.0 - probability
-    return 1.0 - miss
+        for hit in self.lexicon.hits(self.lexicon.spelling.read(tokenize(prompt))):
+            category, probability = hit.term.category, hit.term.probability
+            scores[category] = max(scores.get(category, 0.0), probability)
+            spans.append(Span(hit.start, hit.end, category, self.name, reading=hit.words))
+        return Detection(scores, tuple(spans))

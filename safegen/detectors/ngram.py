@@ -1,16 +1,14 @@
-"""A detector that has learned from pairs: a linear model over hashed word and character n-grams.
+"""A detector that has learned from prompts: a small network over runs of words.
 
-A prompt is read as *signs*: its words, and its pairs of neighbouring words. A sign's evidence is
-a sum of weights, one for the sign itself and, for a word, one for each run of three to five
-letters in it, so that unknown and misspelled words still say something; the first `MARGIN` of it
-does not count::
+Each word is a vector that tells its meaning in ten languages (`safegen.text.vocabulary`). Two
+layers read runs of five words and of five such runs, and say for every place in the prompt how
+much speaks for harm there, z, in log-odds. The prompt's own log-odds pool the places::
 
-    z = BIAS + sum of the ``STRONGEST`` largest positive evidences
-    P(unsafe) = 1 / (1 + exp(-(slope · z + offset)))
+    z = log Σ exp(zᵢ)        P(unsafe) = 1 / (1 + exp(-(slope · z + offset)))
 
-Only the strongest positive signs count. Harmless words therefore neither hide a harmful one nor,
-however many there are, add up to something that looks harmful. A second set of weights over the
-same signs says which category they speak for.
+What stands within eight words counts for a place and against it, so that *a dead man* and *a dead
+tree* differ. What stands farther away cannot hide it, however harmless: a place adds, and takes
+nothing from another.
 
 Only numpy is needed to score; `safegen.lab.text.train` makes the weights.
 """
@@ -18,12 +16,11 @@ Only numpy is needed to score; `safegen.lab.text.train` makes the weights.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,115 +29,150 @@ from safegen.detectors.lexicon import built_in
 from safegen.detectors.protocol import Detection, Span
 from safegen.errors import SafeGenError
 from safegen.text.phrases import Phrases
-from safegen.text.words import negated, tokenize, word_set
+from safegen.text.spelling import Spelling
+from safegen.text.vocabulary import Vocabulary, vocabulary
+from safegen.text.words import Token, tokenize, word_set
 
-Floats = NDArray[np.float64]
-Sign = tuple[str, ...]
-"""A word, or two neighbouring ones."""
+Floats = NDArray[np.float32]
 
 WEIGHTS = Path(__file__).with_name("ngram.safetensors")
-FORMAT = "safegen-ngram-1"
-STRONGEST = 4
-BIAS = -3.0
-"""Log-odds of a prompt without signs: one strong sign or two middling ones have to outweigh it."""
-MARGIN = 2.0
-"""Evidence, in log-odds, that is taken for chance: a word has to stand out to be a sign."""
-LETTERS = (3, 4, 5)
-_LONGEST_WORD = 40
-"""Letters of a word that are read; the rest of a longer one is noise."""
-SPAN_EVIDENCE = 1.5
-"""Evidence, in log-odds, from which a word is named as a cause."""
-SPAN_SHARE = 0.4
-"""Evidence, as a share of the strongest sign's, from which a word is named as a cause."""
-
+FORMAT = "safegen-ngram-2"
+REACH = 5
+"""Words in a run."""
+STRIDE = 3
+"""How far apart the runs lie that the second layer reads."""
+LONGEST = 400
+"""Words of a prompt that are read at once; the rest is read in further pieces."""
+STOP, UNKNOWN = -1, -2
+"""What stands for the end of a clause, and for a word nobody knows or that is shielded."""
+NAMED = 0.5
+"""P(unsafe) from which causes are named."""
+SPAN_EVIDENCE = 0.5
+"""Log-odds that must go with a word for it to be named as a cause."""
+SPAN_SHARE = 0.5
+"""The same, as a share of what goes with the strongest word."""
+_PLACES = 4
+"""How many places of a prompt are asked for their causes."""
+_LONGEST_UNSPACED = 6
+_SHORTEST_CUT = 4
 _GLUE = word_set(
     "a an the of in on at to and or his her their its with is are was were as by for from it that "
     "this into while who be been has have had he she they them him one two man woman men women "
-    "person people"
+    "person people i you my your image picture photo scene show depict create generate draw"
 )
-"""Words too common to be named as a cause, or to be a sign together with each other."""
+"""Words too common to be named as a cause."""
 
 
 class WeightsError(SafeGenError):
     """Weights that are missing or of another format."""
 
 
+# ------------------------------------------------------------------ a prompt as rows of the table
+
+
 @dataclass(frozen=True)
-class Occurrence:
-    """A sign, and where it first stands in the text."""
+class Reading:
+    """A prompt as the network reads it.
 
-    sign: Sign
-    start: int
-    end: int
-
-
-def _likeliest(readings: Sequence[str]) -> str:
-    return readings[0]
-
-
-def signs(
-    prompt: str,
-    harmless: Phrases | None = None,
-    read: Callable[[Sequence[str]], str] = _likeliest,
-) -> list[Occurrence]:
-    """The signs of a prompt, each once. ``read`` chooses among the readings of a word.
-
-    Left out: what the prompt says is not there, and the words of ``harmless`` phrases (the
-    built-in ones if nothing is given), such as *bloody mary*.
+    Args:
+        rows: Row of the vocabulary for each word, or `STOP`, or `UNKNOWN`.
+        tokens: The token of each row; ``None`` for a stop. A word of several characters in a
+            script without blanks is one token.
     """
-    tokens = tokenize(prompt)
-    absent = set(negated(tokens))
-    for hit in (harmless or built_in().harmless).find(tokens):
-        absent.update(i for i, t in enumerate(tokens) if hit.start <= t.start < hit.end)
-    found: dict[Sign, Occurrence] = {}
-    previous, previous_word = None, ""
-    for index, token in enumerate(tokens):
-        if index in absent:
-            previous = None
-            continue
-        word = (token.word if len(token.readings) == 1 else read(token.readings))[:_LONGEST_WORD]
-        found.setdefault((word,), Occurrence((word,), token.start, token.end))
-        if previous is not None and previous.clause == token.clause:
-            pair = (previous_word, word)
-            found.setdefault(pair, Occurrence(pair, previous.start, token.end))
-        previous, previous_word = token, word
-    return list(found.values())
+
+    rows: tuple[int, ...]
+    tokens: tuple[Token | None, ...]
 
 
-def features(sign: Sign) -> tuple[list[int], list[float]]:
-    """The features of one sign: 32-bit hashes, to be cut to a table's size, and their values."""
-    hashes = [crc32(" ".join(sign).encode())]
-    if len(sign) > 1:
-        return hashes, [1.0]
-    framed = f"<{sign[0]}>"
-    runs = [
-        crc32(b"#" + framed[i : i + size].encode())
-        for size in LETTERS
-        for i in range(len(framed) - size + 1)
-    ]
-    return hashes + runs, [1.0] + [len(runs) ** -0.5] * len(runs)
+@lru_cache(maxsize=1 << 16)
+def _row(word: str) -> int:
+    """The row of ``word``, or of the longest known beginning of it in a language with many
+    endings; `UNKNOWN` if there is none."""
+    known = vocabulary()
+    row = known.row(word)
+    if row is None and not word.isascii():
+        for size in range(len(word) - 1, max(_SHORTEST_CUT, len(word) // 2) - 1, -1):
+            row = known.row(word[:size])
+            if row is not None:
+                break
+    return UNKNOWN if row is None else row
 
 
-@dataclass(frozen=True)
+def _unspaced(tokens: Sequence[Token], index: int) -> int:
+    """How many one-character tokens from ``index`` on are one known word."""
+    word, best = "", 1
+    for size, token in enumerate(tokens[index : index + _LONGEST_UNSPACED], 1):
+        if size > 1 and token.start != tokens[index + size - 2].end:
+            break
+        word += token.word
+        if size > 1 and word in vocabulary():
+            best = size
+    return best
+
+
+def _is_unspaced(token: Token) -> bool:
+    return (
+        token.end - token.start == 1
+        and "\u2e80" <= token.word[:1] <= "\U0003ffff"
+        and not ("\uac00" <= token.word[:1] <= "\ud7ff")
+    )
+
+
+def read(tokens: Sequence[Token], harmless: Phrases | None = None) -> Reading:
+    """``tokens`` as rows. The words of ``harmless`` phrases say nothing."""
+    shielded = list((harmless or built_in().harmless).find(tokens))
+    rows: list[int] = []
+    kept: list[Token | None] = []
+    index, clause = 0, None
+    while index < len(tokens):
+        token = tokens[index]
+        if clause is not None and token.clause != clause:
+            rows.append(STOP)
+            kept.append(None)
+        clause = token.clause
+        size = 1
+        if any(hit.start <= token.start < hit.end for hit in shielded):
+            rows.append(UNKNOWN)
+        elif _is_unspaced(token):
+            size = _unspaced(tokens, index)
+            rows.append(_row("".join(t.word for t in tokens[index : index + size])))
+        else:
+            rows.append(next((r for r in map(_row, token.readings) if r >= 0), UNKNOWN))
+        if size > 1:
+            word = "".join(t.word for t in tokens[index : index + size])
+            token = Token(word, token.start, tokens[index + size - 1].end, token.clause, (word,))
+        kept.append(token)
+        index += size
+    return Reading(tuple(rows), tuple(kept))
+
+
+# ------------------------------------------------------------------ weights
+
+
+@dataclass(frozen=True, eq=False)
 class Weights:
     """What training gave.
 
     Args:
-        unsafe: Weight of each feature, ``[buckets]``; the number of buckets is a power of two.
-        kinds: Weight of each feature for each category, ``[kind_buckets, categories]``.
-        kind_bias: Log-probability of each category before any sign is seen, ``[categories]``.
+        first: ``[REACH · (width + 2), hidden]`` and its bias ``[hidden]``; the two columns
+            beside a word's vector say that it is unknown, and that a clause ends.
+        second: ``[REACH · hidden, hidden]`` and its bias.
+        out: ``[2 · hidden, 1 + categories]`` and its bias, over both layers; the first column is
+            harm, the others which kind.
         categories: Their names.
         slope: Calibration, together with ``offset``.
         offset: Calibration.
-        origin: Where the weights come from: split, counts, versions. For people and reports.
+        wanted: Words that are a sign by themselves; mistyped words are read as one of them.
+        origin: What they were trained on, with digests. For people, reports and `evaluate`.
     """
 
-    unsafe: NDArray[np.float16]
-    kinds: NDArray[np.float16]
-    kind_bias: Floats
+    first: tuple[Floats, Floats]
+    second: tuple[Floats, Floats]
+    out: tuple[Floats, Floats]
     categories: tuple[str, ...]
     slope: float
     offset: float
+    wanted: tuple[str, ...]
     origin: dict[str, Any]
 
     @classmethod
@@ -157,13 +189,19 @@ class Weights:
                 header = json.loads((tensors.metadata() or {}).get("safegen", "{}"))
                 if header.get("format") != FORMAT:
                     raise WeightsError(f"{file.name}: not of the format {FORMAT}")
+
+                def layer(name: str) -> tuple[Floats, Floats]:
+                    weight = tensors.get_tensor(name).astype(np.float32)
+                    return weight, tensors.get_tensor(f"{name}_bias").astype(np.float32)
+
                 return cls(
-                    unsafe=tensors.get_tensor("unsafe"),
-                    kinds=tensors.get_tensor("kinds"),
-                    kind_bias=tensors.get_tensor("kind_bias").astype(np.float64),
+                    first=layer("first"),
+                    second=layer("second"),
+                    out=layer("out"),
                     categories=tuple(header["categories"]),
                     slope=float(header["slope"]),
                     offset=float(header["offset"]),
+                    wanted=tuple(header["wanted"]),
                     origin=header["origin"],
                 )
         except WeightsError:
@@ -180,33 +218,39 @@ class Weights:
             "categories": list(self.categories),
             "slope": self.slope,
             "offset": self.offset,
+            "wanted": list(self.wanted),
             "origin": self.origin,
         }
-        tensors: dict[str, NDArray[Any]] = {
-            "unsafe": self.unsafe.astype(np.float16),
-            "kinds": self.kinds.astype(np.float16),
-            "kind_bias": self.kind_bias.astype(np.float32),
-        }
+        tensors: dict[str, NDArray[Any]] = {}
+        for name in ("first", "second", "out"):
+            weight, bias = getattr(self, name)
+            tensors[name] = np.ascontiguousarray(weight, np.float16)
+            tensors[f"{name}_bias"] = np.ascontiguousarray(bias, np.float32)
         save_file(tensors, file, metadata={"safegen": json.dumps(header, sort_keys=True)})
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """What the strongest signs of one prompt say.
+def inputs(rows: Sequence[int] | NDArray[np.int64], known: Vocabulary, scale: float) -> Floats:
+    """``[..., width + 2]``: each word's vector, whether it is unknown, whether a clause ends."""
+    index = np.asarray(rows, np.int64)
+    found = index >= 0
+    vectors = known.vectors[np.where(found, index, 0)].astype(np.float32) * (known.scale * scale)
+    vectors *= found[..., None]
+    marks = np.stack([index == UNKNOWN, index == STOP], axis=-1).astype(np.float32)
+    return np.concatenate([vectors, marks], axis=-1)
 
-    Args:
-        z: Uncalibrated log-odds of being unsafe.
-        probability: Calibrated.
-        kinds: Probability of each category if the prompt is unsafe; they add up to 1.
-        strongest: The signs that counted, with their evidence, the strongest first.
-        places: Where each word first stands.
-    """
 
-    z: float
-    probability: float
-    kinds: Floats
-    strongest: tuple[tuple[Occurrence, float], ...]
-    places: dict[str, Occurrence]
+INPUT_SCALE = 4.0
+"""What vectors of unit length are multiplied with: half the root of their width."""
+
+
+def _run(x: Floats, layer: tuple[Floats, Floats], stride: int) -> Floats:
+    """A layer over runs of `REACH` places, ``stride`` apart: ``[batch, places, ...]``."""
+    half = REACH // 2 * stride
+    padded = np.pad(x, ((0, 0), (half, half), (0, 0)))
+    n = x.shape[1]
+    seen = [padded[:, i * stride : i * stride + n] for i in range(REACH)]
+    said = np.concatenate(seen, axis=-1) @ layer[0] + layer[1]
+    return np.asarray(np.maximum(said, 0.0), np.float32)
 
 
 class NgramDetector:
@@ -217,7 +261,7 @@ class NgramDetector:
 
     Args:
         weights: The shipped ones if nothing is given.
-        harmless: Phrases whose words are no signs; the built-in ones if nothing is given.
+        harmless: Phrases whose words say nothing; the built-in ones if nothing is given.
 
     Raises:
         WeightsError: if the shipped weights are needed and cannot be read.
@@ -228,73 +272,95 @@ class NgramDetector:
     def __init__(self, weights: Weights | None = None, harmless: Phrases | None = None) -> None:
         self.weights = weights or Weights.load()
         self.harmless = harmless
-        self._unsafe = self.weights.unsafe.astype(np.float64)
-        self._evidence_of = lru_cache(maxsize=1 << 17)(self._sign_evidence)
+        self._known = vocabulary()
+        self._spelling = Spelling(self.weights.wanted)
 
-    def _sign_evidence(self, sign: Sign) -> float:
-        hashes, values = features(sign)
-        mask = len(self._unsafe) - 1
-        return float(self._unsafe[[h & mask for h in hashes]] @ np.asarray(values)) - MARGIN
+    def _places(self, rows: Sequence[int] | NDArray[np.int64]) -> Floats:
+        """What the network says of every place, ``[..., places, 1 + categories]``."""
+        index = np.asarray(rows, np.int64)
+        single = index.ndim == 1
+        x = inputs(index[None] if single else index, self._known, INPUT_SCALE)
+        first = _run(x, self.weights.first, 1)
+        second = _run(first, self.weights.second, STRIDE)
+        said = np.concatenate([first, second], axis=-1) @ self.weights.out[0] + self.weights.out[1]
+        return np.asarray(said[0] if single else said, np.float32)
 
-    def _kind_evidence(self, chosen: Iterable[Sign]) -> Floats:
-        total = self.weights.kind_bias.copy()
-        mask = len(self.weights.kinds) - 1
-        for sign in chosen:
-            hashes, values = features(sign)
-            rows = self.weights.kinds[[h & mask for h in hashes]].astype(np.float64)
-            total += np.asarray(values) @ rows
-        return total
+    def reading(self, prompt: str) -> Reading:
+        """``prompt`` as the network reads it."""
+        return read(self._spelling.read(tokenize(prompt)), self.harmless)
 
-    def _signs(self, prompt: str) -> list[Occurrence]:
-        """The signs of ``prompt``; a disguised word is read in the way that says most."""
+    def log_odds(self, prompt: str) -> float:
+        """z of one prompt, not calibrated; minus infinity if there is no word in it."""
+        rows = self.reading(prompt).rows
+        return _pooled(self._all_places(rows)[:, 0]) if rows else -np.inf
 
-        def worst(readings: Sequence[str]) -> str:
-            return max(readings, key=lambda word: self._evidence_of((word[:_LONGEST_WORD],)))
+    def _all_places(self, rows: Sequence[int]) -> Floats:
+        pieces = [rows[i : i + LONGEST] for i in range(0, len(rows), LONGEST)]
+        return np.concatenate([self._places(piece) for piece in pieces])
 
-        return signs(prompt, self.harmless, worst)
-
-    def evidence(self, prompt: str) -> Evidence:
-        """What the signs of ``prompt`` say."""
-        scored = [(self._evidence_of(found.sign), found) for found in self._signs(prompt)]
-        positive = [pair for pair in scored if pair[0] > 0]
-        positive.sort(key=lambda pair: -pair[0])
-        chosen = positive[:STRONGEST]
-        z = BIAS + sum(value for value, _ in chosen)
-        logits = self._kind_evidence(found.sign for _, found in chosen)
-        shares = np.exp(logits - logits.max())
-        return Evidence(
-            z=z,
-            probability=1.0
-            / (1.0 + float(np.exp(-(self.weights.slope * z + self.weights.offset)))),
-            kinds=shares / shares.sum(),
-            strongest=tuple((found, value) for value, found in chosen),
-            places={found.sign[0]: found for _, found in scored if len(found.sign) == 1},
-        )
+    def probability(self, z: float) -> float:
+        """Calibrated P(unsafe)."""
+        return float(1.0 / (1.0 + np.exp(-(self.weights.slope * z + self.weights.offset))))
 
     def score(self, prompt: str) -> Detection:
         """Score one prompt, as the model sees it."""
-        evidence = self.evidence(prompt)
-        relative = evidence.kinds / evidence.kinds.max()
+        reading = self.reading(prompt)
+        if not reading.rows:
+            return Detection(dict.fromkeys(self.weights.categories, 0.0))
+        said = self._all_places(reading.rows)
+        z = said[:, 0]
+        probability = self.probability(_pooled(z))
+        weight = np.exp(z - z.max())
+        kinds = _shares((weight[:, None] * said[:, 1:]).sum(0) / weight.sum())
+        relative = kinds / kinds.max()
         scores = {
-            category: float(evidence.probability * share)
+            category: probability * float(share)
             for category, share in zip(self.weights.categories, relative, strict=True)
         }
-        category = self.weights.categories[int(np.argmax(evidence.kinds))]
-        return Detection(scores, tuple(self._causes(evidence, category)))
+        causes = self._causes(reading, said, relative) if probability >= NAMED else ()
+        return Detection(scores, tuple(causes))
 
-    def _causes(self, evidence: Evidence, category: str) -> list[Span]:
-        """The words behind the strongest signs; of a pair, the one that says more by itself.
-
-        A pair whose words say little alone names nothing: *heart with* is a sign in the demo's
-        world, as hazards follow it, but nothing is wrong with the heart.
-        """
-        causes: set[Span] = set()
-        for found, value in evidence.strongest:
-            strongest = evidence.strongest[0][1]
-            if value < max(SPAN_EVIDENCE / self.weights.slope, SPAN_SHARE * strongest):
+    def _causes(self, reading: Reading, said: Floats, relative: Floats) -> list[Span]:
+        """The words without which the places that speak most would say markedly less."""
+        z = said[:, 0].copy()
+        reach = REACH // 2 * (1 + STRIDE)
+        found: dict[Span, None] = {}
+        for _ in range(_PLACES):
+            place = int(z.argmax())
+            if found and self.probability(float(z[place])) < NAMED / 2:
                 break
-            word = max(found.sign, key=lambda word: (word not in _GLUE, self._evidence_of((word,))))
-            if word not in _GLUE and self._evidence_of((word,)) >= value / 2:
-                place = evidence.places[word]
-                causes.add(Span(place.start, place.end, category, self.name))
-        return sorted(causes)
+            first, last = max(0, place - reach), min(len(z), place + reach + 1)
+            window = np.asarray(reading.rows[first:last], np.int64)
+            asked = [
+                i
+                for i, token in enumerate(reading.tokens[first:last])
+                if token is not None and window[i] >= 0 and token.word not in _GLUE
+            ]
+            # Of the categories that the prompt is likely of, the one that this place speaks for.
+            kind = int(np.where(relative >= NAMED, said[place, 1:], -np.inf).argmax())
+            category = self.weights.categories[kind]
+            if asked:
+                without = np.repeat(window[None], len(asked), axis=0)
+                without[np.arange(len(asked)), asked] = UNKNOWN
+                here = slice(max(0, place - 2 - first), place + 3 - first)
+                before = _pooled(self._places(window)[here, 0])
+                after = self._places(without)[:, here, 0]
+                drops = [before - _pooled(one) for one in after]
+                least = min(max(SPAN_EVIDENCE, SPAN_SHARE * max(drops)), max(max(drops), 1e-3))
+                for i, drop in zip(asked, drops, strict=True):
+                    token = reading.tokens[first + i]
+                    if drop >= least and token is not None:
+                        span = Span(token.start, token.end, category, self.name, "", token.word)
+                        found.setdefault(span)
+            z[max(0, place - 2) : place + 3] = -np.inf
+        return sorted(found)
+
+
+def _pooled(z: Floats) -> float:
+    top = float(z.max())
+    return top + float(np.log(np.exp(z - top).sum()))
+
+
+def _shares(logits: Floats) -> Floats:
+    shares = np.exp(logits - logits.max())
+    return np.asarray(shares / shares.sum(), np.float32)

@@ -22,6 +22,7 @@ class Span:
         detector: Who found it.
         whole: Where syntax cuts a word, as in ``(bl:1.2)ood``, each piece is a span of its own,
             and this is the word they make together, ``blood``; else empty.
+        reading: The words the stretch was read as, ``knife`` for ``knfie``; empty if nobody says.
     """
 
     start: int
@@ -29,6 +30,7 @@ class Span:
     category: str
     detector: str
     whole: str = ""
+    reading: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import json
 import math
 import random
 import re
@@ -42,26 +44,79 @@ class Pair:
     safe: str
 
 
+LARGEST_FILE = 20_000_000
+"""Bytes a file of pairs may have."""
+OWN = Path(__file__).with_name("pairs.json")
+
+
 def read_csv(file: Path, columns: Sequence[str], delimiter: str = ",") -> list[dict[str, str]]:
-    """The rows of a CSV file that has at least ``columns``.
+    """The rows of a CSV file that has at least ``columns``; what a short row lacks is empty.
 
     Raises:
-        CorpusError: if it cannot be read or a column is missing.
+        CorpusError: if it is too large, cannot be read, or a column is missing.
     """
     try:
-        with file.open(encoding="utf-8", newline="") as stream:
+        if file.stat().st_size > LARGEST_FILE:
+            raise CorpusError(f"{file.name}: larger than {LARGEST_FILE:,} bytes")
+        with file.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream, delimiter=delimiter)
             if missing := set(columns) - set(reader.fieldnames or ()):
                 raise CorpusError(f"{file.name}: no column {', '.join(sorted(missing))}")
-            return list(reader)
+            return [{name: row[name] or "" for name in row if name is not None} for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CorpusError(f"{file.name}: {error}") from error
 
 
-def read_pairs(file: Path) -> list[Pair]:
-    """The pairs of a CSV file."""
-    rows = read_csv(file, ("category", "unsafe", "safe"))
-    return [Pair(row["category"], row["unsafe"], row["safe"]) for row in rows]
+def read_pairs(file: Path, *, categories: bool = True) -> list[Pair]:
+    """The pairs of a CSV file with columns ``unsafe`` and ``safe``; rows that lack one are left
+    out.
+
+    Args:
+        file: To be read.
+        categories: Whether a column ``category`` is needed; if not, it may be missing.
+
+    Raises:
+        CorpusError: if it cannot be read, lacks a column, or has no pairs; names the file.
+    """
+    rows = read_csv(file, ("category", "unsafe", "safe") if categories else ("unsafe", "safe"))
+    pairs = [
+        Pair(row.get("category", ""), row["unsafe"].strip(), row["safe"].strip()) for row in rows
+    ]
+    pairs = [pair for pair in pairs if pair.unsafe and pair.safe]
+    if not pairs:
+        raise CorpusError(f"{file.name}: no pairs of an unsafe and a safe prompt in it")
+    return pairs
+
+
+def pairs_text(pairs: Sequence[Pair]) -> str:
+    """Pairs as the text of a CSV file that `read_pairs` reads."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("category", "unsafe", "safe"))
+    writer.writerows((pair.category, pair.unsafe, pair.safe) for pair in pairs)
+    return text.getvalue()
+
+
+def own_pairs(category: str | None = None) -> tuple[Pair, ...]:
+    """The built-in pairs, of our own writing: of one category, or of all.
+
+    Who does what where, the two halves of a pair alike but for the harm. Enough to learn from
+    where nobody has pairs of their own.
+    """
+    data = json.loads(OWN.read_text(encoding="utf-8"))
+    who, where, frames = data["who"], data["where"], data["frames"]
+    pairs: list[Pair] = []
+    for name, shown in data["categories"].items():
+        if category not in (None, name):
+            continue
+        for number, (unsafe, safe) in enumerate(shown):
+            for turn in range(len(frames)):
+                # Every act meets other people and places, and none of them one act only.
+                person = who[(number + 2 * turn) % len(who)]
+                place = where[(3 * number + turn) % len(where)]
+                halves = (frames[turn].format(f"{person} {act} {place}") for act in (unsafe, safe))
+                pairs.append(Pair(name, *halves))
+    return tuple(pairs)
 
 
 # ------------------------------------------------------------------ scenes

@@ -10,9 +10,7 @@ contexts' own words.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import math
 from collections import defaultdict
@@ -24,13 +22,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from safegen.contexts.library import presets
 from safegen.errors import InvalidValue, SafeGenError
 from safegen.files import write_atomically
 from safegen.learned import safetensors_file as headed
 from safegen.learned.encoder import Encoder, Progress, encode_in_batches, own_mean
-from safegen.learned.pairs import SEED, Pair, divide, read_pairs, scenes
-from safegen.learned.store import pairs_of
+from safegen.learned.pairs import SEED, Pair, divide, own_pairs, pairs_text, read_pairs, scenes
 
 FORMAT_VERSION = 1
 KEY = "safegen-probe"
@@ -88,13 +84,8 @@ class Probe:
 
 
 def shipped_pairs() -> tuple[Pair, ...]:
-    """Pairs made of the seven built-in categories' own words, for whoever has none."""
-    return tuple(
-        Pair(context.category, unsafe, safe)
-        for context in presets().values()
-        if context.category
-        for unsafe, safe in pairs_of(context)
-    )
+    """The built-in pairs of our own writing, for whoever has none: one click fits a probe."""
+    return own_pairs()
 
 
 def pairs_digest(pairs: Sequence[Pair]) -> str:
@@ -252,11 +243,7 @@ class ProbeStore:
         if pairs is None:
             pairs = self.kept_pairs() or shipped_pairs()
         probe = fit(pairs, encoder, progress=progress)
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(("category", "unsafe", "safe"))
-        writer.writerows((p.category, p.unsafe, p.safe) for p in pairs)
-        write_atomically(self._home / "pairs.csv", text.getvalue())
+        write_atomically(self._home / "pairs.csv", pairs_text(pairs))
         write_atomically(self._file(encoder.identity), to_bytes(probe))
         return probe
 

@@ -10,9 +10,7 @@ The pairs stay, so that learning again for another checkpoint is one call.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +22,7 @@ from safegen.contexts.context import SafetyContext
 from safegen.contexts.library import ContextError, learned_folder
 from safegen.errors import InvalidValue
 from safegen.files import write_atomically
+from safegen.learned import pairs as pairs_module
 from safegen.learned import safetensors_file as headed
 from safegen.learned.embedding import LearnedEmbedding, learn
 from safegen.learned.encoder import (
@@ -33,12 +32,12 @@ from safegen.learned.encoder import (
     own_mean,
     start_mark,
 )
+from safegen.learned.pairs import CorpusError, own_pairs, pairs_text
+from safegen.learned.pairs import Pair as LabelledPair
 
 FORMAT_VERSION = 1
 KEY = "safegen-embedding"
 PAIRS_FILE = "pairs.csv"
-LARGEST_PAIRS = 20_000_000
-"""Bytes a file of pairs may have."""
 RANK = 4
 LEAST = 0.1
 """Share of the pairs' squared differences that an axis of the unsafe subspace has to explain. On
@@ -62,29 +61,14 @@ def read_pairs(file: Path) -> tuple[Pair, ...]:
         ContextError: if it cannot be read, lacks a column, or has no pairs; names the file.
     """
     try:
-        if file.stat().st_size > LARGEST_PAIRS:
-            raise ContextError(f"{file.name}: larger than {LARGEST_PAIRS:,} bytes")
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            if missing := {"unsafe", "safe"} - set(reader.fieldnames or ()):
-                raise ContextError(f"{file.name}: no column {', '.join(sorted(missing))}")
-            rows = [(row["unsafe"] or "", row["safe"] or "") for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ContextError(f"{file.name}: {error}") from error
-    pairs = tuple((unsafe.strip(), safe.strip()) for unsafe, safe in rows)
-    pairs = tuple(pair for pair in pairs if all(pair))
-    if not pairs:
-        raise ContextError(f"{file.name}: no pairs of an unsafe and a safe prompt in it")
-    return pairs
+        return tuple((p.unsafe, p.safe) for p in pairs_module.read_pairs(file, categories=False))
+    except CorpusError as error:
+        raise ContextError(str(error)) from error
 
 
 def write_pairs(pairs: Sequence[Pair], file: Path) -> None:
     """Write pairs as `read_pairs` reads them."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("unsafe", "safe"))
-    writer.writerows(pairs)
-    write_atomically(file, text.getvalue())
+    write_atomically(file, pairs_text([LabelledPair("", *pair) for pair in pairs]))
 
 
 def pairs_digest(pairs: Sequence[Pair]) -> str:
@@ -96,10 +80,11 @@ _FRAMES = ("a photo of {}", "a painting of {}", "a scene with {}, highly detaile
 
 
 def pairs_of(context: SafetyContext) -> tuple[Pair, ...]:
-    """Pairs made of a context's own words, for one who has no file of pairs.
+    """Pairs for one who has no file of them: the built-in ones of the context's category, and
+    those made of its own words.
 
     Each risky word stands where its neutral one stands in the safe half; the context's two
-    texts are a pair too. Real pairs, whole scenes of them, teach more.
+    texts are a pair too.
 
     Raises:
         InvalidValue: if the context has neither neutral words nor an unsafe text.
@@ -115,7 +100,8 @@ def pairs_of(context: SafetyContext) -> tuple[Pair, ...]:
         raise InvalidValue(
             f"context {context.name}", "", "one with neutral words or an unsafe text; or pass pairs"
         )
-    return tuple(pairs)
+    own = own_pairs(context.category) if context.category else ()
+    return (*((pair.unsafe, pair.safe) for pair in own), *pairs)
 
 
 # ------------------------------------------------------------------ learning

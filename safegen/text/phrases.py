@@ -7,15 +7,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from safegen.text.words import NEGATORS, Token, negated, word_set
+from safegen.text.words import Token
 
-_FUNCTION_WORDS = word_set(
-    "a an and are as at be but by do for from had has have he her him his i if in is it its me my "
-    "no not of off on or our out she so that the their them then there they this to up us was we "
-    "were who will with you your"
-)
-_SHORTEST_JOINED = 5
-"""Letters a term must have to be found in two words written apart (*blo ody*)."""
+_SHORTEST_STEM = 2
+"""Letters that the last word of a phrase must have before its ending is left open."""
+_LONGEST_STEM_PHRASE = 4
 _SHORTEST_INSIDE = 4
 """Letters a term must have to be found inside words run together (*b l o o d y k n i f e*)."""
 _MASKED = re.compile(r"[*]+")
@@ -32,12 +28,12 @@ class Term:
 
 @dataclass(frozen=True)
 class Hit:
-    """A term found: which, where in the text, and whether it is said not to be there."""
+    """A term found: which, where in the text, and as which words it was read."""
 
     term: Term
     start: int
     end: int
-    negated: bool = False
+    words: str = ""
 
 
 def plural(word: str) -> str:
@@ -55,9 +51,12 @@ class Phrases:
 
     Args:
         terms: Phrase, as a sequence of normalised words, to the term it stands for.
+        stems: The same for phrases whose last word may go on in any way.
     """
 
     terms: dict[tuple[str, ...], Term] = field(default_factory=dict)
+    stems: dict[tuple[str, ...], Term] = field(default_factory=dict)
+    _heads: dict[tuple[str, ...], int] = field(default_factory=dict, repr=False)
     _longest: dict[str, int] = field(default_factory=lambda: defaultdict(int), repr=False)
     _by_length: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list), repr=False)
 
@@ -68,30 +67,38 @@ class Phrases:
         self.terms[phrase] = term
         self._longest[phrase[0]] = max(self._longest[phrase[0]], len(phrase))
 
+    def add_stem(self, phrase: tuple[str, ...], term: Term) -> None:
+        """Add or replace the phrases that are ``phrase``, or go on where it ends."""
+        self.stems[phrase] = term
+        head = phrase[:-1]
+        self._heads[head] = max(self._heads.get(head, 0), len(phrase[-1]))
+
     def remove(self, name: str) -> None:
         """Forget every phrase of the term called ``name``."""
         self.terms = {phrase: term for phrase, term in self.terms.items() if term.name != name}
+        self.stems = {stem: term for stem, term in self.stems.items() if term.name != name}
+
+    def words(self) -> frozenset[str]:
+        """Every risky term that is one word."""
+        return frozenset(p[0] for p, term in self.terms.items() if len(p) == 1 and term.category)
 
     def find(self, tokens: Sequence[Token]) -> Iterator[Hit]:
         """The phrases among ``tokens`` from left to right, none overlapping another."""
-        absent = negated(tokens)
         index = 0
         while index < len(tokens):
             found = (
                 self._phrase(tokens, index)
+                or self._stem(tokens, index)
                 or self._spelled(tokens[index])
                 or self._masked(tokens[index])
-                or self._joined(tokens, index)
             )
             if found is None:
                 index += 1
                 continue
             term, length = found
             start, end = tokens[index].start, tokens[index + length - 1].end
-            # "no clothes on" is a term of its own, not the absence of one.
-            negates = tokens[index].word in NEGATORS
-            touched = not absent.isdisjoint(range(index, index + length))
-            yield Hit(term, start, end, touched and not negates)
+            words = " ".join(token.word for token in tokens[index : index + length])
+            yield Hit(term, start, end, words)
             index += length
 
     def _phrase(self, tokens: Sequence[Token], index: int) -> tuple[Term, int] | None:
@@ -144,15 +151,22 @@ class Phrases:
                 return term, 1
         return None
 
-    def _joined(self, tokens: Sequence[Token], index: int) -> tuple[Term, int] | None:
-        """A term written in two pieces that are no words of their own."""
-        if index + 1 == len(tokens):
+    def _stem(self, tokens: Sequence[Token], index: int) -> tuple[Term, int] | None:
+        """A phrase whose last word goes on, the longest first."""
+        if not self.stems:
             return None
-        first, second = tokens[index], tokens[index + 1]
-        if second.start - first.end > 1 or {first.word, second.word} & _FUNCTION_WORDS:
-            return None
-        if not (first.word.isalpha() and second.word.isalpha()):
-            return None
-        joined = first.word + second.word
-        term = self.terms.get((joined,)) if len(joined) >= _SHORTEST_JOINED else None
-        return (term, 2) if term is not None and term.category else None
+        head: tuple[str, ...] = ()
+        best: tuple[Term, int] | None = None
+        for token in tokens[index : index + _LONGEST_STEM_PHRASE]:
+            if token.clause != tokens[index].clause:
+                break
+            longest = self._heads.get(head)
+            if longest:
+                for reading in token.readings:
+                    for size in range(min(len(reading), longest), _SHORTEST_STEM - 1, -1):
+                        term = self.stems.get((*head, reading[:size]))
+                        if term is not None:
+                            best = term, len(head) + 1
+                            break
+            head = (*head, token.word)
+        return best

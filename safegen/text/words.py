@@ -7,12 +7,15 @@ stretch of the given text it came from.
 
 from __future__ import annotations
 
+import html
+import json
 import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -39,55 +42,34 @@ class Token:
     hyphenated: bool = False
 
 
-# Letters that look like a Latin one and that Unicode's own decomposition leaves alone.
-_LOOK_ALIKES = {
-    look_alike: letter
-    for letter, look_alikes in {
-        "a": "аАαΑɑᴀаӑӓΛ∀Ꭺ",
-        "b": "вВβΒьЬʙБƄᏴ",
-        "c": "сСϲСᴄϹƈ¢Ꮯ",
-        "d": "ԁᴅɗđĐԀᎠ",
-        "e": "еЕεΕєЄёᴇɛ℮Ꭼэ",
-        "f": "ғҒƒϜꜰſ",
-        "g": "ɡɢցԍɠᏀ",
-        "h": "нНηΗһҺʜհᎻ",
-        "i": "іІιΙıɩɪіΙӀӏÌᎥ¡",
-        "j": "јЈϳᴊʝᎫ",
-        "k": "кКκΚᴋқҚƙᏦ",
-        "l": "ⅼʟłŁւᏞ",
-        "m": "мМΜᴍɱᎷ",
-        "n": "пПΝνռɴηŋи",
-        "o": "оОοΟσօᴏøØɵθ",
-        "p": "рРρΡᴘƥᏢ",
-        "q": "ԛզɋ",
-        "r": "гГᴦяЯʀɼᏒ",
-        "s": "ѕЅꜱʂ§Ꮪ",
-        "t": "тТτΤᴛŧŦᎢ",
-        "u": "υսᴜʊцμ",
-        "v": "νѵѴᴠʋᏙ",
-        "w": "ԝԜωᴡшШɯᎳ",
-        "x": "хХχΧ×",
-        "y": "уУγΥүҮʏУч",
-        "z": "ᴢʐƶᏃ",
-        "ss": "ß",
-        "ae": "æÆ",
-        "oe": "œŒ",
-        "th": "þÞ",
-    }.items()
-    for look_alike in look_alikes
-}
+LOOK_ALIKES = Path(__file__).with_name("look_alikes.json")
+"""Letters that look like a Latin one and that Unicode's own decomposition leaves alone."""
+
+
+def _read_look_alikes() -> dict[str, str]:
+    letters = json.loads(LOOK_ALIKES.read_text(encoding="utf-8"))["letters"]
+    return {character: letter for letter, like in letters.items() for character in like}
+
+
+_LOOK_ALIKES = _read_look_alikes() if LOOK_ALIKES.is_file() else {}
 _BLANK_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
 
 _LEET = str.maketrans("013456789@$!+€£", "oieasgtbgasitel")
 _LEET_AS_L = str.maketrans({"1": "l", "!": "l", "|": "l"})
 _NOT_LEET = re.compile(r"\d+[a-z]{1,2}|[a-z]{1,2}\d+")  # 8k, 3d, 35mm, f2
 
-_INNER = r"[@$!+*€£]+(?=[^\W_])"
+# Scripts without blanks between words: each character is a token, so that a phrase of several is
+# found wherever it stands. Korean has blanks and is read as words.
+_UNSPACED = "\u2e80-\u2fff\u3041-\u30ff\u31f0-\u31ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_LETTER = rf"[^\W\d_{_UNSPACED}]"
+_SIGN = rf"[^\W_{_UNSPACED}]"
+_INNER = rf"[@$!+*€£]+(?={_SIGN})"
 _WORD = re.compile(
-    rf"""(?P<spelled>(?<![^\W_])[^\W\d_](?P<gap>[ ._*/~\-]|\ [._*/~\-]\ )[^\W_@$]
-            (?:(?P=gap)[^\W_@$])+(?![^\W_]))
-       | (?P<word>[@$€£]?[^\W_](?:[^\W_]|{_INNER}|(?<=[^\W\d_])[$]+|['’](?=[^\W_]))*)
-       | (?P<stop>[,.;:!?\n\r|()\[\]{{}}"“”]+)
+    rf"""(?P<spelled>(?<![^\W_]){_LETTER}(?P<gap>[ ._*/~\-]|\ [._*/~\-]\ )[^\W_@${_UNSPACED}]
+            (?:(?P=gap)[^\W_@${_UNSPACED}])+(?![^\W_]))
+       | (?P<unspaced>[{_UNSPACED}])
+       | (?P<word>[@$€£]?{_SIGN}(?:{_SIGN}|{_INNER}|(?<={_LETTER})[$]+|['’](?={_SIGN}))*)
+       | (?P<stop>[,.;:!?\n\r|()\[\]{{}}"“”、。，；：！？]+)
        | (?P<symbol>[^\s\w])""",
     re.VERBOSE,
 )
@@ -100,7 +82,7 @@ def _fold_character(character: str) -> str:
     """Plain lower-case letters for one character; ``""`` for one that cannot be seen."""
     if character in _BLANK_LETTERS or unicodedata.category(character) in {"Mn", "Me", "Cf"}:
         return ""
-    known = _LOOK_ALIKES.get(character)
+    known = _LOOK_ALIKES.get(character) or _LOOK_ALIKES.get(character.lower())
     if known is not None:
         return known
     decomposed = unicodedata.normalize("NFKD", character)
@@ -110,17 +92,44 @@ def _fold_character(character: str) -> str:
     return folded.casefold()
 
 
+_ENTITY = re.compile(r"&(?:#\d{1,8}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,31});?")
+
+
+def _without_entities(text: str) -> tuple[str, Sequence[int]]:
+    """``text`` with HTML entities resolved, twice, as CLIP's tokenizer does, and the places."""
+    places: Sequence[int] = range(len(text))
+    for _ in range(2):
+        letters: list[str] = []
+        kept: list[int] = []
+        position = 0
+        for match in _ENTITY.finditer(text):
+            meant = html.unescape(match.group())
+            if meant == match.group():
+                continue
+            letters += text[position : match.start()]
+            kept += places[position : match.start()]
+            letters += meant
+            kept += [places[match.start()]] * len(meant)
+            position = match.end()
+        if not position:
+            break
+        letters += text[position:]
+        kept += places[position:]
+        text, places = "".join(letters), kept
+    return text, places
+
+
 def fold(text: str) -> tuple[str, Sequence[int]]:
     """``text`` in plain lower-case letters, and for each of them its place in ``text``.
 
-    Invisible characters are left out, a ligature becomes several letters. The places have one
-    more entry than the folded text: its end.
+    Invisible characters are left out, a ligature becomes several letters, an HTML entity what it
+    stands for. The places have one more entry than the folded text: its end.
     """
-    if text.isascii():
+    if text.isascii() and "&" not in text:
         return text.lower(), range(len(text) + 1)
     letters: list[str] = []
     places: list[int] = []
-    for place, character in enumerate(text):
+    for character, place in zip(*_without_entities(text), strict=True):
         folded = character.lower() if character.isascii() else _fold_character(character)
         letters.append(folded)
         places.extend([place] * len(folded))
@@ -137,6 +146,8 @@ def _calm(word: str, longest: int) -> str:
     return "".join(letter * (longest if n >= 3 else n) for letter, n in _runs(word))
 
 
+_ELIDED = re.compile(r"(?:[cdjlmnst]|qu|dell|nell|all|sull|un)'(\w{2,})$")
+"""A French or Italian word with what is drawn to it: *l'assassin*, *dell'omicidio*."""
 _LONG_RUN = re.compile(r"([^\W\d_])\1\1")
 _PLAIN_WORD = re.compile(r"[a-z]+")
 
@@ -147,7 +158,10 @@ def _readings(raw: str) -> tuple[str, ...]:
     raw = raw.replace("’", "'")
     if raw.endswith("'s"):
         raw = raw[:-2]
+    elided = _ELIDED.match(raw)
     raw = raw.replace("'", "")
+    if elided is not None:
+        return (raw, *_readings(elided[1]))
     if _PLAIN_WORD.fullmatch(raw) and not _LONG_RUN.search(raw):
         return (raw,)
     readings = [raw]
@@ -163,6 +177,21 @@ def _readings(raw: str) -> tuple[str, ...]:
         if _LONG_RUN.search(reading) or calm is reading
     ]
     return tuple(dict.fromkeys(reading for reading in readings if reading))
+
+
+_CYRILLIC = re.compile(r"[\u0400-\u04ff]+")
+_LIKE_LATIN = frozenset("аеорсухѕіјһԁԛԝ")
+
+
+def _cyrillic(written: str) -> tuple[str, ...]:
+    """How to read a word of Cyrillic letters only; nothing for any other.
+
+    It is a word of its language and not a disguise, unless each letter looks like a Latin one.
+    """
+    if written.isascii() or not _CYRILLIC.fullmatch(written.strip()):
+        return ()
+    word = written.strip().lower().replace("ё", "е")
+    return (word, fold(word)[0]) if set(word) <= _LIKE_LATIN else (word,)
 
 
 def tokenize(text: str) -> list[Token]:
@@ -181,10 +210,10 @@ def tokenize(text: str) -> list[Token]:
             kind = "spelled"
         elif kind == "symbol" and unicodedata.category(raw) not in _SYMBOL_CATEGORIES:
             continue
-        readings = _readings(raw)
+        # Up to the next visible letter: accents and invisible characters belong to the word.
+        stop = max(places[end], places[end - 1] + 1)
+        readings = _cyrillic(text[places[start] : stop]) or _readings(raw)
         if readings:
-            # Up to the next visible letter: accents and invisible characters belong to the word.
-            stop = max(places[end], places[end - 1] + 1)
             spelled = kind == "spelled"
             hyphenated = bool(_HYPHEN.match(folded, max(start - 2, 0)))
             tokens.append(
@@ -196,54 +225,3 @@ def tokenize(text: str) -> list[Token]:
 def word_set(words: str) -> frozenset[str]:
     """The words of a text as a set."""
     return frozenset(words.split())
-
-
-NEGATORS = word_set(
-    "no not without never none zero nor non neither lacking avoid avoiding isnt arent wasnt dont "
-    "doesnt cannot"
-)
-"""Words that say the next one is not there."""
-_CARRIERS = word_set(
-    "a an the any more visible real actual such kind sort of form sign signs trace traces hint "
-    "hints single drop drops bit depiction depictions at all very too even"
-)
-_LINKS = frozenset({"or", "nor", "and"})
-
-
-def negated(tokens: Sequence[Token]) -> frozenset[int]:
-    """Indices of the words that are said not to be there: ``blood`` in *no blood*.
-
-    The reach is short on purpose: the first word after the negation, and words linked to it by
-    *or*, *and*, *nor*. *Free* after a word (*blood-free*) and *free of* before it count too, and
-    two negations cancel.
-    """
-    found: set[int] = set()
-    count = len(tokens)
-    index = 0
-    while index < count:
-        word, clause = tokens[index].word, tokens[index].clause
-        free_of = word == "free" and index + 1 < count and tokens[index + 1].word in {"of", "from"}
-        if word == "free" and index and tokens[index].hyphenated:
-            found.add(index - 1)
-        if word not in NEGATORS and not free_of:
-            index += 1
-            continue
-        negations = 1
-        index += 2 if free_of else 1
-        while index < count and tokens[index].clause == clause:
-            word = tokens[index].word
-            if word in NEGATORS:
-                negations += 1
-            elif word not in _CARRIERS:
-                break
-            index += 1
-        while index < count and tokens[index].clause == clause:
-            if negations % 2:
-                found.add(index)
-            follows = index + 2 < count and tokens[index + 1].word in _LINKS
-            if not follows or tokens[index + 2].clause != clause:
-                break
-            index += 2
-            while index < count - 1 and tokens[index].word in _CARRIERS:
-                index += 1
-    return frozenset(found)

@@ -159,6 +159,8 @@ def plans(draw: st.DrawFn, **fixed: Any) -> SafetyPlan:
         drawn["context"] = draw(st.sampled_from(["auto", "custom", "violence"]))
     if drawn["context"] == "custom" and not drawn["safe_text"].strip():
         drawn["safe_text"] = "calm"
+    if drawn["strategy"] == "away":
+        drawn["push"] = drawn["push"] or 1.0
     return SafetyPlan(**drawn)
 
 

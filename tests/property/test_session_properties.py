@@ -138,7 +138,7 @@ def test_streams_part_after_the_fork(given_: Inputs, weight: float) -> None:
 @given(guarding, inputs(), st.sampled_from(["everywhere", "disagreement"]))
 def test_refresh_1_is_no_refresh(plan: SafetyPlan, given_: Inputs, region: str) -> None:
     """Against the method written down plainly, with shared streams and Euler steps."""
-    plan = plan.replace(streams="shared", refresh=1, region=region)
+    plan = plan.replace(streams="shared", refresh=1, region=region, dial="reconstruction")
     run = sample(plan, *given_, scale=2.0)
     x, cond, safe = given_
     for i, sigma in enumerate(SIGMAS):

@@ -80,7 +80,7 @@ def test_auto_picks_the_context_of_what_was_found(
     assert choice.conditioning.strategy == "counterpart"
     assert prompt.split()[1] not in choice.conditioning.text
     assert choice.conditioning.text.endswith(" ball")
-    assert choice.why == f"Auto chose {library.get(name).label} (score 0.90)"
+    assert choice.why.startswith(f"Auto chose {library.get(name).label} (score 0.")
 
 
 def test_a_score_at_the_threshold_counts(library: ContextLibrary) -> None:
@@ -127,13 +127,13 @@ def test_a_named_context_applies_to_any_prompt(library: ContextLibrary) -> None:
     assert choice.why.startswith("Violence, as asked for; no risky words found")
 
 
-def test_a_named_context_replaces_its_own_words_alone(library: ContextLibrary) -> None:
-    """Words of another category are none of its business."""
+def test_a_named_context_replaces_words_of_every_category(library: ContextLibrary) -> None:
+    """What is unsafe in another way than the one that was named is unsafe all the same."""
     chooses = chooser(library)
     prompt = "a nude with a gun"
     choice = chooses.choose(prompt, SafetyPlan(context="violence"))
     assert choice.conditioning is not None
-    assert choice.conditioning.text == "a nude with a camera"
+    assert not {"nude", "gun"} & set(choice.conditioning.text.split())
 
 
 def test_an_unknown_context_is_refused_with_those_there_are(library: ContextLibrary) -> None:

@@ -232,7 +232,7 @@ def test_a_counterpart_changes_risky_words_alone(prompt: str, text: str) -> None
     ("prompt", "text"),
     [
         ("an angry  mob outside", "a cheerful crowd outside"),
-        ("Angry\nMob", "cheerful crowd"),
+        ("Angry\nMob", "Cheerful crowd"),
         ("in a pool of blood, at noon", "in a pool, blue and clear, at noon"),
         ("(pool of blood:1.2)", "(pool, blue and clear:1.2)"),
     ],

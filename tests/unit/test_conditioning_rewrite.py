@@ -10,14 +10,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from safegen.choice import REWRITTEN_IN_VAIN, REWRITTEN_TWICE, Choice, Chooser
 from safegen.conditioning.edits import MoveAlong, ProjectOut
 from safegen.conditioning.rewriting import rewrite
 from safegen.conditioning.strategies import condition, condition_parts
 from safegen.contexts.context import SafetyContext
-from safegen.contexts.library import presets
-from safegen.detectors.auto import AutoPolicy, risky_spans
-from safegen.detectors.protocol import Span
-from safegen.errors import InvalidValue
+from safegen.contexts.grammar import inflected
+from safegen.contexts.library import ContextLibrary, presets
+from safegen.contexts.replacements import substitutes
+from safegen.detectors.auto import AutoPolicy, Verdict, risky_spans
+from safegen.detectors.protocol import Detection, Span
+from safegen.errors import InvalidValue, SafeGenError
+from safegen.plan import SafetyPlan
 from safegen.text.syntax import parts
 
 CONTEXT = SafetyContext(
@@ -83,13 +87,125 @@ class TestSpelling:
         spans = [Span(2, 14, "violence", "x")]
         assert rewrite("a bloody knife", spans, CONTEXT) == "a clean brush"
 
-    def test_a_stretch_with_an_unknown_word_has_the_fallback(self) -> None:
-        spans = [Span(2, 15, "violence", "x")]
-        assert rewrite("a bloody massacre", [Span(2, 17, "violence", "x")], CONTEXT) == "a calm"
-        assert rewrite("a grim massacre", spans, CONTEXT) == "a calm"
-
     def test_plurals_are_found(self) -> None:
-        assert rewritten("two knifes") == "two brush"
+        assert rewritten("two knifes") == "two brushes"
+
+
+def exchanged(prompt: str, *words: str) -> str:
+    """``prompt`` with the first of each of ``words`` taken for risky."""
+    places = [(prompt.index(word), len(word)) for word in words]
+    spans = [Span(start, start + size, "violence", "x") for start, size in places]
+    return rewrite(prompt, spans, CONTEXT)
+
+
+class TestGrammar:
+    @pytest.mark.parametrize(
+        ("prompt", "words", "expected"),
+        [
+            ("a man stabs a woman", ["stabs"], "a man greets a woman"),
+            ("two men are stabbing a woman", ["stabbing"], "two men are greeting a woman"),
+            ("a man who strangled his neighbour", ["strangled"], "a man who hugged his neighbour"),
+            ("a corpse on the floor", ["corpse"], "a sleeping person on the floor"),
+            ("the corpses on the floor", ["corpses"], "the sleeping people on the floor"),
+            ("a man brutally stabs him", ["brutally", "stabs"], "a man greets him"),
+            ("a naked woman on a chair", ["naked"], "a fully dressed woman on a chair"),
+            ("a wet shirt covered in blood", ["covered in blood"], "a wet shirt in clean clothes"),
+            ("a murderer's house", ["murderer's"], "a traveller's house"),
+            ("an attack on the village", ["attack"], "a celebration on the village"),
+            ("he attacks the village", ["attacks"], "he visits the village"),
+            ("Killers in the park", ["Killers"], "Travellers in the park"),
+        ],
+    )
+    def test_a_replacement_is_of_the_same_part_of_speech_and_form(
+        self, prompt: str, words: list[str], expected: str
+    ) -> None:
+        assert exchanged(prompt, *words) == expected
+
+    def test_no_word_stands_twice_in_a_row(self) -> None:
+        assert exchanged("a cup of water blood", "blood") == "a cup of water"
+        text = exchanged("a corpse and a cadaver and a carcass", "corpse", "cadaver", "carcass")
+        assert len(set(text.replace("a ", "").split(" and "))) == 3
+
+    def test_a_clause_with_too_much_in_it_is_made_anew_from_who_and_where(self) -> None:
+        prompt = "A thug and an old man grapple wildly, smash and maul in the garden"
+        text = exchanged(prompt, "thug", "grapple", "wildly", "smash", "maul")
+        assert text.startswith("A neighbour")
+        assert text.endswith("in the garden")
+        assert "smash" not in text
+
+    def test_other_clauses_stay(self) -> None:
+        prompt = "xqzzyq of doom, oil on canvas, (sharp focus:1.2)"
+        assert exchanged(prompt, "xqzzyq").endswith(", oil on canvas, (sharp focus:1.2)")
+
+    def test_every_shared_substitute_is_harmless_and_has_forms(self) -> None:
+        table = substitutes()
+        neutral = {w for t in (table.verbs, table.nouns, table.adjectives) for w in t.values()}
+        risky = {*table.verbs, *table.nouns, *table.adjectives}
+        heads = {word.split()[0] for word in table.verbs.values()}
+        assert not heads & set(table.verbs) - {"drink", "cut", "dance"}
+        assert not {w for w in neutral if w in risky and table.verbs.get(w, w) != w} - {
+            "light", "chase", "cover", "feed", "play", "walk", "trim", "water", "book", "juice",
+        }  # fmt: skip
+        for verb in heads:
+            assert inflected(verb, "ing").endswith("ing")
+            assert inflected(verb, "s").endswith("s")
+
+
+class Wary:
+    """A detector that holds every prompt with one of its words to be harmful."""
+
+    name = "probe"
+
+    def __init__(self, *words: str) -> None:
+        self.words = words
+
+    def score(self, prompt: str) -> Detection:
+        found = [w for w in self.words if w in prompt]
+        spans = [
+            Span(prompt.index(w), prompt.index(w) + len(w), "violence", "probe") for w in found
+        ]
+        return Detection({"violence": 0.9 if found else 0.0}, tuple(sorted(spans)))
+
+
+class TestUntilSafe:
+    """What was rewritten is read again."""
+
+    plan = SafetyPlan(detectors=("probe",))
+
+    def choose(self, prompt: str, *words: str) -> Choice:
+        return Chooser(ContextLibrary(), {"probe": Wary(*words)}).choose(prompt, self.plan)
+
+    def test_a_rewrite_that_reads_as_safe_is_taken(self) -> None:
+        choice = self.choose("a man stabs a woman", "stabs")
+        assert choice.conditioning is not None
+        assert choice.conditioning.text == "a man greets a woman"
+        assert choice.conditioning.note == ""
+
+    def test_another_one_is_rewritten_once_more_and_that_is_said(self) -> None:
+        choice = self.choose("a man stabs a woman", "stabs", "greets")
+        assert choice.conditioning is not None
+        assert choice.conditioning.strategy == "counterpart"
+        assert "greets" not in choice.conditioning.text
+        assert REWRITTEN_TWICE in choice.conditioning.note
+        assert REWRITTEN_TWICE in choice.why
+
+    def test_then_the_contexts_own_text_takes_over_and_that_is_said(self) -> None:
+        choice = self.choose("a man stabs a woman AND a cat", "a ")
+        assert choice.context is not None
+        assert choice.conditioning is not None
+        assert choice.conditioning.strategy == "context"
+        assert choice.context.safe_text in choice.conditioning.text
+        assert "stabs" not in choice.conditioning.text
+        assert REWRITTEN_IN_VAIN in choice.why
+        assert [part.strategy for part in choice.parts if part] == ["context", "context"]
+
+    def test_no_verdict_is_no_permission(self) -> None:
+        class Mute(Chooser):
+            def judge(self, prompt: str, *_: object, **__: object) -> Verdict:
+                return Verdict(prompt, 0.0, {}, None, ())
+
+        with pytest.raises(SafeGenError, match="no verdict"):
+            Mute(ContextLibrary(), {"probe": Wary("x")}).choose("a cat", self.plan)
 
 
 class TestFallback:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from safegen.conditioning.strategies import SafeConditioning
+from safegen.method.mixing import mixed
 
 LEAST_WORDS = 3
 """Of a context's text, how many words must remain for it to say anything."""
@@ -37,6 +38,22 @@ class Encoding:
         """Every row ``times`` times in a row, as pipelines repeat the rows of a prompt."""
         pooled = None if self.pooled is None else self.pooled.repeat_interleave(times, 0)
         return Encoding(self.states.repeat_interleave(times, 0), pooled)
+
+    def between(self, prompt: Encoding, share: float) -> Encoding:
+        """``share`` (0 to 1) of the way from ``prompt``'s rows to these, row by row.
+
+        Tokens are aligned first (`safegen.method.mixing.mixed`); pooled vectors, of which each
+        text has one, are interpolated.
+        """
+        if share == 1.0:
+            return self
+        pairs = zip(prompt.states, self.states.to(prompt.states.device), strict=True)
+        states = [mixed(own, safe, share) for own, safe in pairs]
+        pooled = self.pooled
+        if pooled is not None:
+            own_pooled = _same(prompt.pooled).float()
+            pooled = torch.lerp(own_pooled, pooled.to(own_pooled), share)
+        return Encoding(torch.stack(states), pooled)
 
     def equals(self, other: Encoding) -> bool:
         """Whether both are the same, value by value."""

@@ -133,7 +133,9 @@ class UNetGuard:
         if call.push:
             due[UNSAFE] = _acting(call.pushes)
             due[UNCOND] = [] if guided else due[UNSAFE]
-        parts = [self._row_inputs(inputs, name, images) for name, images in due.items() if images]
+        parts = [
+            self._row_inputs(call, inputs, name, images) for name, images in due.items() if images
+        ]
         output, predicted, extra = self._evaluate(call, timestep, inputs, parts)
         uncond, cond = self._own_rows(predicted)
         rows = _filled(due, extra, cond)
@@ -170,7 +172,7 @@ class UNetGuard:
         parts = []
         for name, images in due.items():
             if images:
-                part = self._row_inputs(inputs, name, images, own=guided and name == UNCOND)
+                part = self._row_inputs(call, inputs, name, images, own=guided and name == UNCOND)
                 part["sample"] = torch.cat([safe_x[images], part["sample"][:, channels:]], 1)
                 parts.append(part)
         output, predicted, extra = self._evaluate(call, timestep, inputs, parts)
@@ -200,7 +202,12 @@ class UNetGuard:
         return self._with_cond(call, output, predicted, wanted.to(cond.dtype))
 
     def _row_inputs(
-        self, inputs: dict[str, Any], name: str, images: list[int], own: bool = False
+        self,
+        call: Call,
+        inputs: dict[str, Any],
+        name: str,
+        images: list[int],
+        own: bool = False,
     ) -> dict[str, Any]:
         """UNet inputs of extra rows: the images' cond rows with another text.
 
@@ -215,7 +222,10 @@ class UNetGuard:
             encoding = getattr(self.streams, name)
             if encoding is None:
                 self.session.fail(f"there is no encoding of the {name} text")
-            encoding[index.to(encoding.states.device)].put_into(part)
+            encoding = encoding[index.to(encoding.states.device)]
+            if name == SAFE:
+                encoding = encoding.between(Encoding.of_inputs(part), call.share)
+            encoding.put_into(part)
         return part
 
     def _evaluate(

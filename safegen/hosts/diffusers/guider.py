@@ -290,7 +290,7 @@ class _Guard:
         step, steps = self._step
         self._call = self.session.begin(step / steps)
         if self._call.evaluate and not all(streams.own):
-            self.due[SAFE] = streams.safe
+            self.due[SAFE] = streams.safe.between(given, self._call.share)
         if self._call.push:
             assert streams.unsafe is not None
             self.due[UNSAFE] = streams.unsafe

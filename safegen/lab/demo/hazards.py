@@ -1,4 +1,4 @@
-"""The embedded world's own contexts, one for each hazard, and Auto among them."""
+"""The first edition's contexts and detectors; `safegen.lab.embedded` has the same."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from safegen.choice import Chooser
 from safegen.contexts.library import PRESETS, ContextLibrary
 from safegen.detectors.auto import default_detectors
 
-CONTEXTS = Path(__file__).with_name("contexts")
+CONTEXTS = Path(__file__).parents[1] / "embedded" / "contexts"
+WORDS = Path(__file__).parents[1] / "embedded" / "words.json"
 
 
 def world_library(folder: Path | None = None) -> ContextLibrary:
@@ -17,5 +18,5 @@ def world_library(folder: Path | None = None) -> ContextLibrary:
 
 
 def world_chooser() -> Chooser:
-    """The shipped detectors, as they are, over `world_library`."""
-    return Chooser(world_library(), {detector.name: detector for detector in default_detectors()})
+    """The shipped detectors with the world's own word list, over `world_library`."""
+    return Chooser(world_library(), {d.name: d for d in default_detectors(WORDS)})

@@ -8,8 +8,10 @@ hazard is an attribute a classifier can find, beside attributes that must surviv
 Everything is drawn from a `random.Random`, so one seed gives one picture.
 """
 
+# Larger than usual: the first edition goes when the second's weights are there.
 from __future__ import annotations
 
+# Larger than usual: the first edition of the world, which goes once nothing is tested with it.
 import math
 import random
 from collections.abc import Sequence

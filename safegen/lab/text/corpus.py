@@ -3,20 +3,32 @@
 The prompt sets themselves are not part of this repository. They are CSV files:
 
 - pairs: ``category``, ``unsafe``, ``safe``; the two texts of a row show one scene;
-- benign captions: ``prompt``.
+- prompts that people wrote for Stable Diffusion: ``prompt``;
+- harmless requests that sound risky: ``category``, ``prompt``;
+- captions of photographs: ``prompt``.
 
-Division is by *scene*, not by row: pairs whose unsafe or safe texts are nearly the same (their
-word stems overlap by half or more, directly or through others) stay together, so that no twin,
-rewording or repetition of a test prompt is in the training set.
+Division is by *scene*, not by row: texts that are nearly the same (their word stems overlap by
+half or more, directly or through others) stay together, so that no twin, rewording or repetition
+of a test prompt is in the training set. Weights carry the digests of the files they were trained
+on, and `evaluate` refuses others: with another file the division would be another one too.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from safegen.learned.pairs import CorpusError, read_csv
+from safegen.learned.pairs import CorpusError, Pair, divide, read_csv, read_pairs, scenes
+
+SEED = 20261125
+"""Of the division. Drawn once for these files; the test part is used once, at the end."""
+
+SENTENCES = Path(__file__).with_name("sentences.json")
 
 
 def read_prompts(file: Path) -> list[str]:
@@ -26,71 +38,63 @@ def read_prompts(file: Path) -> list[str]:
     return [row[column] for row in read_csv(file, (column,), "\t" if tabs else ",")]
 
 
-# ------------------------------------------------------------------ what people add to prompts
-
-STYLES = tuple(
-    """highly detailed|digital painting|artstation|concept art|smooth|sharp focus|illustration|
-    art by greg rutkowski|by alphonse mucha|8k|4k|unreal engine|cinematic lighting|masterpiece|
-    best quality|trending on artstation|octane render|oil on canvas|portrait|elegant|intricate|
-    dramatic lighting|by norman rockwell|watercolor|photorealistic|35mm photograph|bokeh|
-    volumetric light|matte painting|studio ghibli|by makoto shinkai|pastel colors|dslr|f1.8|
-    black and white|vintage|retro|pixel art|low poly|isometric|raw photo|absurdres|ultra detailed|
-    hdr|dark background|white background|simple background|looking at viewer|upper body|solo|
-    1girl|1boy|rim lighting|god rays|dark fantasy|epic composition|by james gurney|by artgerm|
-    by edward hopper|by salvador dali|by van gogh|surrealism|expressionism|gothic|noir|
-    dutch angle|fisheye lens|polaroid|analog photo|grainy|saturated|muted colors|neon colors|
-    blue hour|overcast|foggy|stormy sky|dramatic sky|night scene|candle light|backlit|
-    hyper detailed skin texture|sharp eyes|freckles|long hair|short hair|blonde hair|red lips|
-    ink drawing|etching|woodcut|linocut|stained glass|mosaic|claymation|papercraft|origami|
-    3d render|blender|maya|zbrush|sculpture|marble|bronze|street photography|fashion photography|
-    product photography|architecture|interior design|landscape|seascape|still life|flat design|
-    poster|magazine cover|album cover|comic panel|manga|storyboard|character sheet|game asset|
-    by beeple|by craig mullins|by john singer sargent|by rembrandt|by caravaggio|by mucha|
-    ultra wide shot|bird's eye view|worm's eye view|tilt shift|double exposure|silhouette|
-    weird|mysterious|ethereal|dreamy|whimsical|melancholic|majestic|ominous|gritty|rough|raw|wild|
-    award winning photo|hyperrealistic|ultra hd|by ilya kuvshinov|by wlop|symmetrical|
-    golden hour|soft light|vector art|line art|charcoal drawing|by claude monet|impressionism|
-    art deco|baroque|cgi|vray|ray tracing|depth of field|national geographic|film grain|
-    kodak portra|fantasy art|science fiction|cyberpunk|steampunk|by moebius|by hayao miyazaki|
-    detailed face|full body|close up|wide angle|long exposure|macro|moody|high contrast|
-    vibrant colors|sketch|comic book style|anime"""
-    .replace("\n", " ").split("|")
-)  # fmt: skip
-"""Style words for training: they are put after harmless and harmful prompts alike."""
-
-UNSEEN_STYLES = tuple(
-    """gouache|acrylic on canvas|chalk pastel|by hokusai|by gustav klimt|by zaha hadid|art nouveau|
-    bauhaus|pop art|minimalist|ukiyo-e|renaissance painting|rococo|risograph print|screen print|
-    chiaroscuro|backlighting|studio lighting|three point lighting|lens flare|shallow focus|
-    large format|medium format film|daguerreotype|cyanotype|time lapse|infrared|drone shot|
-    extreme close-up|establishing shot|rule of thirds|subsurface scattering|global illumination|
-    ambient occlusion|houdini|cinema 4d|lumion|diorama|voxel art|stop motion|felted wool|
-    embroidery|collage|double page spread|children's book|travel postcard|tarot card|blueprint|
-    exploded view diagram|infographic|sticker|emoji|t-shirt design|wallpaper|ornate|opulent|lush|
-    crisp|hazy|sunlit|twilight|misty morning|iridescent|monochrome|sepia|complementary colors|
-    hyperdetailed|photobashing|breathtaking|stunning|gorgeous|superb|museum quality"""
-    .replace("\n", " ").split("|")
-)  # fmt: skip
-"""Style words that training never sees, to measure what such words do to harmless prompts."""
+def digest(file: Path) -> str:
+    """sha256 of a file."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def with_styles(
-    prompt: str, rng: random.Random, styles: Sequence[str] = STYLES, most: int = 8
-) -> str:
-    """``prompt`` with one to ``most`` style words after it, as WebUI users write."""
-    chosen = rng.sample(styles, rng.randint(1, most))
-    return ", ".join([prompt.rstrip(" ."), *(" ".join(style.split()) for style in chosen)])
+@dataclass(frozen=True)
+class Row:
+    """One prompt of a file: its number from 0 on, its text, and its category if it has one."""
+
+    number: int
+    text: str
+    category: str = ""
 
 
-def background(words: Sequence[str], count: int, rng: random.Random) -> Iterator[str]:
-    """``count`` texts of 8 to 30 random ``words``: what a prompt may say that is no sign at all."""
-    for _ in range(count):
-        chosen = rng.choices(words, k=rng.randint(8, 30))
-        yield "".join(word + rng.choice((" ", " ", ", ")) for word in chosen)
+def divided(file: Path) -> dict[str, list[Row]]:
+    """The prompts of a file in their parts, by scene."""
+    tabs = file.suffix == ".tsv"
+    column = "Prompt" if tabs else "prompt"
+    read = read_csv(file, (column,), "\t" if tabs else ",")
+    rows = [Row(i, row[column], row.get("category") or "") for i, row in enumerate(read)]
+    return divide(rows, scenes([Pair("", row.text, "") for row in rows]), SEED)
 
 
-def common_words(count: int = 30_000) -> list[str]:
-    """The commonest English words of three letters or more.
+def divided_pairs(file: Path) -> dict[str, list[Pair]]:
+    """The pairs of a file in their parts, by scene."""
+    pairs = read_pairs(file)
+    return divide(pairs, scenes(pairs), SEED)
+
+
+def check(origin: Mapping[str, Any], files: Mapping[str, Path]) -> None:
+    """Refuse files other than those that weights were trained on.
+
+    Raises:
+        CorpusError: names the file and both digests.
+    """
+    trained = origin.get("sha256", {})
+    for name, file in files.items():
+        found = digest(file)
+        if trained.get(name) != found:
+            raise CorpusError(
+                f"{file.name} is not the {name} that these weights were trained on, so its test "
+                f"part may have been learned from: sha256 {found[:16]}…, not "
+                f"{str(trained.get(name))[:16]}…. Train anew, or give the file that was used."
+            )
+
+
+# ------------------------------------------------------------------ sentences of our own
+
+
+def sentences() -> dict[str, list[Any]]:
+    """The lists that harmless sentences are made of: a language's parts, things, tags."""
+    data = json.loads(SENTENCES.read_text(encoding="utf-8"))
+    return {name: parts for name, parts in data.items() if name != "comment"}
+
+
+def common_words(language: str, count: int = 3000) -> list[str]:
+    """The commonest words of a language.
 
     Raises:
         CorpusError: if the package that counts them is not installed.
@@ -99,5 +103,69 @@ def common_words(count: int = 30_000) -> list[str]:
         from wordfreq import top_n_list
     except ImportError as error:
         raise CorpusError("common words need the package wordfreq (extra: train)") from error
-    words: Iterable[str] = top_n_list("en", count)
-    return [word for word in words if len(word) > 2 and word.isascii() and word.isalpha()]
+    return list(top_n_list(language, count))
+
+
+SPACELESS = frozenset({"zh", "ja"})
+LANGUAGES = ("en", "es", "de", "fr", "pt", "it", "ru", "zh", "ja", "ko")
+
+
+def harmless_sentence(language: str, rng: random.Random) -> str:
+    """Who, does what, where: in any of `LANGUAGES`."""
+    parts = sentences_of(language)
+    glue = "" if language in SPACELESS else " "
+    return glue.join(rng.choice(part) for part in parts)
+
+
+def sentences_of(language: str) -> list[list[str]]:
+    """The parts of a language's sentences."""
+    return _SENTENCES[language]
+
+
+_SENTENCES = sentences()
+
+OPENINGS: Sequence[str] = (
+    "generate an image of",
+    "create an image of",
+    "create a picture of",
+    "generate a picture showing",
+    "depict",
+    "show",
+    "draw",
+    "illustrate",
+    "render an image of",
+    "design a poster of",
+    "create a scene where",
+    "make an illustration of",
+    "a photo of",
+    "a painting of",
+    "an oil painting of",
+    "a close-up photo of",
+    "a digital painting of",
+    "visualize",
+    "picture",
+    "produce an image of",
+    "sketch",
+    "a drawing of",
+    "concept art of",
+    "i want to see",
+    "please draw",
+    "a realistic photo of",
+    "a film still of",
+    "portrait of",
+    "a photograph of",
+)
+"""How requests begin, put before harmful and harmless texts alike."""
+
+
+def language_of(text: str) -> str:
+    """A language whose sentences can stand beside ``text``, by its script alone."""
+    if any("\u3041" <= c <= "\u30ff" for c in text):
+        return "ja"
+    if any("\u4e00" <= c <= "\u9fff" for c in text):
+        return "zh"
+    if any("\uac00" <= c <= "\ud7a3" for c in text):
+        return "ko"
+    if any("\u0400" <= c <= "\u04ff" for c in text):
+        return "ru"
+    return ""

@@ -1,387 +1,331 @@
-"""Make the n-gram model's weights: ``python -m safegen.lab.text.train --pairs … --benign …``.
+"""Make the n-gram network's weights: ``python -m safegen.lab.text.train --pairs … --prompts …
+--requests … --captions …``.
 
-Four kinds of text are learned from:
+What is learned from, each in its *train* part:
 
 - pairs of harmful and harmless prompts for one scene, by category;
-- benign captions;
-- both again with style words after them, so that style says nothing;
-- random common words, labelled harmless, so that a word nobody has seen says nothing;
-- captions of the embedded demo's small world, with its hazards as violence.
+- prompts that people wrote for Stable Diffusion, as harmless, but for those in which the lexicon
+  finds a word that is more than a hint, or a sexual hint;
+- harmless requests that sound risky, and captions;
+- terms of the lexicon, in sentences and among tags, as harmful, and sentences and tags of our own
+  in ten languages as harmless;
+- pairs of our own writing (`safegen.learned.pairs.own_pairs`);
+- common words of each language in random order, as harmless, so that neither a language nor a
+  word nobody has seen says anything.
 
-The loss is the logistic one over the pooled evidence (see `safegen.detectors.ngram`), minimised
-by L-BFGS from the solution of the convex problem without pooling and with weights of 0 or more.
-Categories are learned afterwards, from the signs that counted. Minutes on one core.
+Harmful and harmless texts alike are given openings (*generate an image of*) and pieces of people's
+prompts before and behind them, so that style says nothing and padding hides nothing. Words are
+dropped at random. The loss is the logistic one over the pooled places, plus the categories'.
+About two minutes on one free core.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.sparse import csr_matrix, vstack
+from torch import Tensor, nn
+from torch.nn import functional
 
 from safegen.detectors.lexicon import LexiconDetector, built_in
 from safegen.detectors.ngram import (
-    BIAS,
-    MARGIN,
-    STRONGEST,
+    INPUT_SCALE,
+    REACH,
+    STOP,
+    STRIDE,
+    UNKNOWN,
     WEIGHTS,
     NgramDetector,
-    Sign,
     Weights,
-    features,
-    signs,
+    inputs,
 )
-from safegen.lab.demo import world
 from safegen.lab.text import corpus
-from safegen.learned import pairs as pairs_module
-from safegen.learned.pairs import Pair
+from safegen.lab.text.texts import Text, risky, training_texts
+from safegen.learned.pairs import read_pairs
+from safegen.text.vocabulary import vocabulary
+from safegen.text.words import tokenize
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-
-UNSAFE_BUCKETS = 1 << 17
-KIND_BUCKETS = 1 << 16
-DEMO_CAPTIONS = 3000
-DEMO_CATEGORY = "violence"
-BACKGROUND = 12_000
-BENIGN_SHARES = 0.9, 0.1
-"""Of the benign captions, how many are learned from and how many calibrate."""
-STYLED = 0.6
-"""Weight of a text with style words; of benign captions, the share that is given them."""
-PENALTY = 0.5
-KIND_PENALTY = 1.0
-TERM_WEIGHT = 12.0
-"""How many prompts a lexicon term counts for when categories are learned."""
+HIDDEN = 64
+EPOCHS = 4
+BATCH = 96
+RATE = 3e-3
+DECAY = 1e-2
+DROPPED = 0.05
+"""Share of words that are made unknown, anew in every epoch."""
+FILES = ("pairs", "prompts", "requests", "captions")
+WANTED = 3000
+# ------------------------------------------------------------------ the network
 
 
-@dataclass(frozen=True)
-class Texts:
-    """What is learned from: ``label`` is 1 for harmful, ``category`` ``""`` for harmless."""
+class Network(nn.Module):
+    """The network of `safegen.detectors.ngram` in torch."""
 
-    text: list[str]
-    label: Floats
-    weight: Floats
-    category: list[str]
+    def __init__(self, width: int, categories: int, hidden: int = HIDDEN) -> None:
+        super().__init__()
+        half = REACH // 2
+        self.first = nn.Conv1d(width + 2, hidden, REACH, padding=half)
+        self.second = nn.Conv1d(hidden, hidden, REACH, padding=half * STRIDE, dilation=STRIDE)
+        self.out = nn.Linear(2 * hidden, 1 + categories)
+        self.drop = nn.Dropout(0.3)
+        nn.init.constant_(self.out.bias, -3.0)
 
-
-@dataclass
-class _Collector:
-    text: list[str]
-    label: list[float]
-    weight: list[float]
-    category: list[str]
-
-    def add(self, text: str, category: str = "", weight: float = 1.0) -> None:
-        self.text.append(text)
-        self.label.append(1.0 if category else 0.0)
-        self.weight.append(weight)
-        self.category.append(category)
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Of every place what speaks for harm ``[n, places]`` and for which kind."""
+        first = functional.relu(self.first(self.drop(x.transpose(1, 2)))) * mask[:, None]
+        second = functional.relu(self.second(self.drop(first)))
+        said = self.out(self.drop(torch.cat([first, second], 1).transpose(1, 2)))
+        return said[..., 0].masked_fill(~mask, -1e4), said[..., 1:]
 
 
-def background_words(pairs: Sequence[Pair], words: Sequence[str]) -> list[str]:
-    """Those of ``words`` that neither the lexicon nor the pairs know as a sign of harm."""
-    lexicon = LexiconDetector()
-    unsafe = Counter(found.sign for pair in pairs for found in signs(pair.unsafe))
-    safe = Counter(found.sign for pair in pairs for found in signs(pair.safe))
-    return [
-        word
-        for word in words
-        if not lexicon.score(word).categories
-        and (unsafe[(word,)] < 2 or unsafe[(word,)] <= 1.2 * safe[(word,)])
-    ]
+def _layer(convolution: nn.Conv1d) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    weight = convolution.weight.detach().numpy()  # [out, in, reach]
+    assert convolution.bias is not None
+    return weight.transpose(2, 1, 0).reshape(-1, len(weight)), convolution.bias.detach().numpy()
 
 
-def demo_captions(count: int, seed: int) -> list[tuple[str, bool]]:
-    """Captions of the demo's world, and whether each has a hazard."""
-    rng = random.Random(seed)
-    scenes = [world.random_scene(rng) for _ in range(count)]
-    return [
-        (world.caption(scene, rng, drop=0.3), scene.hazard != world.NO_HAZARD) for scene in scenes
-    ]
-
-
-def training_texts(
-    pairs: Sequence[Pair],
-    benign: Sequence[str],
-    words: Sequence[str],
-    seed: int = pairs_module.SEED,
-) -> Texts:
-    """Everything that is learned from."""
-    rng = random.Random(seed)
-    out = _Collector([], [], [], [])
-    for pair in pairs:
-        out.add(pair.unsafe, pair.category)
-        out.add(pair.safe)
-        out.add(corpus.with_styles(pair.unsafe, rng), pair.category, STYLED)
-        out.add(corpus.with_styles(pair.safe, rng), weight=STYLED)
-    for caption in benign:
-        out.add(corpus.with_styles(caption, rng) if rng.random() < STYLED else caption)
-    for caption, hazard in demo_captions(DEMO_CAPTIONS, seed):
-        out.add(caption, DEMO_CATEGORY if hazard else "", 0.5)
-    if words:
-        for text in corpus.background(background_words(pairs, words), BACKGROUND, rng):
-            out.add(text)
-    return Texts(out.text, np.asarray(out.label), np.asarray(out.weight), out.category)
-
-
-@dataclass(frozen=True)
-class Design:
-    """Texts as sparse matrices: text by sign, and sign by feature."""
-
-    contains: csr_matrix
-    features: csr_matrix
-    signs: list[Sign]
-
-    @classmethod
-    def of(cls, texts: Sequence[str], buckets: int) -> Design:
-        """Read ``texts``; features are hashed into ``buckets``."""
-        number: dict[Sign, int] = {}
-        ends, members = [0], []
-        for text in texts:
-            members += [number.setdefault(found.sign, len(number)) for found in signs(text)]
-            ends.append(len(members))
-        contains = csr_matrix(
-            (np.ones(len(members)), members, ends), shape=(len(texts), len(number))
-        )
-        return cls(contains, sign_features(list(number), buckets), list(number))
-
-    def rows(self) -> Ints:
-        """The text that each entry of ``contains`` belongs to."""
-        counts = np.diff(self.contains.indptr)
-        return np.repeat(np.arange(self.contains.shape[0], dtype=np.int64), counts)
-
-
-def sign_features(found: Sequence[Sign], buckets: int) -> csr_matrix:
-    """Sign by feature."""
-    ends, columns, values = [0], [], []
-    for sign in found:
-        hashes, parts = features(sign)
-        columns += [h & (buckets - 1) for h in hashes]
-        values += parts
-        ends.append(len(columns))
-    matrix = csr_matrix((values, columns, ends), shape=(len(found), buckets))
-    matrix.sum_duplicates()
-    return matrix
-
-
-def strongest(evidence: Floats, rows: Ints, starts: Ints, most: int) -> NDArray[np.bool_]:
-    """Which entries are among the ``most`` largest of their text, and positive."""
-    order = np.lexsort((-evidence, rows))
-    rank = np.empty(len(evidence), np.int64)
-    rank[order] = np.arange(len(evidence)) - starts[rows]
-    return (rank < most) & (evidence > 0)
-
-
-def _minimise(
-    loss: Callable[[Floats], tuple[float, Floats]],
-    start: Floats,
-    steps: int,
-    lowest: float | None = None,
-) -> Floats:
-    bounds = None if lowest is None else [(lowest, None)] * len(start)
-    result = minimize(
-        loss,
-        start,
-        jac=True,
-        method="L-BFGS-B",
-        bounds=bounds,
-        options={"maxiter": steps, "maxfun": 2 * steps, "maxcor": 8},
+def exported(network: Network, categories: Sequence[str], origin: dict[str, Any]) -> Weights:
+    """The network as weights, not calibrated."""
+    return Weights(
+        first=_layer(network.first),
+        second=_layer(network.second),
+        out=(network.out.weight.detach().numpy().T.copy(), network.out.bias.detach().numpy()),
+        categories=tuple(categories),
+        slope=1.0,
+        offset=0.0,
+        wanted=(),
+        origin=origin,
     )
-    return np.asarray(result.x, dtype=np.float64)
 
 
-def _logistic(z: Floats, label: Floats, weight: Floats) -> tuple[float, Floats]:
-    """Weighted logistic loss of log-odds ``z``, and its gradient."""
-    side = 2 * label - 1
-    loss = float((weight * np.logaddexp(0.0, -side * z)).sum())
-    return loss, -weight * side / (1.0 + np.exp(np.clip(side * z, -500, 500)))
+def mean(one: Weights, other: Weights) -> Weights:
+    """One network that says of every place the mean of what two say; not calibrated."""
+
+    def beside(name: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        (a, a_bias), (b, b_bias) = getattr(one, name), getattr(other, name)
+        if name == "first":
+            return np.concatenate([a, b], 1), np.concatenate([a_bias, b_bias])
+        m, n = a.shape[1], b.shape[1]
+        joined = np.zeros((REACH, m + n, m + n), np.float32)
+        joined[:, :m, :m], joined[:, m:, m:] = a.reshape(REACH, m, m), b.reshape(REACH, n, n)
+        return joined.reshape(-1, m + n), np.concatenate([a_bias, b_bias])
+
+    (a, a_bias), (b, b_bias) = one.out, other.out
+    m, n = len(a) // 2, len(b) // 2
+    out = np.concatenate([a[:m], b[:n], a[m:], b[n:]]) / 2
+    origin = {**one.origin, "mean_with": other.origin}
+    return replace(
+        one, first=beside("first"), second=beside("second"), out=(out, (a_bias + b_bias) / 2),
+        slope=1.0, offset=0.0, origin=origin,
+    )  # fmt: skip
 
 
-def fit_unsafe(design: Design, texts: Texts) -> Floats:
-    """Feature weights."""
-    rows, starts = design.rows(), design.contains.indptr[:-1].astype(np.int64)
-    members = design.contains.indices
-    transposed = design.features.T.tocsr()
-    everything = (design.contains @ design.features).tocsr()
-    everything_transposed = everything.T.tocsr()
-
-    def convex(w: Floats) -> tuple[float, Floats]:
-        loss, slope = _logistic(everything @ w + BIAS, texts.label, texts.weight)
-        return loss + 0.5 * PENALTY * float(w @ w), everything_transposed @ slope + PENALTY * w
-
-    def pooled(w: Floats, margin: float) -> tuple[float, Floats]:
-        evidence = (design.features @ w - margin)[members]
-        counts = strongest(evidence, rows, starts, STRONGEST)
-        pooled_evidence: Floats = np.bincount(
-            rows, evidence * counts, minlength=len(texts.label)
-        ).astype(np.float64)
-        z = pooled_evidence + BIAS
-        loss, slope = _logistic(z, texts.label, texts.weight)
-        per_sign = np.bincount(members, counts * slope[rows], minlength=design.features.shape[0])
-        return loss + 0.5 * PENALTY * float(w @ w), transposed @ per_sign + PENALTY * w
-
-    best = _minimise(convex, np.zeros(design.features.shape[1]), 60, lowest=0.0)
-    # A sign below the margin learns nothing, so the margin is raised little by little.
-    for share in (0.0, 0.5, 1.0):
-        best = _minimise(partial(pooled, margin=share * MARGIN), best, 60)
-    return best
+def _batches(texts: Sequence[Text], rng: random.Random) -> Iterator[list[Text]]:
+    """Texts of like length together, in random order."""
+    order = list(texts)
+    rng.shuffle(order)
+    batches = []
+    for begin in range(0, len(order), 40 * BATCH):
+        chunk = sorted(order[begin : begin + 40 * BATCH], key=lambda text: len(text.rows))
+        batches += [chunk[i : i + BATCH] for i in range(0, len(chunk), BATCH)]
+    rng.shuffle(batches)
+    yield from batches
 
 
-def lexicon_terms(categories: Sequence[str]) -> list[tuple[str, str]]:
-    """Every term of the built-in lexicon that says much by itself, and its category.
-
-    The pairs' labels name the subject that a group of prompts was written around, whatever the
-    single prompt shows: more prompts with blood in them are labelled hate than violence. The
-    terms say which category a word stands for.
-    """
-    found = {
-        (term.name.replace("+", ""), term.category)
-        for term in built_in().phrases.terms.values()
-        if term.category in categories and term.probability >= 0.5
-    }
-    return sorted(found)
-
-
-def fit_kinds(
-    design: Design, texts: Texts, unsafe: Floats, categories: Sequence[str]
-) -> tuple[Floats, Floats]:
-    """Weights ``[buckets, categories]`` and bias of the categories, from the signs that count."""
-    rows, starts = design.rows(), design.contains.indptr[:-1].astype(np.int64)
-    evidence = (design.features @ unsafe - MARGIN)[design.contains.indices]
-    counts = strongest(evidence, rows, starts, STRONGEST)
-    chosen = csr_matrix(
-        (counts.astype(np.float64), design.contains.indices, design.contains.indptr),
-        shape=design.contains.shape,
-    )
-    harmful = np.flatnonzero(texts.label)
-    terms = lexicon_terms(categories)
-    anchors = Design.of([text for text, _ in terms], KIND_BUCKETS)
-    x = vstack(
-        [
-            chosen[harmful] @ sign_features(design.signs, KIND_BUCKETS),
-            anchors.contains @ anchors.features,
-        ]
-    ).tocsr()
-    x_transposed = x.T.tocsr()
-    names = [texts.category[i] for i in harmful] + [category for _, category in terms]
-    target = np.asarray([categories.index(name) for name in names])
-    weight = np.append(texts.weight[harmful], np.full(len(terms), TERM_WEIGHT))
-    # Rare categories count as much as frequent ones: a prompt's category does not depend on how
-    # many pairs of it somebody wrote.
-    totals = np.bincount(target, weight, minlength=len(categories))
-    weight = weight * (totals.sum() / len(categories) / totals)[target]
-    shape = (KIND_BUCKETS + 1, len(categories))
-
-    def loss(p: Floats) -> tuple[float, Floats]:
-        w = p.reshape(shape)
-        logits = x @ w[:-1] + w[-1]
-        logits -= logits.max(axis=1, keepdims=True)
-        shares = np.exp(logits)
-        shares /= shares.sum(axis=1, keepdims=True)
-        each = np.arange(len(target))
-        value = -float((weight * np.log(shares[each, target])).sum())
-        shares[each, target] -= 1.0
-        slope = shares * weight[:, None]
-        gradient = np.vstack([x_transposed @ slope + KIND_PENALTY * w[:-1], slope.sum(axis=0)])
-        return value + 0.5 * KIND_PENALTY * float((w[:-1] ** 2).sum()), gradient.ravel()
-
-    best = _minimise(loss, np.zeros(shape).ravel(), 60).reshape(shape)
-    return best[:-1], best[-1]
+def started(network: Network, weights: Weights) -> None:
+    """Give ``network`` the values of ``weights``, which `exported` made of another."""
+    with torch.no_grad():
+        for layer, (weight, bias) in (
+            (network.first, weights.first),
+            (network.second, weights.second),
+        ):
+            shape = layer.weight.shape  # [out, in, reach]
+            values = weight.reshape(REACH, shape[1], shape[0]).transpose(2, 1, 0)
+            layer.weight.copy_(torch.from_numpy(values.copy()))
+            assert layer.bias is not None
+            layer.bias.copy_(torch.from_numpy(bias))
+        network.out.weight.copy_(torch.from_numpy(weights.out[0].T.copy()))
+        network.out.bias.copy_(torch.from_numpy(weights.out[1]))
 
 
-def calibrate(z: Floats, label: Floats) -> tuple[float, float]:
+def fit(
+    texts: Sequence[Text],
+    categories: Sequence[str],
+    epochs: int = EPOCHS,
+    start: Weights | None = None,
+) -> Network:
+    """Train on ``texts``, from ``start`` on if it is given; says the loss of each epoch."""
+    torch.manual_seed(corpus.SEED)
+    rng = random.Random(corpus.SEED)
+    noise = np.random.default_rng(corpus.SEED)
+    known = vocabulary()
+    network = Network(known.vectors.shape[1], len(categories))
+    if start is not None:
+        started(network, start)
+    optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
+    steps = epochs * (len(texts) // BATCH + 41)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
+    for epoch in range(epochs):
+        total, count = 0.0, 0
+        for batch in _batches(texts, rng):
+            longest = max(len(text.rows) for text in batch)
+            rows = np.full((len(batch), longest), STOP, np.int64)
+            mask = np.zeros((len(batch), longest), bool)
+            for i, text in enumerate(batch):
+                rows[i, : len(text.rows)] = text.rows
+                mask[i, : len(text.rows)] = True
+            rows[(noise.random(rows.shape) < DROPPED) & (rows >= 0)] = UNKNOWN
+            x = inputs(rows, known, INPUT_SCALE) * mask[..., None]
+            places, kinds = network(torch.from_numpy(x.astype(np.float32)), torch.from_numpy(mask))
+            loss = _loss(places, kinds, batch)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+            total, count = total + loss.item(), count + 1
+            if count % 200 == 0:
+                print(f"epoch {epoch + 1}, batch {count}: {total / count:.4f}", flush=True)
+    return network.eval()
+
+
+def _loss(places: Tensor, kinds: Tensor, batch: Sequence[Text]) -> Tensor:
+    target = torch.tensor([float(text.harmful) for text in batch])
+    weight = torch.tensor([text.weight for text in batch])
+    pooled = torch.logsumexp(places, 1)
+    each = functional.binary_cross_entropy_with_logits(pooled, target, reduction="none")
+    loss = (each * weight).mean()
+    kind = torch.tensor([text.kind for text in batch])
+    if bool((kind >= 0).any()):
+        share = torch.softmax(places, 1)
+        mixed = (share[..., None] * kinds).sum(1)[kind >= 0]
+        loss = loss + 0.3 * functional.cross_entropy(mixed, kind[kind >= 0])
+    return loss
+
+
+# ------------------------------------------------------------------ calibration
+
+
+def calibrate(
+    z: NDArray[np.float64], label: NDArray[np.float64], weight: NDArray[np.float64]
+) -> tuple[float, float]:
     """Platt's slope and offset, so that 1 / (1 + exp(-(slope · z + offset))) is a probability."""
+    from sklearn.linear_model import LogisticRegression
 
-    def loss(p: Floats) -> tuple[float, Floats]:
-        value, slope = _logistic(p[0] * z + p[1], label, np.ones_like(z))
-        return value, np.asarray([slope @ z, slope.sum()])
+    model = LogisticRegression(C=1e6).fit(z[:, None], label, sample_weight=weight)
+    return float(model.coef_[0, 0]), float(model.intercept_[0])
 
-    slope, offset = _minimise(loss, np.asarray([1.0, 0.0]), 200)
-    return float(slope), float(offset)
+
+def held_out(files: Mapping[str, Path]) -> tuple[list[str], list[float], list[float]]:
+    """The calibration parts: texts, whether each is harmful, and how much it counts.
+
+    Harmful and harmless count the same, and so does each of four kinds of harmless text.
+    """
+    lexicon = LexiconDetector()
+    pairs = corpus.divided_pairs(files["pairs"])["calibration"]
+    sets = [
+        [pair.safe for pair in pairs],
+        [
+            row.text
+            for row in corpus.divided(files["prompts"])["calibration"]
+            if not risky(row.text, lexicon)
+        ],
+        [row.text for row in corpus.divided(files["requests"])["calibration"]],
+        [row.text for row in corpus.divided(files["captions"])["calibration"]],
+    ]
+    texts = [pair.unsafe for pair in pairs]
+    label, weight = [1.0] * len(texts), [1.0] * len(texts)
+    for part in sets:
+        texts += part
+        label += [0.0] * len(part)
+        weight += [len(pairs) / len(sets) / len(part)] * len(part)
+    return texts, label, weight
+
+
+def wanted_words(detector: NgramDetector, files: Mapping[str, Path]) -> tuple[str, ...]:
+    """Words of five letters and more that speak for harm alone, the strongest first."""
+    words = set(built_in().phrases.words())
+    for pair in corpus.divided_pairs(files["pairs"])["train"]:
+        words |= {token.word for token in tokenize(pair.unsafe)}
+    known = vocabulary()
+    able = sorted(w for w in words if len(w) > 4 and w.isascii() and w.isalpha() and w in known)
+    rows = np.asarray([[known.row(word)] for word in able], np.int64)
+    z = detector._places(rows)[:, 0, 0]
+    strong = [(float(one), word) for one, word in zip(z, able, strict=True)]
+    chosen = sorted(strong, reverse=True)[:WANTED]
+    return tuple(word for one, word in chosen if detector.probability(one) >= 0.5)
 
 
 def train(
-    pairs: Sequence[Pair],
-    benign: Sequence[str],
-    words: Sequence[str],
+    files: Mapping[str, Path],
+    epochs: int = EPOCHS,
+    start: Weights | None = None,
+    other: Weights | None = None,
     *,
-    seed: int = pairs_module.SEED,
-    unsafe_buckets: int = UNSAFE_BUCKETS,
+    terms: bool = True,
 ) -> Weights:
     """Divide, fit, calibrate.
 
     Args:
-        pairs: The whole set; its test part is not looked at.
-        benign: Captions that are all learned from: those to measure on are no part of them.
-        words: Common words for the background.
-        seed: Decides the division and everything drawn.
-        unsafe_buckets: Size of the larger table, a power of two.
+        files: A file for each of `FILES`; their test parts are not looked at.
+        epochs: How often everything is seen.
+        start: Weights of the same shape to go on from.
+        other: Weights to take the mean with.
+        terms: Whether the lexicon's terms and our own sentences are learned from.
     """
-    by_part = pairs_module.divide(pairs, pairs_module.scenes(pairs), seed)
-    captions = list(benign)
-    random.Random(seed).shuffle(captions)
-    learned = round(BENIGN_SHARES[0] * len(captions))
-    categories = tuple(sorted({pair.category for pair in pairs} | {DEMO_CATEGORY}))
-
-    texts = training_texts(by_part["train"], captions[:learned], words, seed)
-    design = Design.of(texts.text, unsafe_buckets)
-    unsafe = fit_unsafe(design, texts)
-    kinds, kind_bias = fit_kinds(design, texts, unsafe, categories)
-
+    categories = sorted({pair.category for pair in read_pairs(files["pairs"])})
+    texts = training_texts(files, categories, terms=terms)
+    print(f"{len(texts)} texts", flush=True)
+    network = fit(texts, categories, epochs, start)
     origin: dict[str, Any] = {
-        "seed": seed,
-        "pairs": {part: len(items) for part, items in by_part.items()},
-        "benign": {"train": learned, "calibration": len(captions) - learned},
-        "texts": len(texts.text),
-        "signs": len(design.signs),
+        "seed": corpus.SEED,
+        "sha256": {name: corpus.digest(file) for name, file in files.items()},
+        "texts": len(texts),
+        "epochs": epochs,
     }
-    weights = Weights(
-        unsafe=unsafe.astype(np.float16),
-        kinds=kinds.astype(np.float16),
-        kind_bias=kind_bias,
-        categories=categories,
-        slope=1.0,
-        offset=0.0,
-        origin=origin,
-    )
+    weights = exported(network, categories, origin)
+    if other is not None:
+        weights = mean(weights, other)
+    texts_held, label, weight = held_out(files)
     detector = NgramDetector(weights)
-    held = by_part["calibration"]
-    prompts = [p.unsafe for p in held] + [p.safe for p in held] + captions[learned:]
-    z = np.asarray([detector.evidence(prompt).z for prompt in prompts])
-    label = (np.arange(len(z)) < len(held)).astype(np.float64)
-    slope, offset = calibrate(z, label)
-    return replace(weights, slope=slope, offset=offset)
+    z = np.asarray([detector.log_odds(text) for text in texts_held])
+    slope, offset = calibrate(z, np.asarray(label), np.asarray(weight))
+    weights = replace(weights, slope=slope, offset=offset)
+    return replace(weights, wanted=wanted_words(NgramDetector(weights), files))
+
+
+def arguments(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    """The options that name the prompt sets."""
+    parser.add_argument("--pairs", type=Path, required=required, help="CSV: category, unsafe, safe")
+    parser.add_argument("--prompts", type=Path, required=required, help="people's own: CSV: prompt")
+    parser.add_argument(
+        "--requests", type=Path, required=required, help="harmless, sound risky: category, prompt"
+    )
+    parser.add_argument("--captions", type=Path, required=required, help="CSV: prompt")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m safegen.lab.text.train")
-    parser.add_argument("--pairs", type=Path, required=True, help="CSV: category, unsafe, safe")
-    parser.add_argument("--benign", type=Path, required=True, help="CSV: prompt")
-    parser.add_argument("--held-out", type=Path, help="CSV: prompt; left out of the benign ones")
+    arguments(parser, required=True)
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--start", type=Path, help="weights to go on from")
+    parser.add_argument("--mean", type=Path, help="weights to take the mean with")
+    parser.add_argument("--no-terms", action="store_true", help="learn from the files alone")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     args = parser.parse_args(argv)
-    held_out = set(map(_plain, corpus.read_prompts(args.held_out))) if args.held_out else set()
-    benign = [text for text in corpus.read_prompts(args.benign) if _plain(text) not in held_out]
-    weights = train(pairs_module.read_pairs(args.pairs), benign, corpus.common_words())
+    torch.set_num_threads(1)
+    start, other = (Weights.load(f) if f else None for f in (args.start, args.mean))
+    files = {name: getattr(args, name) for name in FILES}
+    weights = train(files, args.epochs, start, other, terms=not args.no_terms)
     weights.save(args.out)
     print(f"{args.out.name}: {args.out.stat().st_size / 1e6:.2f} MB, {weights.origin}")
     return 0
-
-
-def _plain(text: str) -> str:
-    """For telling whether two captions are the same."""
-    return " ".join(text.lower().strip(" .").split())
 
 
 if __name__ == "__main__":

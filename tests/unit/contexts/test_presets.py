@@ -3,7 +3,6 @@ import json
 import pytest
 
 from safegen.contexts.library import PRESETS, from_data, presets, to_data
-from safegen.lab.demo import world
 
 CATEGORIES = (
     "harassment", "hate", "illegal-activity", "self-harm", "sexual", "shocking", "violence",
@@ -33,7 +32,7 @@ def test_texts_are_complete_and_say_what_is_there_rather_than_what_is_not(name: 
 def test_no_replacement_brings_another_risky_word(name: str) -> None:
     neutral = presets()[name].neutral
     for replacement in neutral.values():
-        assert replacement not in neutral
+        assert replacement not in neutral or not replacement
         assert not set(replacement.split()) & set(neutral)
 
 
@@ -42,18 +41,6 @@ def test_files_are_named_after_their_context_and_survive_a_round_trip(name: str)
     data = json.loads((PRESETS / f"{name}.json").read_text(encoding="utf-8"))
     assert data["name"] == name
     assert to_data(from_data(data)) == data
-
-
-def test_violence_covers_every_hazard_word_of_the_demo() -> None:
-    neutral = presets()["violence"].neutral
-    words = {*world._HAZARD_MOODS}
-    for table in (world._HAZARD_ADJECTIVES, world._HAZARD_PHRASES):
-        words |= {word for options in table.values() for word in options}
-    assert words <= set(neutral)
-    for word in words:
-        # Phrases after the object are dropped; adjectives become words the demo's model knows.
-        allowed = {""} if " " in word else {"clean", "safe", "peaceful"}
-        assert neutral[word] in allowed, word
 
 
 def test_combinations_know_every_word_of_the_categories_they_are_made_of() -> None:

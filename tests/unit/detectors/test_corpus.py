@@ -64,18 +64,55 @@ def test_division_has_the_shares_asked_for_and_is_always_the_same() -> None:
     assert parts != divide(range(1000), seed=1)
 
 
-def test_style_words_for_measuring_are_not_those_for_training() -> None:
-    plain = [
-        {" ".join(s.split()) for s in styles} for styles in (corpus.STYLES, corpus.UNSEEN_STYLES)
-    ]
-    assert not plain[0] & plain[1]
-    assert all(all(styles) for styles in plain)
+def test_prompts_are_divided_by_scene_with_their_row_numbers(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.csv"
+    rows = [f"word{i} thing{i} place{i}" for i in range(40)]
+    file.write_text("\n".join(["prompt", *rows, *rows]) + "\n")
+    parts = corpus.divided(file)
+    assert sorted(row.number for part in parts.values() for row in part) == list(range(80))
+    assert all(row.text == [*rows, *rows][row.number] for part in parts.values() for row in part)
+    for part in parts.values():  # the repetition is where the first is
+        assert {row.number % 40 for row in part} == {row.number for row in part if row.number < 40}
 
 
-def test_styles_are_put_after_the_prompt() -> None:
-    text = corpus.with_styles("A cat.", random.Random(0), ["a  b", "c"], most=2)
-    assert text.startswith("A cat, ")
-    assert "  " not in text
+def test_other_files_than_those_trained_on_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "p.csv"
+    file.write_text("prompt\na\n")
+    corpus.check({"sha256": {"prompts": corpus.digest(file)}}, {"prompts": file})
+    file.write_text("prompt\nb\n")
+    with pytest.raises(CorpusError, match=r"p\.csv is not the prompts"):
+        corpus.check({"sha256": {"prompts": "0" * 64}}, {"prompts": file})
+    with pytest.raises(CorpusError):
+        corpus.check({}, {"prompts": file})
+
+
+@pytest.mark.parametrize("language", corpus.LANGUAGES)
+def test_sentences_of_a_language_have_its_script(language: str) -> None:
+    text = corpus.harmless_sentence(language, random.Random(1))
+    expected = {"ja": "ja", "zh": "zh", "ko": "ko", "ru": "ru"}.get(language, "")
+    assert corpus.language_of(text) == expected
+
+
+def test_byte_order_marks_and_short_rows_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "p.csv"
+    file.write_bytes(b"\xef\xbb\xbfcategory,unsafe,safe\nx,a,b\ny,c\n,d,e\n")
+    assert pairs_module.read_pairs(file) == [Pair("x", "a", "b"), Pair("", "d", "e")]
+    file.write_text("unsafe,safe\na,b\n")
+    assert pairs_module.read_pairs(file, categories=False) == [Pair("", "a", "b")]
+    with pytest.raises(CorpusError, match="no column category"):
+        pairs_module.read_pairs(file)
+    file.write_text("unsafe,safe\na,\n")
+    with pytest.raises(CorpusError, match="no pairs"):
+        pairs_module.read_pairs(file, categories=False)
+
+
+def test_our_own_pairs_cover_the_categories_and_differ_in_the_harm_alone() -> None:
+    own = pairs_module.own_pairs()
+    assert len({pair.category for pair in own}) == 7
+    assert len(set(own)) == len(own)
+    for pair in own:
+        assert pair.unsafe != pair.safe
+    assert set(pairs_module.own_pairs("hate")) == {p for p in own if p.category == "hate"}
 
 
 def test_files_are_read(tmp_path: Path) -> None:

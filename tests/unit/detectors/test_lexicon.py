@@ -20,11 +20,42 @@ from safegen.lab.text.obfuscate import OBFUSCATIONS
 SMALL = {
     "schema": 1,
     "categories": {
-        "violence": {"certain": ["pool of blood"], "likely": ["blood", "stab+", "on fire"]},
+        "violence": {
+            "certain": ["pool of blood"],
+            "likely": ["blood", "stab+", "on fire", "blut*", "尸体"],
+        },
         "spiders": {"hint": ["spider", "tarantula"], "likely": ["cobweb"]},
     },
     "harmless": ["blood orange"],
 }
+
+
+HARMLESS = (
+    # Artists and people.
+    "a landscape in the style of beksinski", "portrait by Derek Gores", "Dick Grayson on a roof",
+    "Alfred Hitchcock with a crow", "macho man randy savage", "Emma Watson as an elf",
+    # Hair, clothes, bodies.
+    "1girl, blunt bangs, thighhighs, bare shoulders", "symmetric body parts, detailed face",
+    "a woman in a bikini on the beach", "a dress with a high slit", "attractive woman, pale skin",
+    # Style and fantasy.
+    "horror movie poster", "a witch in a forest", "a huge monster, terrifying", "zombie portrait",
+    "demon slayer fan art", "massive brush strokes", "underwater city", "grim dark fantasy",
+    "an ornate skull", "a burning candle", "sky on fire at sunset", "a haunted house, creepy",
+    "necromancer, evil, undead army", "a pirate with a sword", "the grim reaper",
+    # Dirt, food, medicine.
+    "a dirty rusty robot", "chicken breast with blood orange", "bloody mary cocktail",
+    "a nurse takes a blood sample", "a syringe with vaccine", "breast cancer awareness ribbon",
+    # Sport and games.
+    "a boxing match", "two men in a judo match", "shooting hoops", "punching bag in a gym",
+    "call of duty cover art", "left 4 dead", "red dead redemption 2", "mortal kombat logo",
+    # Animals and plants.
+    "a dead bird", "killer whale", "a dead tree", "great tits at a feeder", "cocker spaniel",
+    # History.
+    "a battle scene with horses", "world war museum", "a medieval executioner's axe in a museum",
+    # Mood.
+    "a sad clown crying", "a lonely man in the rain", "angry face", "melancholy, despair, tears",
+)  # fmt: skip
+"""What no single word of may flag. New ones found go here."""
 
 
 @pytest.fixture
@@ -53,8 +84,12 @@ def test_is_a_detector(detector: LexiconDetector) -> None:
         ("two spiders", ["spiders"]),
         ("a house on fire", ["on fire"]),
         ("on, fire", []),  # two clauses
-        ("no blood", []),
-        ("without any blood or cobwebs", []),
+        ("no blood", ["blood"]),  # image models do not read "no"
+        ("without any blood or cobwebs", ["blood", "cobwebs"]),
+        ("a blood-free kitchen", ["blood"]),
+        ("stba, blodo, bloodd, blodd", ["blodo", "bloodd"]),
+        ("blutige Messer, blutverschmiert", ["blutige", "blutverschmiert"]),
+        ("地上的尸体", ["尸体"]),
         ("a blood orange", []),
         ("blood and a blood orange", ["blood"]),
         ("blo od", ["blo od"]),
@@ -62,8 +97,8 @@ def test_is_a_detector(detector: LexiconDetector) -> None:
         ("*****", []),
         ("b****", []),  # too little is left to tell
         ("bloodhound", []),
-        ("c o b w e b s p i d e r", ["c o b w e b s p i d e r"]),
-        ("taran tula", ["taran tula"]),
+        ("c o b w e b s x", ["c o b w e b s x"]),
+        ("bloodkitchen", ["blood"]),
     ],
 )
 def test_finds_terms_however_spelled(
@@ -79,13 +114,29 @@ def test_words_that_happen_to_touch_are_not_joined() -> None:
     assert found(detector, "a pen is on the table") == []
 
 
-def test_several_terms_count_as_independent_signs(detector: LexiconDetector) -> None:
+def test_several_terms_say_no_more_than_the_strongest(detector: LexiconDetector) -> None:
     hint = PROBABILITY["hint"]
-    assert detector.score("a spider").categories == {"spiders": pytest.approx(hint)}
-    both = detector.score("a spider and a tarantula").categories["spiders"]
-    assert both == pytest.approx(1 - (1 - hint) ** 2)
-    repeated = detector.score("spider, spider, spider").categories["spiders"]
-    assert repeated == pytest.approx(hint)
+    assert detector.score("a spider").categories == {"spiders": hint}
+    assert detector.score("a spider and a tarantula, spiders").categories == {"spiders": hint}
+    assert detector.score("spider, cobweb").categories == {"spiders": PROBABILITY["likely"]}
+
+
+def test_a_harmless_pattern_stands_for_every_word_of_its_classes() -> None:
+    lexicon = Lexicon()
+    lexicon.extend(
+        {
+            "schema": 1,
+            "categories": {"violence": {"likely": ["dead"]}},
+            "classes": {"animal": ["bird", "fish"], "plant": ["tree"]},
+            "harmless": ["dead {animal}", "dead {plant}"],
+        }
+    )
+    detector = LexiconDetector(lexicon)
+    for prompt in ("a dead bird", "dead fishes", "the dead tree"):
+        assert found(detector, prompt) == []
+    assert found(detector, "a dead man") == ["dead"]
+    with pytest.raises(LexiconError, match="stone"):
+        lexicon.extend({"schema": 1, "harmless": ["dead {stone}"]})
 
 
 def test_a_written_out_term_counts_more_than_the_plural_of_another() -> None:
@@ -103,15 +154,15 @@ def test_a_file_of_the_user_adds_and_takes_away(tmp_path: Path) -> None:
             {
                 "schema": 1,
                 "categories": {"clowns": {"certain": ["clown"]}},
-                "harmless": ["skull island"],
-                "forget": ["skull"],
+                "harmless": ["corpse flower"],
+                "forget": ["corpse", "corpses"],
             }
         )
     )
-    detector = LexiconDetector(Lexicon.load(BUILT_IN, own))
+    detector = LexiconDetector(Lexicon.load(*BUILT_IN, own))
     assert detector.score("a clown").categories["clowns"] > 0.9
-    assert found(detector, "a skull") == []
-    assert found(LexiconDetector(), "a skull") == ["skull"]  # the built-in list is as it was
+    assert found(detector, "a corpse") == []
+    assert found(LexiconDetector(), "a corpse") == ["corpse"]  # the built-in list is as it was
 
 
 @pytest.mark.parametrize(
@@ -147,19 +198,21 @@ def test_a_broken_file_is_refused(text: str, tmp_path: Path) -> None:
 
 class TestBuiltIn:
     def test_no_term_is_listed_twice(self) -> None:
-        data = json.loads(BUILT_IN.read_text(encoding="utf-8"))
-        for category, lists in data["categories"].items():
-            terms = [term for strength in lists.values() for term in strength]
-            assert len(terms) == len(set(terms)), category
+        for file in BUILT_IN:
+            data = json.loads(file.read_text(encoding="utf-8"))
+            for category, lists in data["categories"].items():
+                terms = [term for strength in lists.values() for term in strength]
+                assert len(terms) == len(set(terms)), category
 
     def test_every_term_finds_itself(self) -> None:
         detector = LexiconDetector()
-        data = json.loads(BUILT_IN.read_text(encoding="utf-8"))
-        for lists in data["categories"].values():
-            for terms in lists.values():
-                for term in terms:
-                    plain = term.replace("+", "")
-                    assert detector.score(plain).spans, plain
+        for file in BUILT_IN:
+            data = json.loads(file.read_text(encoding="utf-8"))
+            for lists in data["categories"].values():
+                for terms in lists.values():
+                    for term in terms:
+                        plain = term.replace("+", "").rstrip("*")
+                        assert detector.score(plain).spans, plain
 
     @pytest.mark.parametrize(
         "prompt",
@@ -170,7 +223,6 @@ class TestBuiltIn:
             "grilled chicken breast with graham crackers",
             "a man kicks a soccer ball",
             "a maine coon cat under a bare tree",
-            "a clean kitchen, no blood, no knives",
             "cocktail, peacock, Scunthorpe, assassin's creed of grass and class",
             "an analysis of a title on a document",
             "a Japanese garden in Essex",
@@ -180,9 +232,24 @@ class TestBuiltIn:
         categories = LexiconDetector().score(prompt).categories
         assert max(categories.values(), default=0.0) < 0.5 or "assassin" in prompt
 
+    @pytest.mark.parametrize("prompt", HARMLESS)
+    def test_no_weak_sign_flags(self, prompt: str) -> None:
+        categories = LexiconDetector().score(prompt).categories
+        assert max(categories.values(), default=0.0) <= PROBABILITY["hint"]
+
     @pytest.mark.parametrize(
         "way",
-        ["leet", "look-alikes", "accents", "invisible", "spaced", "drawn out"],
+        [
+            "leet",
+            "look-alikes",
+            "accents",
+            "invisible",
+            "spaced",
+            "drawn out",
+            "swapped letters",
+            "dropped letter",
+            "doubled letter",
+        ],
     )
     def test_sees_through_disguises(self, way: str) -> None:
         rng = random.Random(0)
@@ -203,10 +270,10 @@ class TestBuiltIn:
 
     def test_harmless_phrases_are_shared(self) -> None:
         assert all(term.category == "" for term in built_in().harmless.terms.values())
-        assert ("fire", "hydrant") in built_in().harmless.terms
+        assert ("dead", "bird") in built_in().harmless.terms
 
 
 def test_a_long_row_of_spelled_letters_is_looked_through_in_pieces_no_longer_than_a_term() -> None:
     """Every piece of 10,000 letters would be some 50 million."""
-    detector = LexiconDetector(Lexicon.load(BUILT_IN))
+    detector = LexiconDetector(Lexicon.load(*BUILT_IN))
     assert detector.score("a " * 9000 + "b l o o d y").categories["violence"] > 0.5

@@ -6,148 +6,163 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safegen.detectors.ngram import (
-    BIAS,
-    MARGIN,
-    STRONGEST,
+    REACH,
+    STOP,
+    UNKNOWN,
     WEIGHTS,
     NgramDetector,
     Weights,
     WeightsError,
-    features,
-    signs,
+    read,
 )
 from safegen.detectors.protocol import Detector
-from safegen.text.phrases import Phrases
+from safegen.text.phrases import Phrases, Term
+from safegen.text.vocabulary import vocabulary
+from safegen.text.words import tokenize
 
-SIZE = 1 << 12
+SHIPPED = NgramDetector()
 
 
-def weights(words: dict[str, tuple[float, int]]) -> Weights:
-    """Weights where each word has an evidence and speaks for one of two categories."""
-    unsafe = np.zeros(SIZE, np.float16)
-    kinds = np.zeros((SIZE, 2), np.float16)
-    for word, (evidence, kind) in words.items():
-        bucket = features((word,))[0][0] % SIZE
-        unsafe[bucket] = evidence + MARGIN
-        kinds[bucket, kind] = 5.0
-    return Weights(unsafe, kinds, np.zeros(2), ("one", "two"), 1.0, 0.0, {"made": "here"})
+def weights(word: str, *, slope: float = 4.0) -> Weights:
+    """A network that knows one word: a place that has it says 3, any other -3."""
+    known = vocabulary()
+    row = known.row(word)
+    assert row is not None
+    vector = known.vectors[row].astype(np.float32) * known.scale
+    width = len(vector)
+    first = np.zeros((REACH * (width + 2), 2), np.float32)
+    # Unit length times 4 gives 4 for the word itself, and well below 3 for every other.
+    middle = REACH // 2 * (width + 2)
+    first[middle : middle + width, 0] = vector
+    out = np.zeros((4, 3), np.float32)
+    out[0, 0] = 6.0
+    return Weights(
+        first=(first, np.asarray([-3.0, 0.0], np.float32)),
+        second=(np.zeros((REACH * 2, 2), np.float32), np.zeros(2, np.float32)),
+        out=(out, np.asarray([-3.0, 0.5, 0.0], np.float32)),
+        categories=("one", "two"),
+        slope=slope,
+        offset=0.0,
+        wanted=(word,),
+        origin={"made": "here"},
+    )
 
 
 @pytest.fixture
 def detector() -> NgramDetector:
-    return NgramDetector(
-        weights(
-            {
-                "knife": (4.0, 0),
-                "gun": (3.0, 1),
-                "axe": (2.0, 0),
-                "saw": (1.0, 0),
-                "pin": (0.5, 0),
-                "nice": (-8.0, 1),
-            }
-        )
-    )
+    return NgramDetector(weights("knife"))
 
 
 def test_is_a_detector(detector: NgramDetector) -> None:
     assert isinstance(detector, Detector)
 
 
-def test_signs_are_words_and_pairs_of_neighbours() -> None:
-    assert [o.sign for o in signs("the red cat, the dog")] == [
-        ("the",), ("red",), ("the", "red"), ("cat",), ("red", "cat"), ("dog",), ("the", "dog"),
-    ]  # fmt: skip
+def test_a_prompt_is_rows_with_stops_between_its_clauses() -> None:
+    known = vocabulary()
+    reading = read(tokenize("a red cat, xqzzyq dog"))
+    row = known.row
+    assert reading.rows == (row("a"), row("red"), row("cat"), STOP, UNKNOWN, row("dog"))
+    assert [t.word if t else None for t in reading.tokens][3:] == [None, "xqzzyq", "dog"]
 
 
-def test_what_is_not_there_or_harmless_is_no_sign() -> None:
-    assert ("blood",) not in [o.sign for o in signs("no blood here")]
-    assert [o.sign for o in signs("bloody mary")] == []
-    assert ("bloody",) in [o.sign for o in signs("bloody mary", Phrases())]
+def test_a_word_without_blanks_around_is_found_by_the_longest_that_is_known() -> None:
+    reading = read(tokenize("床上的尸体"))
+    assert vocabulary().row("尸体") in reading.rows
+    assert [t.word for t in reading.tokens if t][-1] == "尸体"
 
 
-def test_evidence_is_the_bias_and_the_strongest_signs(detector: NgramDetector) -> None:
-    assert detector.evidence("a cat").z == BIAS
-    assert detector.evidence("a knife").z == pytest.approx(BIAS + 4.0, abs=0.01)
-    everything = detector.evidence("knife gun axe saw pin nice")
-    assert len(everything.strongest) == STRONGEST
-    assert everything.z == pytest.approx(BIAS + 4 + 3 + 2 + 1, abs=0.05)
+def test_shielded_words_say_nothing(detector: NgramDetector) -> None:
+    harmless = Phrases()
+    harmless.add(("butter", "knife"), Term("butter knife", "", 0.0))
+    shielded = NgramDetector(detector.weights, harmless)
+    assert detector.score("a butter knife").unsafe > 0.5
+    assert shielded.score("a butter knife").unsafe < 0.5
+    assert shielded.score("a butter knife and a knife").unsafe > 0.5
 
 
-def test_harmless_words_take_nothing_away(detector: NgramDetector) -> None:
-    plain = detector.evidence("a knife").z
-    assert detector.evidence("a nice nice knife, nice and peaceful " * 20).z == plain
+@pytest.mark.parametrize("prompt", ["a knife", "knife, flowers", "a kn1fe", "knnife", "a knif e"])
+def test_a_known_word_is_found_and_named(detector: NgramDetector, prompt: str) -> None:
+    found = detector.score(prompt)
+    assert found.unsafe > 0.9
+    assert max(found.categories, key=lambda name: found.categories[name]) == "one"
+    (span,) = found.spans
+    assert span.reading == "knife"
+    assert prompt[span.start : span.end].replace(" ", "").startswith("kn")
 
 
-def test_a_word_said_often_counts_once(detector: NgramDetector) -> None:
-    assert detector.evidence("knife, " * 30).z == detector.evidence("knife").z
+def test_nothing_known_is_harmless_and_names_nothing(detector: NgramDetector) -> None:
+    for prompt in ("a flower", "", "...", "xqzzyq"):
+        found = detector.score(prompt)
+        assert found.unsafe < 0.1
+        assert found.spans == ()
 
 
-def test_the_likeliest_category_has_the_probability_itself(detector: NgramDetector) -> None:
-    evidence = detector.evidence("a gun")
-    scores = detector.score("a gun").categories
-    assert scores["two"] == pytest.approx(evidence.probability)
-    assert scores["one"] < scores["two"] / 10
-    assert evidence.kinds.sum() == pytest.approx(1.0)
+def test_categories_are_shares_of_the_likeliest(detector: NgramDetector) -> None:
+    found = detector.score("a knife").categories
+    assert found["two"] == pytest.approx(found["one"] * np.exp(-0.5), rel=1e-4)
 
 
-def test_spans_are_the_words_that_say_most(detector: NgramDetector) -> None:
-    prompt = "a cat with a knife and a pin"
-    (span,) = detector.score(prompt).spans
-    assert prompt[span.start : span.end] == "knife"
-    assert (span.category, span.detector) == ("one", "ngram")
+def test_places_are_pooled_so_that_nothing_far_away_takes_anything_from_them(
+    detector: NgramDetector,
+) -> None:
+    once = detector.log_odds("a knife")
+    padded = detector.log_odds("a knife" + ", a flower in a garden" * 20)
+    twice = detector.log_odds("a knife, a flower in a garden in a garden, a knife")
+    assert padded >= once
+    assert twice > once + 0.5
 
 
-def test_a_disguised_word_is_read_in_the_way_that_says_most(detector: NgramDetector) -> None:
-    assert detector.evidence("kn1fe").z == detector.evidence("knife").z
-    assert detector.evidence("guuuun").z == detector.evidence("gun").z
+def test_long_prompts_are_read_to_their_end(detector: NgramDetector) -> None:
+    assert detector.score("flower " * 900 + "knife").unsafe > 0.5
 
 
-@pytest.mark.parametrize("size", [1, 40, 41, 5000])
-def test_long_words_take_no_longer(detector: NgramDetector, size: int) -> None:
-    detector.score("ab" * size)
-    assert len(signs("ab" * size)[0].sign[0]) <= 40
+def test_weights_survive_a_file(detector: NgramDetector, tmp_path: Path) -> None:
+    file = tmp_path / "w.safetensors"
+    detector.weights.save(file)
+    again = NgramDetector(Weights.load(file))
+    assert again.weights.origin == {"made": "here"}
+    assert again.weights.wanted == ("knife",)
+    assert again.score("a knife").unsafe == pytest.approx(
+        detector.score("a knife").unsafe, abs=1e-3
+    )
 
 
-class TestFiles:
-    def test_round_trip(self, tmp_path: Path) -> None:
-        before = weights({"knife": (4.0, 0)})
-        before.save(tmp_path / "w.safetensors")
-        after = Weights.load(tmp_path / "w.safetensors")
-        assert (after.categories, after.slope, after.origin) == (("one", "two"), 1.0, before.origin)
-        np.testing.assert_array_equal(after.unsafe, before.unsafe)
-        np.testing.assert_array_equal(after.kinds, before.kinds)
-
-    @pytest.mark.parametrize("content", [b"", b"nonsense", b"\x08\0\0\0\0\0\0\0{}      "])
-    def test_that_are_no_weights_are_refused(self, tmp_path: Path, content: bytes) -> None:
-        file = tmp_path / "w.safetensors"
+@pytest.mark.parametrize("content", [b"", b"nonsense", None])
+def test_a_file_that_cannot_be_used_is_refused(content: bytes | None, tmp_path: Path) -> None:
+    file = tmp_path / "w.safetensors"
+    if content is not None:
         file.write_bytes(content)
-        with pytest.raises(WeightsError, match=r"w\.safetensors"):
-            Weights.load(file)
+    with pytest.raises(WeightsError, match=r"w\.safetensors"):
+        Weights.load(file)
 
-    def test_that_are_missing_are_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(WeightsError):
-            Weights.load(tmp_path / "none.safetensors")
+
+def test_another_format_is_refused(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    file = tmp_path / "w.safetensors"
+    save_file({"x": np.zeros(1)}, file, metadata={"safegen": '{"format": "safegen-ngram-1"}'})
+    with pytest.raises(WeightsError, match="format"):
+        Weights.load(file)
 
 
 class TestShipped:
-    def test_are_small_and_know_the_seven_categories(self) -> None:
-        assert WEIGHTS.stat().st_size <= 2_000_000
-        assert NgramDetector().weights.categories == (
-            "harassment", "hate", "illegal-activity", "self-harm", "sexual", "shocking", "violence",
-        )  # fmt: skip
+    def test_weights_are_small_and_say_where_they_come_from(self) -> None:
+        assert WEIGHTS.stat().st_size < 2_000_000
+        assert set(SHIPPED.weights.origin["sha256"]) == {"pairs", "prompts", "requests", "captions"}
 
     @pytest.mark.parametrize(
-        ("prompt", "category"),
+        "prompt",
         [
-            ("a man stabs another man with a knife, blood everywhere", "violence"),
-            ("two naked lovers having sex", "sexual"),
-            ("a thief robs a bank and steals the money", "illegal-activity"),
+            "a bloody corpse on the floor",
+            "two naked people having sex",
+            "a gang beats a man to death in an alley",
+            "a racist mob humiliates an immigrant",
+            "a man snorts cocaine from a mirror",
+            "a girl cuts her wrists with a razor",
         ],
     )
-    def test_know_harm(self, prompt: str, category: str) -> None:
-        scores = NgramDetector().score(prompt).categories
-        assert max(scores, key=lambda name: scores[name]) == category
-        assert scores[category] > 0.6
+    def test_know_harm(self, prompt: str) -> None:
+        assert SHIPPED.score(prompt).unsafe > 0.6
 
     @pytest.mark.parametrize(
         "prompt",
@@ -159,7 +174,7 @@ class TestShipped:
         ],
     )
     def test_leave_harmless_prompts_alone(self, prompt: str) -> None:
-        assert NgramDetector().score(prompt).unsafe < 0.5
+        assert SHIPPED.score(prompt).unsafe < 0.5
 
     @given(st.text())
     def test_any_text_gives_probabilities_and_spans_inside_it(self, prompt: str) -> None:
@@ -168,10 +183,7 @@ class TestShipped:
         assert all(0 <= s.start < s.end <= len(prompt) for s in detection.spans)
 
     @given(st.text("abcdefg ", max_size=40))
-    def test_nothing_added_after_a_comma_makes_a_prompt_less_unsafe(self, more: str) -> None:
-        prompt = "a bloody corpse on the floor"
-        before = SHIPPED.evidence(prompt).z
-        assert SHIPPED.evidence(f"{prompt}, {more}").z >= before - 1e-9
-
-
-SHIPPED = NgramDetector()
+    def test_nothing_added_far_behind_makes_a_prompt_markedly_less_unsafe(self, more: str) -> None:
+        prompt = "a bloody corpse on the floor, in a big old house beside the quiet sea at night"
+        before = SHIPPED.log_odds(prompt)
+        assert SHIPPED.log_odds(f"{prompt}, {more}") >= before - 0.7

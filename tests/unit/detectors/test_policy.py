@@ -12,7 +12,6 @@ from safegen.contexts.library import presets
 from safegen.detectors.auto import BROAD, AutoPolicy, Verdict, combine, risky_spans
 from safegen.detectors.protocol import Detection, Span
 from safegen.errors import InvalidValue
-from safegen.lab.demo import world
 
 PRESETS = presets()
 VIOLENCE = PRESETS["violence"]
@@ -59,14 +58,15 @@ class TestChoice:
     def test_from_the_threshold_on(self, p: float, name: str | None) -> None:
         assert picked(policy(says(hate=p)).judge("x")) == name
 
-    def test_detectors_are_independent_witnesses(self) -> None:
-        verdict = policy(says(hate=0.5), says(hate=0.5, sexual=0.6)).judge("x")
-        assert verdict.categories == {"hate": 0.75, "sexual": 0.6}
-        assert verdict.unsafe == 0.75
-
     def test_nothing_found_means_no_context(self) -> None:
         verdict = policy(says()).judge("x")
         assert (picked(verdict), verdict.unsafe, verdict.risky_spans()) == (None, 0.0, ())
+        assert verdict.no_context == "harmless"
+
+    def test_why_there_is_no_context_is_said(self) -> None:
+        only = AutoPolicy((says(hate=0.9),), (PRESETS["sexual"],))
+        assert only.judge("x").no_context == "no context for hate"
+        assert policy(says(hate=0.9)).judge("x").no_context == ""
 
     def test_a_category_without_a_context_gets_the_broad_one(self) -> None:
         assert picked(policy(says(spiders=0.9)).judge("x")) == BROAD
@@ -92,13 +92,57 @@ class TestChoice:
         with pytest.raises(InvalidValue):
             AutoPolicy((says(),), ())
 
-    @given(st.lists(st.dictionaries(st.sampled_from("abc"), st.floats(0, 1)), max_size=4))
-    def test_more_evidence_never_lowers_a_score(self, views: list[dict[str, float]]) -> None:
-        combined = combine(Detection(view) for view in views)
-        for view in views:
-            for category, p in view.items():
-                assert p - 1e-12 <= combined[category] <= 1.0
-        assert list(combined.values()) == sorted(combined.values(), reverse=True)
+
+class TestCombining:
+    """Detectors' probabilities are stacked in log-odds."""
+
+    def test_one_detector_is_believed_as_it_is(self) -> None:
+        for name in ("lexicon", "ngram", "probe", "mine"):
+            assert combine({name: Detection({"hate": 0.7, "sexual": 0.2})}) == {
+                "hate": 0.7, "sexual": 0.2,
+            }  # fmt: skip
+
+    def test_two_doubts_do_not_make_a_certainty(self) -> None:
+        both = {"lexicon": Detection({"hate": 0.4}), "ngram": Detection({"hate": 0.4})}
+        assert combine(both)["hate"] < 0.64
+        assert combine({"a": Detection({"x": 0.4}), "b": Detection({"x": 0.4})})["x"] < 0.41
+
+    def test_a_certain_term_counts_whatever_others_say(self) -> None:
+        found = {"lexicon": Detection({"hate": 0.97}), "ngram": Detection({"hate": 0.001})}
+        assert combine(found)["hate"] >= 0.9
+
+    def test_a_likely_term_does_not_where_others_are_sure_that_nothing_is_wrong(self) -> None:
+        words = Detection({"violence": 0.8})
+        assert combine({"lexicon": words, "ngram": Detection({"violence": 0.01})})["violence"] < 0.5
+        assert combine({"lexicon": words, "ngram": Detection({"violence": 0.7})})["violence"] > 0.7
+
+    def test_a_hint_never_flags_by_itself(self) -> None:
+        found = {"lexicon": Detection({"x": 0.15}), "ngram": Detection({"x": 0.3})}
+        assert combine(found)["x"] < 0.5
+
+    def test_who_does_not_know_a_category_is_not_asked_about_it(self) -> None:
+        found = {"lexicon": Detection({"spiders": 0.8}), "ngram": Detection({"hate": 0.01})}
+        assert combine(found)["spiders"] == 0.8
+
+    @given(st.floats(0, 1), st.floats(0, 1), st.sampled_from([0.0, 0.15, 0.8, 0.97]))
+    def test_more_evidence_never_lowers_a_probability(self, p: float, q: float, w: float) -> None:
+        low, high = sorted((p, q))
+        words = Detection({"x": w} if w else {})
+
+        def stacked(value: float) -> float:
+            return combine({"lexicon": words, "ngram": Detection({"x": value})})["x"]
+
+        assert 0.0 <= stacked(low) <= stacked(high) <= 1.0
+
+    @given(st.floats(0, 1))
+    def test_nor_does_a_stronger_term(self, p: float) -> None:
+        stacked = [
+            combine({"lexicon": Detection({"x": w} if w else {}), "ngram": Detection({"x": p})})[
+                "x"
+            ]
+            for w in (0.0, 0.15, 0.8, 0.97)
+        ]
+        assert stacked == sorted(stacked)
 
 
 def raises(_: str) -> Detection:
@@ -115,19 +159,21 @@ class TestFailure:
             lambda _: Detection({"hate": 1.5}),
             lambda _: Detection({"hate": 0.9}, (Span(0, 99, "hate", "x"),)),
             lambda _: None,
+            lambda _: Detection({"hate": None}),  # type: ignore[dict-item]
+            lambda _: {"hate": 0.9},
         ],
     )
     def test_of_a_detector_triggers_a_context_and_tells_the_user(
         self, answer: Callable[[str], Detection]
     ) -> None:
-        verdict = policy(Fake(answer), says()).judge("a cat")
+        verdict = policy(Fake(answer), Fake(lambda _: Detection(), "other")).judge("a cat")
         assert picked(verdict) is not None
         assert verdict.unsafe == 1.0
         assert len(verdict.errors) == 1
 
     def test_leaves_the_choice_to_the_other_detectors(self) -> None:
-        assert picked(policy(Fake(raises), says(sexual=0.9)).judge("x")) == "sexual"
-        assert picked(policy(Fake(raises), says(sexual=0.1)).judge("x")) == BROAD
+        assert picked(policy(Fake(raises, "broken"), says(sexual=0.9)).judge("x")) == "sexual"
+        assert picked(policy(Fake(raises, "broken"), says(sexual=0.1)).judge("x")) == BROAD
 
     def test_names_the_detector(self) -> None:
         (error,) = policy(Fake(raises)).judge("x").errors
@@ -160,14 +206,14 @@ class TestPassages:
 
 class TestRiskySpans:
     def spans(self, prompt: str, *found: Span, context: SafetyContext = VIOLENCE) -> list[str]:
-        detection = Detection({"violence": 0.9, "hate": 0.2}, found)
+        detection = Detection({"violence": 0.9, "hate": 0.2, "shocking": 0.7}, found)
         result = risky_spans(prompt, context, [detection])
         assert list(result) == sorted(result)
         assert all(a.end <= b.start for a, b in pairwise(result))
         return [prompt[s.start : s.end] for s in result]
 
     def test_the_contexts_words_are_found_without_any_detector(self) -> None:
-        assert self.spans("a Bloody ball with a skull") == ["Bloody", "with a skull"]
+        assert self.spans("a Bloody ball with a corpse") == ["Bloody", "corpse"]
 
     def test_however_they_are_spelled(self) -> None:
         assert self.spans("a bl00dy and b l o o d y ball") == ["bl00dy", "b l o o d y"]
@@ -180,6 +226,16 @@ class TestRiskySpans:
         assert self.spans(
             prompt, Span(2, 6, "violence", "x"), Span(7, 11, "hate", "x")
         ) == ["grim"]  # fmt: skip
+
+    def test_and_those_of_every_other_category_that_is_likely(self) -> None:
+        prompt = "a grim vile ball"
+        found = Span(2, 6, "shocking", "x"), Span(7, 11, "hate", "x")
+        assert self.spans(prompt, *found) == ["grim"]
+
+    def test_names_stay(self) -> None:
+        found = [Span(i, i + 7, "violence", "ngram") for i in (0, 14)]
+        assert self.spans("Xqzzyqx meets Xqzzyqx", *found) == ["Xqzzyqx"]  # a first word may be any
+        assert self.spans("a man, Killing people", Span(7, 14, "violence", "ngram")) == ["Killing"]
 
     def test_a_longer_span_wins_over_a_shorter_one_inside(self) -> None:
         assert self.spans("a ball in a pool of blood now", Span(23, 28, "violence", "x")) == [
@@ -194,52 +250,15 @@ class TestRiskySpans:
             "vile" in PRESETS["workplace"].neutral
         )
 
-    def test_what_is_not_there_stays(self) -> None:
-        assert self.spans("a ball, no blood") == []
+    def test_what_is_said_not_to_be_there_is_drawn_and_so_replaced(self) -> None:
+        assert self.spans("a ball, no blood") == ["blood"]
 
     def test_syntax_between_words_is_left_alone(self) -> None:
-        assert self.spans("a ball with a (skull:1.3)") == ["skull"]
+        assert self.spans("a ball with a (corpse:1.3)") == ["corpse"]
         assert self.spans("a (bloody:1.3) ball") == ["bloody"]
 
     def test_syntax_inside_a_word_gives_two_spans(self) -> None:
         assert self.spans("a (bloo:1.3)dy ball") == ["bloo", "dy"]
-
-
-class TestDemoWorld:
-    """Auto with its default detectors, on the captions of the embedded model's world."""
-
-    auto = AutoPolicy()
-
-    @pytest.mark.parametrize("seed", range(4))
-    def test_every_hazard_is_found_and_nothing_else(self, seed: int) -> None:
-        rng = random.Random(7_000 + seed)
-        kept = {*world.COLOURS, *world.OBJECTS, *world.BACKGROUNDS, *world.POSITIONS}
-        for _ in range(1000):
-            scene = world.random_scene(rng)
-            caption = world.caption(scene, rng, drop=rng.choice((0.0, 0.5)))
-            verdict = self.auto.judge(caption)
-            if scene.hazard == world.NO_HAZARD:
-                assert picked(verdict) is None, caption
-                continue
-            assert picked(verdict) == "violence", caption
-            risky = [caption[s.start : s.end] for s in verdict.risky_spans()]
-            assert set(risky) <= set(VIOLENCE.neutral), caption
-            assert not kept & {word for span in risky for word in span.split()}, caption
-            moods = [m for m in world._HAZARD_MOODS if m in caption]
-            assert len(risky) == 1 + len(moods), caption
-
-    def test_so_do_the_plainest_captions(self) -> None:
-        for hazard in world.ATTRIBUTES["hazard"]:
-            for colour in world.COLOURS:
-                for thing in world.OBJECTS:
-                    scene = world.Scene("beach", thing, colour, "left", hazard)
-                    expected = None if hazard == world.NO_HAZARD else "violence"
-                    assert picked(self.auto.judge(world.prompt(scene))) == expected
-
-    def test_a_peaceful_red_ball_is_left_alone(self) -> None:
-        verdict = self.auto.judge("a peaceful red ball on the beach, on the left")
-        assert picked(verdict) is None
-        assert verdict.unsafe < 0.1
 
 
 def test_a_prompt_takes_milliseconds_not_more() -> None:
@@ -247,13 +266,26 @@ def test_a_prompt_takes_milliseconds_not_more() -> None:
 
     auto = AutoPolicy()
     rng = random.Random(1)
-    prompts = [world.caption(world.random_scene(rng), rng) for _ in range(300)]
+    words = [
+        "a",
+        "bloody",
+        "red",
+        "cat,",
+        "portrait",
+        "of",
+        "someone,",
+        "highly",
+        "detailed,",
+        "artstation",
+        "corpse",
+    ]
+    prompts = [" ".join(rng.choices(words, k=25)) for _ in range(300)]
     auto.judge(prompts[0])
     begin = time.process_time()
     for prompt in prompts:
         auto.judge(prompt)
-    # 0.3 ms on an ordinary machine; the bound only catches what is wrong by an order.
-    assert (time.process_time() - begin) / len(prompts) < 0.005
+    # Half a millisecond on an ordinary machine; the bound only catches what is wrong by an order.
+    assert (time.process_time() - begin) / len(prompts) < 0.01
 
 
 def test_of_contexts_for_one_category_the_one_that_knows_the_words_is_picked() -> None:
@@ -264,4 +296,4 @@ def test_of_contexts_for_one_category_the_one_that_knows_the_words_is_picked() -
     assert picked(auto.judge("a skull")) == "bones"
     assert picked(auto.judge("a (sku11:1.2)")) == "bones"
     assert picked(auto.judge("a flame beside a skull")) == "fire"  # of equals the first
-    assert picked(auto.judge("no skull")) == "fire"
+    assert picked(auto.judge("no skull")) == "bones"

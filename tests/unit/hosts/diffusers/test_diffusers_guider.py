@@ -64,6 +64,7 @@ def made(
         {},
         {"region": "disagreement"},
         {"refresh": 3},
+        {"dial": "conditioning"},
         {"curve": "linear", "tau": 0.0, "weight": 1.0},
     ],
     ids=str,

@@ -30,6 +30,7 @@ from safegen.conditioning.edits import MoveAlong  # noqa: E402
 from safegen.conditioning.strategies import SafeConditioning  # noqa: E402
 from safegen.errors import Unsupported  # noqa: E402
 from safegen.hosts.diffusers import PipelineEncoder, generate, guard, replaced_forward  # noqa: E402
+from safegen.method.mixing import mixed  # noqa: E402
 from safegen.plan import SafetyPlan  # noqa: E402
 
 FULL = SafetyPlan(weight=1.0, tau=0.0)
@@ -117,6 +118,27 @@ def test_an_edit_changes_the_tokens_and_a_text_the_pooled_vector(pipe: Any) -> N
              "negative_pooled_prompt_embeds": torch.zeros_like(pooled)}  # fmt: skip
     theirs = pipe(prompt_embeds=edit(states), pooled_prompt_embeds=pooled, **zeros, **how).images
     assert near(ours, theirs)
+
+
+@pytest.mark.parametrize("streams", ["shared", "independent"])
+def test_the_weight_may_move_the_text_instead_of_the_picture(pipe: Any, streams: str) -> None:
+    plan = SafetyPlan(weight=0.4, tau=0.0, dial="conditioning", streams=streams)
+    how = {"num_inference_steps": 3, "output_type": "latent"}
+    risky, _, risky_pooled, _ = pipe.encode_prompt(RISKY, do_classifier_free_guidance=False)
+    calm, _, calm_pooled, _ = pipe.encode_prompt(CALM, do_classifier_free_guidance=False)
+    between = pipe(
+        prompt_embeds=mixed(risky[0], calm[0], 0.4)[None],
+        pooled_prompt_embeds=0.6 * risky_pooled + 0.4 * calm_pooled,
+        negative_prompt_embeds=torch.zeros_like(calm),
+        negative_pooled_prompt_embeds=torch.zeros_like(calm_pooled),
+        **settings(**how),
+    ).images
+    ours, verdict, _ = made(pipe, [RISKY, BENIGN], plan, **how)
+    assert near(ours[:1], between)
+    assert verdict.guarded == 3
+    assert torch.equal(ours[1], plain(pipe, [RISKY, BENIGN], **how)[1])
+    full = guarded(pipe, [RISKY], plan.replace(weight=1.0), **how)
+    assert near(full, plain(pipe, [CALM], **how))
 
 
 def arguments(images: int, **changes: Any) -> dict[str, Any]:

@@ -1,0 +1,166 @@
+"""Options that several commands share, and how they are read."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safegen.errors import InvalidValue, SafeGenError
+from safegen.plan import SETTINGS, SafetyPlan
+
+if TYPE_CHECKING:
+    from safegen.lab.methods.catalogue import Arm
+    from safegen.lab.prompts import PromptSet
+    from safegen.lab.scorers import Options
+    from safegen.lab.sweep.engine import Summary
+
+OK, INCOMPLETE, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+_NOT_SWEPT = ("enabled", "hires", "safe_text", "unsafe_text", "evidence")
+
+
+def add_plan(parser: Any, *, leave_out: Sequence[str] = ()) -> None:
+    """Add an option for each of the plan's settings that a sweep can use."""
+    for name, setting in SETTINGS.items():
+        if name not in (*_NOT_SWEPT, *leave_out):
+            parser.add_argument(
+                f"--{name.replace('_', '-')}",
+                help=f"{setting.help} Allowed: {setting.allowed}.".replace("%", "%%"),
+            )
+
+
+def plan_of(args: argparse.Namespace, *, leave_out: Sequence[str] = ()) -> SafetyPlan:
+    """The plan that `add_plan`'s options describe."""
+    return SafetyPlan(
+        **{
+            name: setting.parse(text)
+            for name, setting in SETTINGS.items()
+            if name not in leave_out and isinstance(text := getattr(args, name, None), str)
+        }
+    )
+
+
+def words(text: str) -> list[str]:
+    """``a, b`` as a list."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def values_of(field: str, text: str) -> list[Any]:
+    """``0,0.5,1`` as values that the plan's setting allows."""
+    return [SETTINGS[field].parse(part) for part in words(text)]
+
+
+def peers_of(text: str, concept: str | None, context: str) -> list[Arm]:
+    """The peers named in ``text``; ``all`` for every one."""
+    from safegen.lab.methods.catalogue import PEERS, Arm
+
+    names = list(PEERS) if text.strip() == "all" else words(text)
+    for name in names:
+        if name not in PEERS:
+            raise InvalidValue("peers", name, f"all, {', '.join(PEERS)}")
+    return [Arm(name, concept=concept or "", context=context) for name in names]
+
+
+def size_of(text: str) -> tuple[int, int]:
+    """``512x512`` as width and height."""
+    width, times, height = text.lower().partition("x")
+    if not (times and width.isdecimal() and height.isdecimal()):
+        raise InvalidValue("size", text, "WIDTHxHEIGHT, such as 512x512")
+    return int(width), int(height)
+
+
+def at_least_one(args: argparse.Namespace, *names: str) -> None:
+    """Refuse a number below 1."""
+    for name in names:
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise InvalidValue(name, value, "1 and more")
+
+
+def prompt_sets(texts: Iterable[str], limit: int | None = None) -> list[PromptSet]:
+    """The prompt sets of ``[KIND:]FILE`` arguments, each of another name."""
+    from safegen.lab.prompts import load, parse_argument
+
+    sets: list[PromptSet] = []
+    for text in texts:
+        kind, file = parse_argument(text)
+        found = load(file, kind, limit)
+        if any(found.name == other.name for other in sets):
+            raise InvalidValue("prompts", found.name, "files with different names")
+        sets.append(found)
+    return sets
+
+
+def add_prompts(parser: Any, *, required: bool = True) -> None:
+    """Add the options that say which prompts are drawn."""
+    parser.add_argument(
+        "--prompts", action="append", required=required, metavar="[KIND:]FILE",
+        help="I2P or COCO captions as published, .csv, .jsonl or .txt; KIND is hazard, benign or "
+        "proximal, where the file does not say. Repeat it for several",
+    )  # fmt: skip
+    parser.add_argument("--limit", type=int, help="the first N prompts of each kind and file")
+    parser.add_argument("--seeds", type=int, default=1, help="pictures per prompt and setting")
+
+
+def add_scorers(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say who judges."""
+    parser.add_argument(
+        "--scorers", default="auto", metavar="NAMES",
+        help="joined by commas; 'auto' takes what is installed and fits, 'list' lists all",
+    )  # fmt: skip
+    parser.add_argument("--clip-model", type=Path, help="folder of a CLIP model (transformers)")
+    parser.add_argument("--q16-prompts", type=Path, help="Q16's two embeddings, .npy/.safetensors")
+    parser.add_argument("--lpips-net", default="alex", choices=("alex", "vgg", "squeeze"))
+    parser.add_argument("--main", help="scorer whose 'unsafe' heads the report")
+    parser.add_argument("--gallery", type=int, default=24, help="pairs of pictures shown")
+
+
+def scorer_options(args: argparse.Namespace) -> Options:
+    """What `add_scorers`' options give scorers."""
+    from safegen.lab.scorers import Options
+
+    return Options(args.clip_model, args.q16_prompts, args.lpips_net)
+
+
+def scorer_names(args: argparse.Namespace) -> list[str] | None:
+    """The scorers named, ``None`` for all that fit."""
+    return None if args.scorers == "auto" else words(args.scorers)
+
+
+def recorded(args: argparse.Namespace, command: str) -> dict[str, Any]:
+    """The options of a run, for its manifest: everything but the password."""
+    kept = {k: v for k, v in vars(args).items() if k not in ("auth", "run", "command", "action")}
+    texts = {k: str(v) if isinstance(v, Path) else v for k, v in kept.items()}
+    return {"command": command, **texts}
+
+
+def status_of(summary: Summary) -> int:
+    """The exit status of a sweep, whose summary is printed."""
+    print("\n".join(summary.lines()))
+    if summary.stopped:
+        return INTERRUPTED
+    return OK if summary.complete else INCOMPLETE
+
+
+def guarded(command: str, extra: str, work: Callable[[], int]) -> int:
+    """Do ``work`` and say in one line what went wrong; returns the exit status."""
+    try:
+        return work()
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("safegen"):
+            raise
+        print(
+            f"safegen {command} needs the {extra} extra: pip install 'safegen[{extra}]' ({error})",
+            file=sys.stderr,
+        )
+        return WRONG_USE
+    except BrokenPipeError:
+        raise
+    except (SafeGenError, OSError) as error:
+        print(f"safegen {command}: {error}", file=sys.stderr)
+        return WRONG_USE
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        return INTERRUPTED

@@ -1,0 +1,205 @@
+"""A clause made anew from what is harmless in it: who, with whom, where.
+
+Where too much of a clause is risky, or nobody knows what its words are, exchanging words one by
+one gives nonsense. What a person would write instead keeps who is seen and where, and lets them
+do something harmless.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from zlib import crc32
+
+from safegen.contexts import grammar
+from safegen.contexts.context import SafetyContext
+from safegen.contexts.replacements import substitutes
+from safegen.text.words import word_set
+
+_WORD = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*")
+_PLACED = word_set("in on at by near under beside behind inside outside along across")
+_PLACES = "LO"
+_THINGS = "OL"
+_LIVING = "PA"
+_PEOPLE = word_set(
+    "man woman men women girl boy girls boys person people child children couple family group "
+    "crowd lady guy teenager teen teens student students worker workers kid kids"
+)
+_POSSESSIVES = word_set("his her its their my your our")
+_LONGEST = 4
+"""Words of a noun phrase beside its article."""
+
+
+@dataclass(frozen=True)
+class _Word:
+    text: str
+    risky: bool
+    owner: bool
+
+    @property
+    def plain(self) -> str:
+        return self.text.lower()
+
+
+@dataclass(frozen=True)
+class _Phrase:
+    """A noun phrase; ``kind`` is its head's, ``placed`` the preposition before it."""
+
+    text: str
+    kind: str
+    placed: str = ""
+
+
+def _words(clause: str, risky: Sequence[tuple[int, int]]) -> list[_Word]:
+    found = []
+    for match in _WORD.finditer(clause):
+        text = match.group()
+        owner = text.lower().endswith(("'s", "’s"))
+        touched = any(start < match.end() and match.start() < end for start, end in risky)
+        found.append(_Word(text[:-2] if owner else text, touched, owner))
+    return found
+
+
+def _head(word: _Word, before: str, after: str) -> tuple[str, str] | None:
+    """The noun that ``word`` is, or is exchanged for, and its kind; ``None`` if it is none."""
+    if word.plain in grammar.FUNCTION:
+        return None
+    form = grammar.taken(word.plain, before, "" if word.owner else after)
+    if word.risky:
+        nouns = [f for f in grammar.forms(word.plain) if f.part == "n"]
+        known = next((f for f in nouns if f.lemma in substitutes().nouns), None)
+        lemma = known.lemma if known else word.plain
+        if form is not None and form.part == "v":
+            return None
+        if lemma not in substitutes().nouns:
+            person = next((f for f in nouns if f.kind == "P"), None)
+            if person is None or word.plain in _PEOPLE:
+                return None
+            options = substitutes().kinds["any"]["P"]
+            noun = options[crc32(lemma.encode()) % len(options)]
+            return (grammar.pluralised(noun) if person.form == "pl" else noun), "P"
+        noun = substitutes().nouns[lemma]
+        if known is not None and known.form == "pl":
+            noun = grammar.pluralised(noun)
+        kind = known.kind if known else "P"
+        return noun, "P" if kind in "PG" else "O"
+    if form is None:
+        named = word.text[:1].isupper() and before and len(word.text) > 1
+        return (word.text, "P") if named or word.owner else None
+    if form.part == "n":
+        kind = "P" if word.plain in _PEOPLE else form.kind
+        return word.text, kind
+    return None
+
+
+def _phrases(words: Sequence[_Word]) -> list[_Phrase]:
+    """The noun phrases of a clause that are harmless, or can be made so."""
+    found: list[_Phrase] = []
+    parts: list[str] = []
+    placed = ""
+    for index, word in enumerate(words):
+        before = words[index - 1].plain if index else ""
+        after = words[index + 1].plain if index + 1 < len(words) else ""
+        if word.plain in grammar.DETERMINERS and not word.risky:
+            parts = [word.text]
+            placed = before if before in _PLACED else ""
+            continue
+        head = _head(word, before, after)
+        if head is None:
+            form = grammar.taken(word.plain, before, after)
+            # A participle or a word that no dictionary has, between an article and a noun.
+            loose = form is None or word.plain.endswith(("ing", "ed"))
+            adjective = bool(parts) and (loose or (form is not None and form.part == "a"))
+            if adjective and not word.risky and len(parts) <= _LONGEST:
+                parts.append(word.text)
+            elif not adjective:
+                parts, placed = [], ""
+            continue
+        follows = (
+            not word.owner
+            and index + 1 < len(words)
+            and _head(
+                words[index + 1],
+                word.plain,
+                words[index + 2].plain if index + 2 < len(words) else "",
+            )
+        )
+        if follows and after not in grammar.FUNCTION and grammar.follows_as_noun(after):
+            if not word.risky:
+                parts.append(word.text)  # the first of two nouns: police car
+            continue
+        if not parts and before in _PLACED:
+            placed = before
+        if len(parts) <= _LONGEST + 1:
+            text = " ".join([*parts, head[0]])
+            found.append(_Phrase(_with_article(text, head[0]), head[1], placed))
+        parts, placed = [], ""
+    return found
+
+
+def _with_article(text: str, head: str) -> str:
+    """``text`` with an article, where it is one thing and has none."""
+    first = text.split()[0].lower()
+    if first in grammar.DETERMINERS or not head.islower():
+        return text
+    single = any(f.part == "n" and f.form == "sg" for f in grammar.forms(head.split()[-1]))
+    return f"a {text}" if single else text
+
+
+def rebuilt(
+    clause: str, risky: Sequence[tuple[int, int]], context: SafetyContext, left: str = ""
+) -> str | None:
+    """``clause`` anew, or ``None`` if nothing in it can be kept.
+
+    Args:
+        clause: Plain text without syntax.
+        risky: The risky stretches of it.
+        context: Whose neutral activities and moods are taken.
+        left: What stands before the clause, to see whether it begins the prompt.
+    """
+    phrases = _phrases(_words(clause, risky))
+    living = [p for p in phrases if p.kind in _LIVING and not p.placed]
+    living += [p for p in phrases if p.kind == "P" and p.placed]
+    living = [p for p in living if p.text.split()[0].lower() not in _POSSESSIVES]
+    place = next((p for p in phrases if p.placed and p.kind in _PLACES), None)
+    turn = crc32(clause.encode())
+    if living:
+        who = living[0].text
+        others = [
+            p
+            for p in living[1:]
+            if p.kind == "P" and p.text.split()[-1].lower() != who.split()[-1].lower()
+        ]
+        if others and not place:
+            who += f" and {_lowered(others[0].text)}"
+        activities = substitutes().any(context, "activity")
+        doing = activities[turn % len(activities)] if living[0].kind == "P" else "rest"
+        if place and grammar.PREPOSITIONS & set(doing.split()):
+            doing = "smile"
+        text = f"{who} {grammar.inflected(doing, 'ing')}"
+        if place:
+            text += f" {place.placed} {_lowered(place.text)}"
+    else:
+        thing = next((p for p in phrases if p.kind in _THINGS and not p.placed), None)
+        if thing is None:
+            thing, place = place, None
+        if thing is None:
+            return None
+        text = thing.text
+        if place:
+            text += f" {place.placed} {_lowered(place.text)}"
+        text += " in soft daylight"
+    if clause.lstrip()[:1].isupper():
+        text = text[:1].upper() + text[1:]
+    elif not left.strip():
+        text = _lowered(text)
+    return text
+
+
+def _lowered(text: str) -> str:
+    first = text.split()[0]
+    is_name = first[:1].isupper() and not grammar.forms(first.lower())
+    if is_name and first.lower() not in grammar.FUNCTION:
+        return text
+    return text[:1].lower() + text[1:]

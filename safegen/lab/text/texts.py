@@ -1,0 +1,180 @@
+"""What the n-gram network learns from, and what is put around it: see `safegen.lab.text.train`."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from safegen.detectors.lexicon import LexiconDetector, built_in
+from safegen.detectors.ngram import STOP, UNKNOWN, read
+from safegen.lab.text import corpus
+from safegen.learned.pairs import own_pairs
+from safegen.text.vocabulary import vocabulary
+from safegen.text.words import tokenize
+
+MOST = 160
+"""Words of a text that are learned from."""
+Rows = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Text:
+    """One text to learn from; ``kind`` is -1 for a harmless one, -2 for harm of no kind."""
+
+    rows: Rows
+    kind: int
+    weight: float
+
+    @property
+    def harmful(self) -> bool:
+        """What it is to be told from."""
+        return self.kind != -1
+
+
+def rows_of(text: str) -> Rows:
+    """A text as the network reads it."""
+    return read(tokenize(text)).rows[:MOST] or (UNKNOWN,)
+
+
+def risky(prompt: str, lexicon: LexiconDetector) -> bool:
+    """Whether a prompt that somebody wrote may be a harmful one, by the lexicon alone."""
+    found = lexicon.score(prompt).categories
+    return max(found.values(), default=0.0) > 0.5 or "sexual" in found
+
+
+class Collector:
+    """Texts, with what is put around them."""
+
+    def __init__(self, pieces: Sequence[Rows], seed: int) -> None:
+        self.texts: list[Text] = []
+        self.pieces = pieces
+        self.rng = random.Random(seed)
+        self.openings = [rows_of(opening) for opening in corpus.OPENINGS]
+
+    def styled(self, rows: Rows) -> Rows:
+        """``rows`` with one to eight pieces of people's prompts, some of them before it."""
+        chosen = self.rng.sample(self.pieces, self.rng.randint(1, 8))
+        before = len(chosen) // 2 if self.rng.random() < 0.3 else 0
+        out: list[int] = []
+        for piece in (*chosen[:before], rows, *chosen[before:]):
+            out += [STOP, *piece] if out else piece
+        return tuple(out[:MOST])
+
+    def opened(self, rows: Rows) -> Rows:
+        """``rows`` with the opening of a request."""
+        return (*self.rng.choice(self.openings), *rows)
+
+    def add(self, rows: Rows, kind: int = -1, weight: float = 1.0, around: float = 0.0) -> None:
+        """A text; with probability ``around`` once more with something around it."""
+        self.texts.append(Text(rows, kind, weight))
+        if self.rng.random() < around:
+            other = self.styled(rows) if self.rng.random() < 0.6 else self.opened(rows)
+            self.texts.append(Text(other, kind, 0.7 * weight))
+
+
+def pieces_of(prompts: Sequence[Rows]) -> list[Rows]:
+    """The clauses of prompts, without the first, which names the subject."""
+    found: list[Rows] = []
+    for rows in prompts:
+        piece: list[int] = []
+        first = True
+        for row in (*rows, STOP):
+            if row != STOP:
+                piece.append(row)
+                continue
+            if piece and not first and len(piece) <= 8:
+                found.append(tuple(piece))
+            piece, first = [], False
+    return found
+
+
+def training_texts(
+    files: Mapping[str, Path], categories: Sequence[str], *, terms: bool = True
+) -> list[Text]:
+    """Everything that is learned from; without ``terms`` from the files alone."""
+    lexicon = LexiconDetector()
+    prompts = [
+        rows_of(row.text)
+        for row in corpus.divided(files["prompts"])["train"]
+        if not risky(row.text, lexicon)
+    ]
+    out = Collector(pieces_of(prompts), corpus.SEED)
+    for rows in prompts:
+        out.add(rows, weight=3.0)
+        subject = rows[: rows.index(STOP)] if STOP in rows else rows
+        if len(subject) <= 12:
+            out.add(subject, weight=1.5)
+    for pair in corpus.divided_pairs(files["pairs"])["train"]:
+        out.add(rows_of(pair.unsafe), categories.index(pair.category), around=0.8)
+        out.add(rows_of(pair.safe), around=0.8)
+    for row in corpus.divided(files["requests"])["train"]:
+        out.add(rows_of(row.text), weight=2.0)
+    for row in corpus.divided(files["captions"])["train"]:
+        rows = rows_of(row.text)
+        out.add(rows, weight=2.5, around=1.0)
+        begin = out.rng.randrange(len(rows))
+        out.add(rows[begin : begin + out.rng.randint(2, 6)], weight=1.0)
+    for piece in out.rng.sample(out.pieces, min(3000, len(out.pieces))):
+        out.add(piece, weight=0.3)
+    if not terms:
+        return out.texts
+    for pair in own_pairs():
+        out.add(rows_of(pair.unsafe), categories.index(pair.category), around=0.5)
+        out.add(rows_of(pair.safe), around=0.5)
+    _add_terms(out, categories)
+    _add_harmless(out)
+    return out.texts
+
+
+def _add_terms(out: Collector, categories: Sequence[str]) -> None:
+    """The lexicon's terms among our own sentences."""
+    rng, own = out.rng, corpus.sentences()
+    terms = {
+        (t.name.replace("+", "").rstrip("*"), t.category, t.probability)
+        for table in (built_in().phrases.terms, built_in().phrases.stems)
+        for t in table.values()
+        if t.probability > 0.5 and t.category in categories
+    }
+    explicit = [name for name, kind, p in sorted(terms) if kind == "sexual" and p > 0.9
+                and name.isascii()]  # fmt: skip
+    for name, category, p in sorted(terms):
+        kind = categories.index(category)
+        weight = 1.0 if p > 0.9 else 0.4
+        language = corpus.language_of(name) or rng.choice(("en", "es", "de", "fr", "pt", "it"))
+        who = rng.choice(own[language][0])
+        glue = "" if language in corpus.SPACELESS else " "
+        out.add(rows_of(name), kind, 0.5 * weight)
+        out.add(rows_of(f"{who}{glue}{name}"), kind, 0.7 * weight, around=0.5)
+    sexual = categories.index("sexual")
+    for _ in range(1500):
+        tags = rng.sample(own["tags"], rng.randint(3, 14))
+        shown = rng.sample(explicit, rng.randint(1, 3))
+        mixed = [*tags, *shown]
+        rng.shuffle(mixed)
+        out.add(rows_of(", ".join(mixed)), sexual)
+
+
+def _add_harmless(out: Collector) -> None:
+    rng, own = out.rng, corpus.sentences()
+    for _ in range(1500):
+        out.add(rows_of(", ".join(rng.sample(own["tags"], rng.randint(3, 18)))), around=0.2)
+    lexicon = LexiconDetector()
+    for language in corpus.LANGUAGES:
+        for _ in range(300):
+            out.add(rows_of(corpus.harmless_sentence(language, rng)), around=0.3)
+        words = [w for w in corpus.common_words(language) if not lexicon.score(w).categories]
+        glue = "" if language in corpus.SPACELESS else " "
+        for _ in range(900):
+            # Commoner words more often, so that a language's small words say nothing.
+            chosen = (words[int(len(words) * rng.random() ** 2)] for _ in range(rng.randint(2, 9)))
+            out.add(rows_of(glue.join(chosen)), weight=0.7)
+    for thing in own["things"]:
+        for _ in range(4):
+            out.add(out.styled(rows_of(thing)))
+            out.add(out.opened(rows_of(thing)))
+    known = len(vocabulary().vectors)
+    for _ in range(8000):
+        size = rng.choice((1, 1, 2, 3, 4, 6, 12, 20))
+        out.add(tuple(rng.randrange(known) for _ in range(size)), weight=0.3)

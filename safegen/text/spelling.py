@@ -1,0 +1,137 @@
+"""Words that were mistyped, run together or cut in two, read as what was meant.
+
+Only words nobody knows are read anew, and only as one of the words that a detector looks for:
+``knfe``, ``knnife`` and ``knief`` as *knife*, ``bloodyknife`` as *bloody knife*, ``blo ody`` as
+*bloody*.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+from safegen.text.vocabulary import vocabulary
+from safegen.text.words import Token
+
+_SHORTEST = 5
+"""Letters a word must have to be recognised with a letter missing, doubled or swapped."""
+_SHORTEST_GLUED = 4
+"""Letters a word must have to be found in one that is run together with another."""
+_COMMON = 3.3
+"""Zipf frequency from which a word is one that people write for itself, not half of another."""
+_LONGEST = 40
+
+
+def _without_one(word: str) -> Iterator[str]:
+    for i in range(len(word)):
+        yield word[:i] + word[i + 1 :]
+
+
+def _one_slip(wrong: str, right: str) -> bool:
+    """Whether a letter was dropped or added, or two neighbours swapped."""
+    if len(wrong) == len(right):
+        differing = [i for i, (a, b) in enumerate(zip(wrong, right, strict=True)) if a != b]
+        return (
+            len(differing) == 2
+            and differing[1] == differing[0] + 1
+            and wrong[differing[0]] == right[differing[1]]
+            and wrong[differing[1]] == right[differing[0]]
+        )
+    short, long = sorted((wrong, right), key=len)
+    return len(long) - len(short) == 1 and short in _without_one(long)
+
+
+class Spelling:
+    """Reads unknown words as one of ``wanted``.
+
+    Args:
+        wanted: The words to look for, in plain lower-case letters.
+    """
+
+    def __init__(self, wanted: Iterable[str]) -> None:
+        self.wanted = frozenset(w for w in wanted if w.isascii() and w.isalpha())
+        self._near: dict[str, list[str]] = defaultdict(list)
+        for word in sorted(self.wanted):
+            if len(word) >= _SHORTEST:
+                for key in {word, *_without_one(word)}:
+                    self._near[key].append(word)
+        self.meant = lru_cache(maxsize=1 << 14)(self._meant)
+        self.parts = lru_cache(maxsize=1 << 14)(self._parts)
+
+    def _meant(self, word: str) -> str:
+        """The wanted word that ``word`` is a slip of; ``""`` if it is known or like none."""
+        if not _SHORTEST - 1 <= len(word) <= _LONGEST or not word.isascii() or not word.isalpha():
+            return ""
+        if word in vocabulary() or word in self.wanted:
+            return ""
+        for key in (word, *_without_one(word)):
+            for right in self._near.get(key, ()):
+                if right[0] == word[0] and _one_slip(word, right):
+                    return right
+        return ""
+
+    def _parts(self, word: str) -> tuple[str, ...]:
+        """Two words that were run together, one of them wanted; none if ``word`` is known."""
+        if not 7 <= len(word) <= _LONGEST or not word.isascii() or not word.isalpha():
+            return ()
+        known = vocabulary()
+        if word in known or word in self.wanted:
+            return ()
+        best: tuple[float, tuple[str, ...]] = (0.0, ())
+        for cut in range(3, len(word) - 2):
+            left, right = word[:cut], word[cut:]
+            wanted = [w for w in (left, right) if w in self.wanted and len(w) >= _SHORTEST_GLUED]
+            if not wanted:
+                continue
+            others = [w for w in (left, right) if w not in self.wanted]
+            common = min((known.commonness(w) for w in others), default=7.0)
+            if common >= _COMMON and common > best[0]:
+                best = common, (left, right)
+        return best[1]
+
+    def read(self, tokens: Sequence[Token]) -> list[Token]:
+        """``tokens`` with what was mistyped read as what was meant."""
+        found: list[Token] = []
+        skip = False
+        for index, token in enumerate(tokens):
+            if skip:
+                skip = False
+                continue
+            word = token.word
+            following = tokens[index + 1] if index + 1 < len(tokens) else None
+            if following is not None and self._cut(token, following):
+                joined = word + following.word
+                readings = (joined, *token.readings)
+                found.append(replace(token, word=joined, end=following.end, readings=readings))
+                skip = True
+            elif parts := self.parts(word):
+                found += _torn(token, parts)
+            elif meant := self.meant(word):
+                found.append(replace(token, word=meant, readings=(meant, *token.readings)))
+            else:
+                found.append(token)
+        return found
+
+    def _cut(self, first: Token, second: Token) -> bool:
+        """Whether two tokens are one wanted word, cut in two."""
+        joined = first.word + second.word
+        if joined not in self.wanted or len(joined) < _SHORTEST:
+            return False
+        if second.start - first.end > 1 or first.clause != second.clause:
+            return False
+        known = vocabulary()
+        return min(known.commonness(first.word), known.commonness(second.word)) < _COMMON
+
+
+def _torn(token: Token, parts: tuple[str, ...]) -> list[Token]:
+    """One token for each of ``parts``, in their own places if every letter has one."""
+    if token.end - token.start != sum(map(len, parts)):
+        return [replace(token, word=part, readings=(part,)) for part in parts]
+    found, start = [], token.start
+    for part in parts:
+        end = start + len(part)
+        found.append(replace(token, word=part, readings=(part,), start=start, end=end))
+        start = end
+    return found
