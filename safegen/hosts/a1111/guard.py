@@ -91,6 +91,7 @@ class PassGuard:
         self.streams: Streams = kind(self.session, self.layout, self.conds, denoiser, maps=maps)
         self._counts = Counts()
         self._open: OpenCall | None = None
+        self._guided: Tensor | None = None
         self._wrapped: list[str] = []
         self._wrap("combine_denoised", self._combine_denoised)
         self._wrap("get_pred_x0", self._get_pred_x0)
@@ -135,7 +136,7 @@ class PassGuard:
         Raises `GuardFailure`; then, and in every later call, `combine_denoised` raises too.
         """
         with self.session.failing_closed():
-            self._open = None
+            self._open = self._guided = None
             given = HostCall.read(params, self.layout)
             total = self.denoiser.total_steps or 1
             if self.denoiser.step == 0:
@@ -222,7 +223,7 @@ class PassGuard:
         if current.call.active and not bool(torch.isfinite(result[self.images]).all()):
             self.session.fail("the guided result holds values that are not finite")
         self._counts.combined += 1
-        self._open = None
+        self._open, self._guided = None, result
         return result
 
     def _get_pred_x0(
@@ -245,16 +246,16 @@ class PassGuard:
         The host shows the first part's row, be its weight 0: what another part, or the guard of
         another part, does to the picture would not be seen.
         """
-        current, several = self._open, [parts > 1 for parts in self.layout.parts]
-        if current is None or current.rows is None or len(shown) != len(several):
+        several = [parts > 1 for parts in self.layout.parts]
+        if not any(several) or len(shown) != len(several):
             return shown
-        if not any(several):
-            return shown
-        guided = self.streams.guidance(current).guided(
-            current.rows[: self.layout.cond_rows], self.layout.uncond(current.rows)
-        )
+        current, guided = self._open, self._guided
+        if current is not None and current.rows is not None:  # it is shown before it is guided
+            guided = self.streams.guidance(current).guided(
+                current.rows[: self.layout.cond_rows], self.layout.uncond(current.rows)
+            )
         shown = shown.clone()
-        shown[several] = guided[several].to(shown)
+        shown[several] = 0 if guided is None else guided[several].to(shown)
         return shown
 
     # ------------------------------------------------------------------ what was seen

@@ -98,8 +98,11 @@ def test_of_an_image_with_several_parts_the_guided_result_is_shown(
 
     denoiser.combine_denoised = first_shown  # type: ignore[method-assign]
     result = denoiser.call(guard, params, without_uncond=without_uncond)
-    assert shown[0][0] == pytest.approx(result[0])
-    assert torch.equal(shown[0][1], params.x[2])
+    denoiser.get_pred_x0(params.x[[0, 2]], params.x[[0, 2]], params.sigma[:2])  # and after it
+    for one in shown:
+        assert one[0] == pytest.approx(result[0])
+        assert torch.equal(one[1], params.x[2])
+    assert len(shown) == 2
 
 
 def test_independent_streams_are_refused_on_a_flow_model() -> None:
