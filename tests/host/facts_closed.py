@@ -72,19 +72,19 @@ def nothing_but_numbers_comes_out(host: Host) -> None:
 def a_failing_callback_of_ours_stops_the_picture(host: Host) -> None:
     from safegen.hosts.a1111 import PassGuard
     from safegen.hosts.a1111.independent import IndependentStreams
-    from safegen.hosts.a1111.rows import HostCall
     from safegen.hosts.a1111.shared import SharedStreams
 
     for owner, method, *kinds in (
         (PassGuard, "before", "shared", "independent"),
         (PassGuard, "after", "shared", "independent"),
-        (HostCall, "with_rows", "shared"),
         (SharedStreams, "blend", "shared"),
         (IndependentStreams, "blend", "independent"),
     ):
         for streams in kinds:
             with mock.patch.object(owner, method, at_call(2, getattr(owner, method))):
-                host.make(HAZARD, {**ON, "streams": streams}).refused("SafeGen")
+                made = host.make(HAZARD, {**ON, "streams": streams})
+            assert made.error is not None, f"{owner.__name__}.{method}, {streams}: not refused"
+            made.refused("SafeGen")
 
 
 @fact
