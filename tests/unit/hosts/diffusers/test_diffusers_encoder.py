@@ -19,7 +19,8 @@ from safegen.cli.models import load_encoder  # noqa: E402
 from safegen.errors import Unsupported  # noqa: E402
 from safegen.hosts.diffusers import PipelineEncoder  # noqa: E402
 from safegen.hosts.diffusers.encoding import encode_safe  # noqa: E402
-from safegen.lab.demo.model import MODEL_FOLDER, load_pipeline  # noqa: E402
+from safegen.lab.embedded import FOLDER as MODEL_FOLDER  # noqa: E402
+from safegen.lab.embedded import load_pipeline  # noqa: E402
 from safegen.learned.encoder import Encoder  # noqa: E402
 from safegen.learned.store import LearnedStore, NotLearned, learn_from_pairs  # noqa: E402
 
