@@ -24,7 +24,7 @@ from torch import Tensor
 
 from safegen.errors import InvalidValue, SafeGenError
 from safegen.files import write_atomically
-from safegen.learned import safetensors_file as headed
+from safegen.learned import safetensors_file
 from safegen.learned.encoder import Encoder, Progress, encode_in_batches, own_mean
 from safegen.learned.pairs import SEED, Pair, divide, own_pairs, pairs_text, read_pairs, scenes
 
@@ -290,7 +290,7 @@ def to_bytes(probe: Probe) -> bytes:
         "offset": probe.offset,
         "origin": probe.origin,
     }
-    return headed.to_bytes(KEY, header, {name: getattr(probe, name) for name in _TENSORS})
+    return safetensors_file.to_bytes(KEY, header, {name: getattr(probe, name) for name in _TENSORS})
 
 
 def read_probe(file: Path) -> Probe:
@@ -299,12 +299,12 @@ def read_probe(file: Path) -> Probe:
     Raises:
         ProbeError: if it cannot be read, is none, is of a newer version, or is damaged.
     """
-    with headed.reading(file, ProbeError):
-        header, tensors = headed.read(file, KEY, newest=FORMAT_VERSION, kind="probe")
+    with safetensors_file.reading(file, ProbeError):
+        header, tensors = safetensors_file.read(file, KEY, newest=FORMAT_VERSION, kind="probe")
         categories = tuple(str(name) for name in header["categories"])
         k, width = len(categories), len(tensors["mean"])
         shapes = {"weight": (1 + k, width), "bias": (1 + k,), "mean": (width,), "scale": (width,)}
-        headed.check(file, tensors, shapes)
+        safetensors_file.check(file, tensors, shapes)
         probe = Probe(
             encoder=str(header["encoder"]),
             categories=categories,

@@ -18,7 +18,7 @@ from torch import Tensor
 from safegen.errors import SafeGenError
 
 
-class HeadedError(SafeGenError):
+class SafetensorsFileError(SafeGenError):
     """A file that cannot be used; the text begins with its name."""
 
 
@@ -39,7 +39,7 @@ def read(file: Path, key: str, *, newest: int, kind: str) -> tuple[dict[str, Any
         kind: What such a file is, for messages: ``learned embedding``.
 
     Raises:
-        HeadedError: It cannot be read, is none, or is of a newer version.
+        SafetensorsFileError: It cannot be read, is none, or is of a newer version.
     """
     from safetensors import safe_open
 
@@ -48,22 +48,24 @@ def read(file: Path, key: str, *, newest: int, kind: str) -> tuple[dict[str, Any
             header = json.loads((opened.metadata() or {}).get(key, "null"))
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except Exception as error:  # safetensors has an exception type of its own
-        raise HeadedError(f"{file.name}: cannot be read: {error}") from error
+        raise SafetensorsFileError(f"{file.name}: cannot be read: {error}") from error
     version = header.get("version") if isinstance(header, dict) else None
     if not isinstance(version, int) or isinstance(version, bool):
-        raise HeadedError(f"{file.name}: not a {kind} of SafeGen's")
+        raise SafetensorsFileError(f"{file.name}: not a {kind} of SafeGen's")
     if version > newest:
-        raise HeadedError(f"{file.name}: made by a newer version ({version}); update the extension")
+        raise SafetensorsFileError(
+            f"{file.name}: made by a newer version ({version}); update the extension"
+        )
     return header, tensors
 
 
 def check(file: Path, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise `HeadedError` unless ``tensors`` are those of ``shapes``, and finite."""
+    """Raise `SafetensorsFileError` unless ``tensors`` are those of ``shapes``, and finite."""
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if found != dict(shapes):
-        raise HeadedError(f"{file.name}: holds {found} where {dict(shapes)} is due")
+        raise SafetensorsFileError(f"{file.name}: holds {found} where {dict(shapes)} is due")
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
-        raise HeadedError(f"{file.name}: holds values that are not finite")
+        raise SafetensorsFileError(f"{file.name}: holds values that are not finite")
 
 
 @contextmanager
@@ -73,7 +75,7 @@ def reading(file: Path, kind: type[SafeGenError]) -> Iterator[None]:
         yield
     except kind:
         raise
-    except HeadedError as error:
+    except SafetensorsFileError as error:
         raise kind(str(error)) from error
     except (KeyError, TypeError, ValueError) as error:
         raise kind(f"{file.name}: a damaged header: {error!r}") from error

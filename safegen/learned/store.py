@@ -23,7 +23,7 @@ from safegen.contexts.library import ContextError, learned_folder
 from safegen.errors import InvalidValue
 from safegen.files import write_atomically
 from safegen.learned import pairs as pairs_module
-from safegen.learned import safetensors_file as headed
+from safegen.learned import safetensors_file
 from safegen.learned.embedding import LearnedEmbedding, learn
 from safegen.learned.encoder import (
     Encoder,
@@ -164,7 +164,7 @@ def to_bytes(embedding: LearnedEmbedding, context: str = "") -> bytes:
         "pairs": embedding.pairs,
         "pairs_sha256": embedding.digest,
     }
-    return headed.to_bytes(KEY, header, tensors)
+    return safetensors_file.to_bytes(KEY, header, tensors)
 
 
 def read_embedding(file: Path) -> LearnedEmbedding:
@@ -173,14 +173,16 @@ def read_embedding(file: Path) -> LearnedEmbedding:
     Raises:
         ContextError: if it cannot be read, is none, is of a newer version, or is damaged.
     """
-    with headed.reading(file, ContextError):
-        header, tensors = headed.read(file, KEY, newest=FORMAT_VERSION, kind="learned embedding")
+    with safetensors_file.reading(file, ContextError):
+        header, tensors = safetensors_file.read(
+            file, KEY, newest=FORMAT_VERSION, kind="learned embedding"
+        )
         tensors = {name: tensor.float() for name, tensor in tensors.items()}
         width, rank = int(header["width"]), int(header["rank"])
         shapes = {"direction": (width,), "basis": (rank, width), "center": (width,)}
         if "start" in tensors:
             shapes["start"] = (width,)
-        headed.check(file, tensors, shapes)
+        safetensors_file.check(file, tensors, shapes)
         return LearnedEmbedding(
             direction=tensors["direction"],
             basis=tensors["basis"],

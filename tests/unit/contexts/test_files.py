@@ -13,7 +13,7 @@ import torch
 
 from safegen.errors import SafeGenError
 from safegen.files import write_atomically
-from safegen.learned import safetensors_file as headed
+from safegen.learned import safetensors_file
 
 
 @pytest.fixture
@@ -57,14 +57,14 @@ class TestHeaded:
     def file(self, folder: Path, **header: object) -> Path:
         path = folder / "x.safetensors"
         tensors = {"a": torch.arange(6.0).reshape(2, 3).T}  # not contiguous
-        path.write_bytes(headed.to_bytes("k", {**self.HEADER, **header}, tensors))
+        path.write_bytes(safetensors_file.to_bytes("k", {**self.HEADER, **header}, tensors))
         return path
 
     def test_comes_back_as_it_was(self, tmp_path: Path) -> None:
-        header, tensors = headed.read(self.file(tmp_path), "k", newest=2, kind="thing")
+        header, tensors = safetensors_file.read(self.file(tmp_path), "k", newest=2, kind="thing")
         assert header == self.HEADER
         assert tensors["a"].tolist() == [[0.0, 3.0], [1.0, 4.0], [2.0, 5.0]]
-        headed.check(tmp_path, tensors, {"a": (3, 2)})
+        safetensors_file.check(tmp_path, tensors, {"a": (3, 2)})
 
     @pytest.mark.parametrize(
         ("header", "key", "message"),
@@ -77,8 +77,8 @@ class TestHeaded:
     def test_others_are_refused(
         self, tmp_path: Path, header: dict[str, object], key: str, message: str
     ) -> None:
-        with pytest.raises(headed.HeadedError, match=message):
-            headed.read(self.file(tmp_path, **header), key, newest=2, kind="thing")
+        with pytest.raises(safetensors_file.SafetensorsFileError, match=message):
+            safetensors_file.read(self.file(tmp_path, **header), key, newest=2, kind="thing")
 
     def test_tables_that_do_not_fit_are_refused(self, tmp_path: Path) -> None:
         for tensors, message in (
@@ -86,15 +86,19 @@ class TestHeaded:
             ({"a": torch.ones(3), "b": torch.ones(1)}, "is due"),
             ({"a": torch.tensor([1.0, 2.0, float("inf")])}, "not finite"),
         ):
-            with pytest.raises(headed.HeadedError, match=message):
-                headed.check(tmp_path, tensors, {"a": (3,)})
+            with pytest.raises(safetensors_file.SafetensorsFileError, match=message):
+                safetensors_file.check(tmp_path, tensors, {"a": (3,)})
 
     def test_every_fault_is_the_readers_own_error(self, tmp_path: Path) -> None:
         class Own(SafeGenError):
             pass
 
-        for fault in (headed.HeadedError("x"), KeyError("encoder"), ValueError("many")):
-            with pytest.raises(Own), headed.reading(tmp_path, Own):
+        for fault in (
+            safetensors_file.SafetensorsFileError("x"),
+            KeyError("encoder"),
+            ValueError("many"),
+        ):
+            with pytest.raises(Own), safetensors_file.reading(tmp_path, Own):
                 raise fault
-        with pytest.raises(OSError, match="disk"), headed.reading(tmp_path, Own):
+        with pytest.raises(OSError, match="disk"), safetensors_file.reading(tmp_path, Own):
             raise OSError("disk")
