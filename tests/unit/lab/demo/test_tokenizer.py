@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 transformers = pytest.importorskip("transformers")
 
 from safegen.lab.demo.model import MODEL_FOLDER  # noqa: E402
-from safegen.lab.demo.tokenizer import write  # noqa: E402
 from safegen.lab.demo.world import OBJECTS, vocabulary  # noqa: E402
+from safegen.lab.model.tokenizer import write  # noqa: E402
 
 
 @pytest.fixture(scope="module")
