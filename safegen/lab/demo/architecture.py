@@ -1,8 +1,4 @@
-"""The embedded model's architecture, said once for diffusers and once for the SD1 layout.
-
-The two descriptions must name the same network; ``tests/unit/test_demo_layout.py`` holds
-them together by loading one exported file with both.
-"""
+"""The first edition's architecture, as diffusers takes it."""
 
 from __future__ import annotations
 

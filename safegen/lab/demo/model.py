@@ -9,8 +9,8 @@ from typing import Any
 
 from safegen.errors import InvalidValue
 from safegen.files import write_atomically
-from safegen.lab.demo.architecture import NOISE_CONFIG, TOKENS
-from safegen.lab.demo.layout import sd1_yaml
+from safegen.lab.demo.architecture import NOISE_CONFIG, TOKENS, UNET_CONFIG
+from safegen.lab.model.layout import sd1_yaml
 
 MODEL_FOLDER = Path(__file__).with_name("model")
 MODEL_NAME = "safegen-world"
@@ -80,7 +80,14 @@ def install(webui: Path, folder: Path = MODEL_FOLDER) -> list[Path]:
     for source in (*(folder / "tokenizer").iterdir(), folder / "text_encoder" / "config.json"):
         _copy(source, text_folder / source.name)
     config = target / f"{MODEL_NAME}.yaml"
-    write_atomically(config, sd1_yaml(_scale_factor(folder), text_folder.resolve().as_posix()))
+    write_atomically(
+        config,
+        sd1_yaml(
+            _scale_factor(folder),
+            text_folder.resolve().as_posix(),
+            UNET_CONFIG["attention_head_dim"],
+        ),
+    )
     checkpoint = target / f"{MODEL_NAME}.safetensors"
     _copy(folder / checkpoint.name, checkpoint)
     return [checkpoint, config, text_folder]
