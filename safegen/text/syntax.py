@@ -356,6 +356,20 @@ def parts(prompt: str) -> tuple[Part, ...]:
     return tuple(found)
 
 
+def unweighted(text: str) -> str:
+    """``text`` as a prompt that is read whole, also where it ends like a part's weight."""
+    return f"{text},"
+
+
+def as_negative(text: str) -> str:
+    """A negative prompt as a prompt that says the same.
+
+    In a negative prompt the host encodes an AND, a weight behind it and a network tag as the words
+    that they are.
+    """
+    return unweighted(_AND.sub("and", text).replace("<", " "))
+
+
 def prepare(prompt: str) -> tuple[Passage, ...]:
     """Every text the model sees of ``prompt``, without empty ones.
 

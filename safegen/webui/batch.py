@@ -10,6 +10,7 @@ import numpy as np
 from safegen.choice import Choice
 from safegen.errors import GuardFailure
 from safegen.hosts.a1111.guard import PassGuard, check_pass
+from safegen.hosts.a1111.towards import Guiding
 from safegen.plan import SafetyPlan
 from safegen.webui import deciding, host
 from safegen.webui.enforcement import Policy
@@ -47,9 +48,11 @@ class Batch:
         self.caches, self.record = caches, record
         self.first = p.iteration * p.batch_size
         """The number of its first picture in the run."""
-        self.choices = {FIRST: deciding.decide(p.prompts, plan, policy)}
+        self._guiding = {FIRST: {Guiding.before(host, p, hires=FIRST)}}
+        self.choices = {FIRST: self._decide(FIRST)}
         if getattr(p, "enable_hr", False) and plan.hires:
-            self.choices[SECOND] = deciding.decide(p.hr_prompts, plan, policy)
+            self._guiding[SECOND] = {Guiding.before(host, p, hires=SECOND)}
+            self.choices[SECOND] = self._decide(SECOND)
         self.guards: list[PassGuard] = []
         self.open: PassGuard | None = None
         """The guard whose denoiser is between its two callbacks; the second names none."""
@@ -59,6 +62,34 @@ class Batch:
             check_pass(host, p, None, plan)
 
     # ------------------------------------------------------------------ deciding
+
+    def _decide(self, hires: bool, guiding: Guiding | None = None) -> list[Choice]:
+        """What is to be done in a pass that is guided as it is planned to be, or otherwise."""
+        p = self.p
+        asked = deciding.Asked(
+            p.hr_prompts if hires else p.prompts,
+            p.hr_negative_prompts if hires else p.negative_prompts,
+            guiding or next(iter(self._guiding[hires])),
+        )
+        return deciding.decide(asked, self.plan, self.policy)
+
+    def check_guiding(self, denoiser: Any) -> None:
+        """Another extension may change the CFG scale in the midst of a run: decide anew.
+
+        Raises:
+            SafeGenError: With that scale something else has to be guarded, or can't be.
+        """
+        hires = bool(getattr(self.p, "is_hr_pass", False))
+        known, found = self._guiding.get(hires), Guiding.of(host, denoiser)
+        if known is None or found in known:
+            return
+        anew = self._decide(hires, found)
+        if [one.parts for one in anew] != [one.parts for one in self.choices[hires]]:
+            raise GuardFailure(
+                "SafeGen stopped this picture because it could not guard it: its CFG scale became "
+                f"{found.cfg:g} after it had begun, with which other texts count"
+            )
+        known.add(found)
 
     @property
     def guarding(self) -> bool:

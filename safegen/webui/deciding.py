@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from safegen.choice import PROBE, Choice, Chooser
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.library import ContextError
 from safegen.errors import InvalidValue
+from safegen.hosts.a1111.towards import Guiding, towards
 from safegen.learned.embedding import LearnedEmbedding
 from safegen.plan import AUTO, CUSTOM, SafetyPlan
+from safegen.text.syntax import as_negative, parts, unweighted
 from safegen.webui import encoder, settings
 from safegen.webui.enforcement import Policy
 
@@ -39,18 +41,101 @@ def chooser_for(plan: SafetyPlan) -> Chooser:
     return Chooser(shared.library, {**shared.detectors, PROBE: encoder.probe()})
 
 
-def decide(prompts: Sequence[str], plan: SafetyPlan, policy: Policy | None) -> list[Choice]:
-    """What is to be done about each of ``prompts``.
+@dataclass(frozen=True)
+class Asked:
+    """What is asked for in one pass.
+
+    Args:
+        prompts: One for each picture.
+        negatives: The negative prompts, as many.
+        guiding: How the host guides.
+    """
+
+    prompts: Sequence[str]
+    negatives: Sequence[str]
+    guiding: Guiding
+
+
+def decide(asked: Asked, plan: SafetyPlan, policy: Policy | None) -> list[Choice]:
+    """What is to be done about each of the prompts.
 
     Raises:
-        InvalidValue: The plan names a context, a detector or a strategy that is not to be had.
+        InvalidValue: The plan names a context, a detector or a strategy that is not to be had; or
+            a picture is moved towards a text that can't be guarded, and that is not harmless.
     """
     choosing = chooser_for(plan)
+    pairs = list(zip(asked.prompts, asked.negatives, strict=True))
     try:
-        return [_decide(prompt, plan, policy, choosing) for prompt in prompts]
+        for prompt, negative in dict.fromkeys(pairs):
+            _refuse_others(prompt, negative, asked.guiding, plan, choosing)
+        if asked.guiding.scale <= 0:
+            return [_not_counting(prompt, asked.guiding, plan, choosing) for prompt, _ in pairs]
+        return [_decide(prompt, plan, policy, choosing) for prompt, _ in pairs]
     except ContextError:
         names = [AUTO, *choosing.library.names(), CUSTOM]
         raise InvalidValue("context", plan.context, ", ".join(names)) from None
+
+
+def _refuse_others(
+    prompt: str, negative: str, guiding: Guiding, plan: SafetyPlan, choosing: Chooser
+) -> None:
+    """Refuse an unsafe text that the picture is moved towards and that has no safe stream.
+
+    Those are the negative prompt where the scale times the weights is below 1, and with a scale
+    below 0 the parts of negative weight: there the roles change.
+    """
+    own = parts(prompt)
+    ways = towards([part.weight for part in own], guiding)
+    for part, counts in zip(own, ways.parts, strict=True):
+        guarded = guiding.scale > 0 and part.weight > 0
+        text = unweighted(part.text)
+        found = _found(text, plan, choosing) if counts and not guarded else ""
+        if found:
+            raise InvalidValue(
+                "prompt",
+                f"{part.text} :{part.weight:g}",
+                "in a part of this weight, a harmless text: with CFG scale "
+                f"{guiding.cfg:g} the picture is moved towards it ({found})",
+            )
+    found = _found(as_negative(negative), plan, choosing) if ways.negative else ""
+    if found:
+        total = guiding.scale * sum(part.weight for part in own)
+        raise InvalidValue(
+            "negative_prompt",
+            negative,
+            f"a harmless text, or a higher CFG scale: it is {guiding.cfg:g}, which with the "
+            f"prompt's weights and the sampler's own factor makes {total:.3g}, and below 1 the "
+            f"picture is moved towards the negative prompt ({found})",
+        )
+
+
+def _found(text: str, plan: SafetyPlan, choosing: Chooser) -> str:
+    """Why ``text`` is not harmless; ``""`` if it is."""
+    verdict = choosing.judge(text, plan)
+    if verdict.context is not None:
+        return f"Auto found {verdict.context.label} in it"
+    if plan.context == AUTO:
+        return ""
+    chosen = choosing.context_named(plan)
+    hit = replace(verdict, context=chosen).risky_spans()
+    return f"it has a word of {chosen.label}" if hit else ""
+
+
+def _not_counting(prompt: str, guiding: Guiding, plan: SafetyPlan, choosing: Chooser) -> Choice:
+    """Nothing to guard, as the picture is not moved towards the prompt.
+
+    Raises:
+        InvalidValue: A context was asked for whatever the texts say.
+    """
+    if plan.context != AUTO:
+        raise InvalidValue(
+            "cfg_scale",
+            guiding.cfg,
+            f"above 0 with context {plan.context}: else the picture is not moved towards the "
+            "prompt, and nothing in it could be guarded",
+        )
+    why = "at this CFG scale the prompt doesn't count, and what does is harmless"
+    return Choice(None, None, why, choosing.judge(prompt, plan), (None,) * len(parts(prompt)))
 
 
 def _decide(prompt: str, plan: SafetyPlan, policy: Policy | None, choosing: Chooser) -> Choice:

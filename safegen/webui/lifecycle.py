@@ -229,6 +229,7 @@ def on_cfg_denoiser(params: Any) -> None:
             raise GuardFailure(_PAST.format("an extension samples it in its own way"))
         if run.batch.error is not None:
             raise run.batch.error
+        run.batch.check_guiding(denoiser)
         guard = run.batch.attach(denoiser)
         if guard is None:
             run.batch.passed_over()

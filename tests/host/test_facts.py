@@ -8,10 +8,19 @@ import facts_guard
 import facts_others
 import facts_runs
 import facts_told
+import facts_towards
 import pytest
 from driver import Fact, Host
 
-MODULES = (facts_calls, facts_runs, facts_guard, facts_closed, facts_told, facts_others)
+MODULES = (
+    facts_calls,
+    facts_runs,
+    facts_guard,
+    facts_closed,
+    facts_told,
+    facts_others,
+    facts_towards,
+)
 
 
 @pytest.mark.parametrize(

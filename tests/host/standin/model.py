@@ -68,6 +68,7 @@ class Model:
     """
 
     parameterization, cond_stage_key = "eps", "txt"
+    alphas_cumprod = BARS
 
     def __init__(self, name: str = "toy-world", *, sdxl: bool = False) -> None:
         seed = zlib.crc32(name.encode())

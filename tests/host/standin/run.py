@@ -155,8 +155,10 @@ class Processing:
         own = slice(number * self.batch_size, (number + 1) * self.batch_size)
         self.iteration = number
         self.prompts, self.seeds = self.all_prompts[own], self.all_seeds[own]
+        self.negative_prompts = [self.negative_prompt] * len(self.prompts)
         if self.enable_hr:
             self.hr_prompts = self.all_hr_prompts[own]
+            self.hr_negative_prompts = self.negative_prompts
         self.generators = [torch.Generator().manual_seed(seed) for seed in self.seeds]
 
     def load(self, name: str) -> None:
