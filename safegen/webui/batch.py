@@ -10,6 +10,7 @@ import numpy as np
 from safegen.choice import Choice
 from safegen.errors import GuardFailure
 from safegen.hosts.a1111.guard import PassGuard, check_pass
+from safegen.hosts.a1111.shown import UnguardedShown
 from safegen.hosts.a1111.towards import Guiding
 from safegen.plan import SafetyPlan
 from safegen.webui import deciding, host
@@ -54,6 +55,7 @@ class Batch:
             self._guiding[SECOND] = {Guiding.before(host, p, hires=SECOND)}
             self.choices[SECOND] = self._decide(SECOND)
         self.guards: list[PassGuard] = []
+        self._passes: list[UnguardedShown] = []
         self.open: PassGuard | None = None
         """The guard whose denoiser is between its two callbacks; the second names none."""
         self.error: BaseException | None = None
@@ -163,6 +165,8 @@ class Batch:
         """Leave every denoiser as it was found."""
         for guard in self.guards:
             guard.detach()
+        for one in self._passes:
+            one.detach()
 
     # ------------------------------------------------------------------ verifying
 
@@ -207,8 +211,10 @@ class Batch:
 
     # ------------------------------------------------------------------ reporting
 
-    def passed_over(self) -> None:
-        """A denoiser call of a pass with nothing to guard."""
+    def passed_over(self, denoiser: Any) -> None:
+        """A denoiser call of a pass with nothing to guard; what it shows is still looked after."""
+        if all(one.denoiser is not denoiser for one in self._passes):
+            self._passes.append(UnguardedShown(host, denoiser))
         self.record.count(Counts(calls=1, pictures=len(self.p.prompts)))
 
     def close(self) -> None:

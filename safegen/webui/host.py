@@ -28,6 +28,8 @@ from modules import (
 from modules import processing as processing
 from modules import script_callbacks as script_callbacks
 
+from safegen.hosts.a1111 import beside
+
 KNOWN_VERSION = "1.10"
 """The host that SafeGen is made for and tested on: 1.10.x, in fact 1.10.1."""
 
@@ -195,30 +197,17 @@ def empty_prompt() -> Any:
 def unet_is_hooked() -> bool:
     """Whether another extension has put its own ``forward`` in a part of the loaded UNet.
 
-    ControlNet, IP-Adapter and Regional Prompter do. They may know cond from uncond rows by their
-    place, or keep something for as many rows as the first call had. The host itself replaces
-    methods of classes only. Hypertile, which comes with it, leaves its hooks in the model once
-    it was switched on; they don't count, since they treat every row alike.
+    See `beside.is_hooked`.
     """
     unet = getattr(getattr(shared.sd_model, "model", None), "diffusion_model", None)
-    modules = unet.modules() if unet is not None else ()
-    return any(_is_hooked(module) for module in modules)
+    return any(beside.is_hooked(module) for module in (unet.modules() if unet is not None else ()))
 
 
-def _is_hooked(module: Any) -> bool:
-    own = vars(module)
-    hook = own.get("forward")
-    return "_forward" in own or (hook is not None and not _is_hypertile(hook, module))
-
-
-def _is_hypertile(hook: Any, module: Any) -> bool:
-    """Whether ``hook`` is Hypertile's, around the module's own method and no other hook."""
-    inner = getattr(hook, "__wrapped__", None)
-    return (
-        getattr(hook, "__globals__", {}).get("__name__") == "hypertile"
-        and getattr(inner, "__self__", None) is module
-        and getattr(inner, "__func__", None) is getattr(type(module), "forward", None)
-    )
+def callbacks(category: str) -> list[Any]:
+    """The entries of ``category``, such as ``cfg_denoiser``, in the order of their calls."""
+    ordered = getattr(script_callbacks, "ordered_callbacks", None)
+    entries = script_callbacks.callback_map[f"callbacks_{category}"]
+    return list(entries if ordered is None else ordered(category))
 
 
 def conditioning_key() -> str | None:

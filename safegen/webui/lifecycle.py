@@ -232,7 +232,7 @@ def on_cfg_denoiser(params: Any) -> None:
         run.batch.check_guiding(denoiser)
         guard = run.batch.attach(denoiser)
         if guard is None:
-            run.batch.passed_over()
+            run.batch.passed_over(denoiser)
             return
         run.batch.open = guard
         guard.before(params)

@@ -10,6 +10,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -125,14 +126,19 @@ class Host:
 
     @contextmanager
     def listening(
-        self, *, first: bool = False, **functions: Callable[[Any], Any]
+        self, *, first: bool = False, counting: bool = False, **functions: Callable[[Any], Any]
     ) -> Iterator[None]:
         """Callbacks for a while: ``denoiser=``, ``denoised=``, ``after_cfg=``.
 
-        They come behind those of extensions, or before them if ``first``.
+        They come behind those of extensions, or before them if ``first``. Those that are not
+        ``counting`` say that they cope with rows of SafeGen's.
         """
+        functions = {name: partial(function) for name, function in functions.items()}
         try:
             for name, function in functions.items():
+                function.__module__ = __name__
+                if not counting:
+                    function.safegen_rows = True  # type: ignore[attr-defined]
                 getattr(self.callbacks, f"on_cfg_{name}")(function)
                 if first:
                     entries = self.callbacks.callback_map[f"callbacks_cfg_{name}"]

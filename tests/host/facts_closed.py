@@ -121,7 +121,7 @@ def a_callback_that_drops_our_rows_stops_the_picture(host: Host) -> None:
         params.text_cond = params.text_cond[:1]
 
     with host.listening(denoiser=drop):
-        host.make(HAZARD, ROWS).refused("SafeGen", "rows")
+        host.make(HAZARD, ROWS).refused("SafeGen", "the latents")
 
 
 @fact

@@ -180,7 +180,7 @@ def a_failed_run_is_on_record_and_stays(host: Host) -> None:
     failed = recorded(host, HAZARD, {"weight": 7.0})
     assert (failed.outcome, failed.settings) == ("failed", {})
     assert "weight" in failed.message
-    with host.listening(denoised=poison):
+    with host.listening(first=True, denoised=poison):
         poisoned = recorded(host, HAZARD, ON)
     assert (poisoned.outcome, poisoned.contexts) == ("failed", ("violence",))
     assert "not finite" in poisoned.message

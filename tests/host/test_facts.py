@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import facts_beside
 import facts_calls
 import facts_closed
 import facts_guard
@@ -20,6 +21,7 @@ MODULES = (
     facts_told,
     facts_others,
     facts_towards,
+    facts_beside,
 )
 
 

@@ -12,14 +12,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from safegen.conditioning.strategies import SafeConditioning
+from safegen.hosts.a1111.beside import others_see_rows
 from safegen.hosts.a1111.conds import length
 from safegen.hosts.a1111.evaluation import OwnCalls
 from safegen.hosts.a1111.independent import IndependentStreams
 from safegen.hosts.a1111.limits import check_pass as check_pass
 from safegen.hosts.a1111.rows import HostCall, RowLayout, check_rows
 from safegen.hosts.a1111.safe_conds import SafeConds
+from safegen.hosts.a1111.seal import Seal
 from safegen.hosts.a1111.shared import SharedStreams
+from safegen.hosts.a1111.shown import Shown
 from safegen.hosts.a1111.streams import OpenCall, Streams
+from safegen.hosts.a1111.wrapping import Wrapping
 from safegen.method.schedule import check_reach
 from safegen.method.session import Session, Verdict
 from safegen.plan import SafetyPlan
@@ -74,7 +78,7 @@ class PassGuard:
     ) -> None:
         check_pass(host, p, denoiser, plan)
         self.host, self.denoiser = host, denoiser
-        self.layout = RowLayout(tuple(len(of_image) for of_image in parts))
+        layout = RowLayout(tuple(len(of_image) for of_image in parts))
         flat = [conditioning for of_image in parts for conditioning in of_image]
         self.conds = SafeConds(host, p, flat, hires=hires, cache=cache)
         independent = plan.streams == "independent"
@@ -83,18 +87,24 @@ class PassGuard:
             [c is not None and bool(c.unsafe) for c in flat],
         )
         if independent:
-            guarded, unsafe = map(self.layout.any_of_image, (guarded, unsafe))
+            guarded, unsafe = map(layout.any_of_image, (guarded, unsafe))
         self.session = Session(plan, guarded, unsafe)
         self.floor = max(floor, PRESENTABLE * plan.weight)
         self.verdict: Verdict | None = None
         kind = IndependentStreams if independent else SharedStreams
-        self.streams: Streams = kind(self.session, self.layout, self.conds, denoiser, maps=maps)
+        self.streams: Streams = kind(self.session, layout, self.conds, denoiser, maps=maps)
         self._counts = Counts()
         self._open: OpenCall | None = None
-        self._guided: Tensor | None = None
-        self._wrapped: list[str] = []
-        self._wrap("combine_denoised", self._combine_denoised)
-        self._wrap("get_pred_x0", self._get_pred_x0)
+        self._seal, self._shown = Seal(host, denoiser), Shown(host, denoiser)
+        self._wrapping = Wrapping(denoiser)
+        self._wrapping.put("combine_denoised", self._combine_denoised)
+        self._wrapping.put("get_pred_x0", self._get_pred_x0)
+        self._wrapping.put("forward", self._forward)
+
+    @property
+    def layout(self) -> RowLayout:
+        """Whose the rows of a call are."""
+        return self.streams.layout
 
     @property
     def hires(self) -> bool:
@@ -111,22 +121,9 @@ class PassGuard:
         """Rows that the model evaluated for the guard so far."""
         return self._counts.own_rows
 
-    # ------------------------------------------------------------------ wrapping
-
-    def _wrap(self, name: str, method: Callable[..., Any]) -> None:
-        original = getattr(self.denoiser, name)
-
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            return method(original, *args, **kwargs)
-
-        setattr(self.denoiser, name, wrapper)
-        self._wrapped.append(name)
-
     def detach(self) -> None:
         """Leave the denoiser as it was found."""
-        for name in self._wrapped:
-            vars(self.denoiser).pop(name, None)
-        self._wrapped = []
+        self._wrapping.off()
 
     # ------------------------------------------------------------------ before the UNet
 
@@ -136,18 +133,21 @@ class PassGuard:
         Raises `GuardFailure`; then, and in every later call, `combine_denoised` raises too.
         """
         with self.session.failing_closed():
-            self._open = self._guided = None
+            self._open = None
+            self._seal.open()
+            self._shown.forget()
             given = HostCall.read(params, self.layout)
             total = self.denoiser.total_steps or 1
             if self.denoiser.step == 0:
                 check_reach(self.session.plan, total)
             call = self.session.begin(min(self.denoiser.step / total, 1.0))
             self._open = OpenCall(call, given)
-            if not call.evaluate:
-                return
-            self._open.hooked = self.host.unet_is_hooked()
-            self._open.extra = self.streams.extra(self._open)
-            self._insert(params)
+            if call.evaluate:
+                self._open.hooked = self.host.unet_is_hooked()
+                self._open.extra = self.streams.extra(self._open)
+                self._insert(params)
+            if call.active or call.evaluate:
+                self._seal.gave(params)
 
     def _insert(self, params: Any) -> None:
         """Let the extra rows that fit travel in the host's own UNet call.
@@ -155,10 +155,13 @@ class PassGuard:
         Those are the ones with the cond rows' own token length: padding would change a picture.
         And only if every image is guarded: a batch of another size may round differently, and
         benign images must be what they are without SafeGen. Nor where another extension has
-        hooks in the UNet, which counts rows; see `OwnCalls`.
+        hooks in the UNet or callbacks that would see them, and may count rows; see `OwnCalls`.
         """
         current = self._open
         if current is None or current.hooked or not all(self.images):
+            return
+        callbacks = self.host.callbacks
+        if others_see_rows(callbacks("cfg_denoiser"), callbacks("cfg_denoised")):
             return
         own = length(current.given.text_cond)
         current.inserted = [one for one in current.extra if length(one.text) == own]
@@ -173,6 +176,7 @@ class PassGuard:
             current = self._open
             if current is None:
                 self.session.fail("cfg_denoised came without cfg_denoiser")
+            self._unless(self._seal.broken_before())
             rows: Tensor = params.x
             check_rows("prediction", rows, self.layout.rows + len(current.inserted))
             if rows.shape[1:] != current.given.x.shape[1:]:
@@ -195,6 +199,13 @@ class PassGuard:
             self._counts.own_rows += current.own_rows
             current.rows = rows
             current.blended = True
+            if current.call.active:
+                self._seal.made(rows)
+
+    def _unless(self, broken: str) -> None:
+        """Fail for this reason, if there is one."""
+        if broken:
+            self.session.fail(broken)
 
     # ------------------------------------------------------------------ the second line
 
@@ -216,14 +227,24 @@ class PassGuard:
             self.session.fail("a denoiser call never reached the cfg_denoised callback")
         if tuple(len(parts) for parts in conds_list) != self.layout.parts:
             self.session.fail("the host splits the prompts into other AND parts than the guard")
+        self._unless(self._seal.broken_rows(x_out))
         if current.uncond_before is not None and cond_scale != 1.0:
             # The uncond rows equalled the cond rows by themselves: the host skipped nothing.
             self.layout.uncond(x_out)[:] = current.uncond_before
         result = original(x_out, conds_list, uncond, cond_scale)
         if current.call.active and not bool(torch.isfinite(result[self.images]).all()):
             self.session.fail("the guided result holds values that are not finite")
+        if current.call.active:
+            self._seal.guided(result, self.images)
         self._counts.combined += 1
-        self._open, self._guided = None, result
+        self._open = None
+        self._shown.keep(x_out, result)
+        return result
+
+    def _forward(self, original: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        """One whole call: what leaves it is what was guided in it."""
+        result = original(*args, **kwargs)
+        self._unless(self._seal.broken_result(result))
         return result
 
     def _get_pred_x0(
@@ -243,20 +264,16 @@ class PassGuard:
     def _of_all_parts(self, shown: Tensor) -> Tensor:
         """``shown``, but of an image with several ``AND`` parts the guided result of them all.
 
-        The host shows the first part's row, be its weight 0: what another part, or the guard of
-        another part, does to the picture would not be seen.
+        The host shows the first part's row: what another part, or the guard of another part,
+        does to the picture would not be seen.
         """
-        several = [parts > 1 for parts in self.layout.parts]
-        if not any(several) or len(shown) != len(several):
-            return shown
-        current, guided = self._open, self._guided
+        current, guided = self._open, None
         if current is not None and current.rows is not None:  # it is shown before it is guided
             guided = self.streams.guidance(current).guided(
                 current.rows[: self.layout.cond_rows], self.layout.uncond(current.rows)
             )
-        shown = shown.clone()
-        shown[several] = 0 if guided is None else guided[several].to(shown)
-        return shown
+        several = [parts > 1 for parts in self.layout.parts]
+        return self._shown.instead(shown, several, guided=guided)
 
     # ------------------------------------------------------------------ what was seen
 

@@ -255,6 +255,10 @@ class Denoiser:
         return torch.cat(rows)
 
     def __call__(self, x: Tensor, level: Tensor) -> Tensor:
+        return self.keeping_masked(x, self.forward(x, level), level)
+
+    def forward(self, x: Tensor, level: Tensor) -> Tensor:
+        """The guided row, before an inpainting's mask."""
         if shared.state.stopping:
             raise Stopped
         self._change_checkpoint()
@@ -287,12 +291,12 @@ class Denoiser:
         def show(which: Any, found: Tensor) -> Tensor:
             return self.get_pred_x0(seen.x[which], found, seen.sigma[which])
 
+        scale = 1.0 if skip else args["cond_scale"] * self.cond_scale_miltiplier
+        result = self.combine_denoised(rows, conds_list, args["uncond"], scale)
         last = slice(len(rows) - images, None)
         self.sampler.last_latent = show(first, rows[first])
         self.uncond_clean = self.inner_model.clean(x, rows[last], level)
         shown = {"Prompt": self.sampler.last_latent}
-        scale = 1.0 if skip else args["cond_scale"] * self.cond_scale_miltiplier
-        result = self.combine_denoised(rows, conds_list, args["uncond"], scale)
         content = shared.opts.live_preview_content
         if content == "Negative prompt":
             shown[content] = show(slice(-images, None), rows[last])
@@ -302,9 +306,9 @@ class Denoiser:
         after = AfterGuidance(result, now)
         scripting.fire("cfg_after_cfg", after)
         self.step += 1
-        return self._keeping_masked(x, after.x, level)
+        return after.x
 
-    def _keeping_masked(self, x: Tensor, row: Tensor, level: Tensor) -> Tensor:
+    def keeping_masked(self, x: Tensor, row: Tensor, level: Tensor) -> Tensor:
         """Where an inpainting's mask is 0 the picture stays as it came."""
         mask, came = getattr(self.p, "latent_mask", None), self.p.init_latent
         if mask is None:

@@ -57,6 +57,9 @@ class Host:
     def unet_is_hooked(self) -> bool:
         return self.hooked
 
+    def callbacks(self, _category: str) -> list[Any]:
+        return []
+
     def conditioning_key(self) -> str:
         return "crossattn"
 
@@ -105,6 +108,9 @@ class Denoiser:
     def get_pred_x0(self, _x_in: Tensor, x_out: Tensor, _sigma: Tensor) -> Tensor:
         return x_out
 
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
     def call(self, guard: Any, params: Any, *, without_uncond: bool = False) -> Tensor:
         """One call of the host's: its callbacks, the model, and guidance. The guided result.
 
@@ -121,12 +127,12 @@ class Denoiser:
         x, images = params.x, len(self.parts)
         if without_uncond:
             texts, x = params.text_cond, x[:-images]
-        params.inner_model = model
-        params.x = model(x, params.sigma, texts)
+        found = model(x, params.sigma, texts)
         if without_uncond:
-            params.x = torch.cat([params.x, params.x[[0, len(self.parts[0])]]])
-        guard.after(params)
-        rows = iter(range(len(params.x)))
+            found = torch.cat([found, found[[0, len(self.parts[0])]]])
+        guard.after(SimpleNamespace(x=found, inner_model=model))
+        params.x = found
+        rows = iter(range(len(found)))
         conds_list = [[(next(rows), part.weight) for part in of_image] for of_image in self.parts]
         scale = self.sampler.sampler_extra_args["cond_scale"] * self.cond_scale_miltiplier
         return self.combine_denoised(

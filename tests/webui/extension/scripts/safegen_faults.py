@@ -405,6 +405,7 @@ def _routes(_demo, app):
             app.add_api_route(path, endpoint, methods=[method])
 
 
+_denoiser.safegen_rows = _early.safegen_rows = True
 script_callbacks.on_cfg_denoiser(_denoiser)
 script_callbacks.on_cfg_denoised(_early)
 script_callbacks.on_app_started(_routes)

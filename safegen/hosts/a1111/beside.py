@@ -1,0 +1,74 @@
+"""Other extensions beside SafeGen: hooks in the UNet, and callbacks around the same call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+SEES_ROWS = "safegen_rows"
+"""Attribute of another extension's callback that copes with rows beside the host's own."""
+
+
+def is_hooked(module: Any) -> bool:
+    """Whether another extension has put its own ``forward`` in this part of a model.
+
+    ControlNet, IP-Adapter and Regional Prompter do. They may know cond from uncond rows by their
+    place, or keep something for as many rows as the first call had. The host itself replaces
+    methods of classes only. Hypertile, which comes with it, leaves its hooks in the model once
+    it was switched on; they don't count, since they treat every row alike.
+    """
+    own = vars(module)
+    hook = own.get("forward")
+    return "_forward" in own or (hook is not None and not _is_hypertile(hook, module))
+
+
+def _is_hypertile(hook: Any, module: Any) -> bool:
+    """Whether ``hook`` is Hypertile's, around the module's own method and no other hook."""
+    inner = getattr(hook, "__wrapped__", None)
+    return (
+        getattr(hook, "__globals__", {}).get("__name__") == "hypertile"
+        and getattr(inner, "__self__", None) is module
+        and getattr(inner, "__func__", None) is getattr(type(module), "forward", None)
+    )
+
+
+def _is_ours(entry: Any) -> bool:
+    return str(getattr(entry.callback, "__module__", "")).startswith("safegen.")
+
+
+def _after_ours(entries: Sequence[Any]) -> Sequence[Any]:
+    own = max((i for i, entry in enumerate(entries) if _is_ours(entry)), default=-1)
+    return entries[own + 1 :]
+
+
+def names_after_ours(entries: Sequence[Any]) -> list[str]:
+    """Names of the callbacks that come after SafeGen's own, of all if it has none there."""
+    return list(dict.fromkeys(_name_of(entry) for entry in _after_ours(entries)))
+
+
+def _name_of(entry: Any) -> str:
+    name = getattr(entry, "name", None)
+    if name:
+        return str(name)
+    callback = entry.callback
+    return f"{callback.__module__}.{getattr(callback, '__qualname__', callback)}"
+
+
+def others_see_rows(before: Sequence[Any], after: Sequence[Any]) -> bool:
+    """Whether another extension's callback would see the rows that SafeGen adds to a call.
+
+    Some count rows, as Regional Prompter does in latent mode. One that only looks, or that counts
+    from ``text_uncond``, may say so: ``callback.safegen_rows = True``.
+
+    Args:
+        before: The ``cfg_denoiser`` callbacks.
+        after: The ``cfg_denoised`` callbacks.
+    """
+    seeing = [*_after_ours(before), *(entry for entry in after if not _is_ours(entry))]
+    return not all(getattr(entry.callback, SEES_ROWS, False) for entry in seeing)
+
+
+def blends_masks(p: Any) -> bool:
+    """Whether a script of ``p`` blends an inpainting's masked area in its own way."""
+    found = getattr(getattr(p, "scripts", None), "alwayson_scripts", None) or []
+    return any("on_mask_blend" in vars(kind) for one in found for kind in type(one).__mro__[:-2])

@@ -1,0 +1,135 @@
+"""What SafeGen gave the model and made of its answer, compared with what came of it.
+
+Other extensions have callbacks around the same call. One that comes after SafeGen's can undo it:
+put back the text, or the rows, or guide anew. The host would not notice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from safegen.hosts.a1111.beside import blends_masks, names_after_ours
+
+GIVEN = {
+    "x": "the latents",
+    "sigma": "the noise levels",
+    "image_cond": "the image condition",
+    "text_cond": "the texts",
+    "text_uncond": "the negative texts",
+}
+"""Fields of the ``cfg_denoiser`` callback, in words."""
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two tensors, or dicts of such, are equal in every value; NaN is equal to NaN."""
+    if isinstance(one, dict) or isinstance(other, dict):
+        return (
+            isinstance(one, dict)
+            and isinstance(other, dict)
+            and one.keys() == other.keys()
+            and all(same(one[key], other[key]) for key in one)
+        )
+    if not isinstance(one, Tensor) or not isinstance(other, Tensor):
+        return one is other
+    if one is other:
+        return True
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    return bool(((one == other) | ((one != one) & (other != other))).all())
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copied(part) for key, part in value.items()}
+    return value.clone() if isinstance(value, Tensor) else value
+
+
+class Seal:
+    """The comparison for one denoiser call after the other.
+
+    Each method that compares answers with a reason, or with ``""`` if all is as it was left.
+
+    Args:
+        host: `safegen.webui.host`.
+        denoiser: The pass's CFG denoiser.
+    """
+
+    def __init__(self, host: Any, denoiser: Any) -> None:
+        self.host, self.denoiser = host, denoiser
+        self._params: Any = None
+        self._given: dict[str, Any] = {}
+        self._rows: Tensor | None = None
+        self._guided: Tensor | None = None
+        self._images: Sequence[bool] = ()
+
+    def open(self) -> None:
+        """A new call: forget the last one."""
+        self._params = self._rows = self._guided = None
+
+    def gave(self, params: Any) -> None:
+        """This is what the model shall see."""
+        self._params = params
+        self._given = {name: _copied(getattr(params, name)) for name in GIVEN}
+
+    def broken_before(self) -> str:
+        """Whether the model saw what it was given."""
+        params, self._params = self._params, None
+        if params is None:
+            return ""
+        changed = [
+            said
+            for name, said in GIVEN.items()
+            if not same(getattr(params, name), self._given[name])
+        ]
+        return self._blame("cfg_denoiser", ", ".join(changed)) if changed else ""
+
+    def made(self, rows: Tensor) -> None:
+        """These rows shall be guided."""
+        self._rows = rows.clone()
+
+    def broken_rows(self, rows: Tensor) -> str:
+        """Whether the rows that the host guides are those that were made."""
+        made, self._rows = self._rows, None
+        if made is None or same(rows, made):
+            return ""
+        return self._blame("cfg_denoised", "the model's answer")
+
+    def guided(self, result: Tensor, images: Sequence[bool]) -> None:
+        """This is the result of guidance, of which ``images`` are guarded."""
+        self._guided, self._images = result.clone(), images
+
+    def broken_result(self, result: Any) -> str:
+        """Whether what leaves the denoiser is the guided result."""
+        guided, self._guided = self._guided, None
+        if guided is None or self._is_result(result, guided):
+            return ""
+        return self._blame("cfg_after_cfg", "the guided result")
+
+    def _is_result(self, result: Any, guided: Tensor) -> bool:
+        denoiser, images = self.denoiser, list(self._images)
+        mask = getattr(denoiser, "mask", None)
+        if mask is None or getattr(denoiser, "mask_before_denoising", False):
+            return same(result[images], guided[images])
+        own = denoiser.nmask
+        kept = guided * own + denoiser.init_latent * mask
+        if same(result[images], kept[images]):
+            return True
+        if not blends_masks(denoiser.p):
+            return False
+        # Soft inpainting blends in its own way where the mask is soft.
+        painted = (own >= 1.0).expand_as(guided)[images]
+        return torch.allclose(
+            result[images][painted], guided[images][painted], rtol=1e-3, atol=1e-3
+        )
+
+    def _blame(self, category: str, what: str) -> str:
+        others = names_after_ours(self.host.callbacks(category))
+        who = f"a callback of {' or '.join(others)}" if others else "another extension"
+        return (
+            f"{who} changed {what} behind SafeGen, which undoes the guard; switch that extension "
+            "off for guarded pictures"
+        )
