@@ -14,7 +14,7 @@ from safegen.errors import InvalidValue, SafeGenError, Unsupported
 from safegen.learned.probe import ProbeStore
 from safegen.learned.store import LearnedStore, Pair
 from safegen.plan import SETTINGS, SafetyPlan
-from safegen.webui import checking, deciding, encoder, host, settings
+from safegen.webui import checking, deciding, encoder, host, monitoring, settings
 from safegen.webui.arguments import plan_from
 from safegen.webui.errors import as_http
 
@@ -186,6 +186,7 @@ def register(_demo: Any, app: FastAPI) -> None:
     routes: list[tuple[str, Any, list[str]]] = [
         ("/safegen/contexts", contexts, ["GET"]),
         ("/safegen/schema", schema, ["GET"]),
+        ("/safegen/status", monitoring.status, ["GET"]),
         ("/safegen/check", post_check, ["POST"]),
         ("/safegen/learn", post_learn, ["POST"]),
     ]

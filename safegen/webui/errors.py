@@ -31,14 +31,22 @@ def explained(error: BaseException) -> SafeGenError:
     return GuardFailure(f"SafeGen stopped this picture because of an error of its own: {error!r}")
 
 
+ENDING = (KeyboardInterrupt, SystemExit, GeneratorExit)
+"""What ends the process or a generator; it is never ours to explain."""
+
+
 @contextmanager
 def explaining() -> Iterator[None]:
-    """Around our own work: what it raises becomes a `SafeGenError`. The host's errors stay."""
+    """Around our own work: what it raises becomes a `SafeGenError`. The host's errors stay.
+
+    An error that looks like the host's interrupt, which is no `Exception`, is explained too: the
+    host would take it for the user's wish and go on.
+    """
     try:
         yield
-    except SafeGenError:
+    except (SafeGenError, *ENDING):
         raise
-    except Exception as error:
+    except BaseException as error:
         raise explained(error) from error
 
 

@@ -105,6 +105,17 @@ def add_option(
     shared.opts.add_option(name, option_info)
 
 
+def on_option(name: str, function: Callable[[], Any]) -> None:
+    """Call ``function`` whenever a setting is changed."""
+    shared.opts.data_labels[name].onchange = function
+
+
+def restrict_option(name: str, *, restricted: bool) -> None:
+    """Whether the host's API may not change one of its settings."""
+    if name in shared.opts.data_labels:
+        shared.opts.data_labels[name].restrict_api = restricted
+
+
 def flag(name: str, default: Any = None) -> Any:
     """The value of a command line flag."""
     return getattr(shared.cmd_opts, name, default)

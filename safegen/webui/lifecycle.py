@@ -50,7 +50,8 @@ def install() -> None:
             return original(p)
         with _run_of_its_own(p) as run:
             processed = original(p)
-            run.check(processed)
+            with explaining():
+                run.check(processed)
             return processed
 
     process_images_inner.is_open = True  # type: ignore[attr-defined]
@@ -201,7 +202,8 @@ def before_every_sampling(p: Any) -> None:
     if run is None or run.batch is None:
         return
     try:
-        run.batch.attach_before_sampling()
+        with explaining():
+            run.batch.attach_before_sampling()
     except Exception as error:
         run.batch.fail(error)
 
@@ -220,24 +222,30 @@ def on_cfg_denoiser(params: Any) -> None:
         innermost.batch.open = None  # its second callback never came
     run = _find(p)
     try:
-        if run is None:
-            _refuse_what_came_past(p)
-            return
-        if not run.guarding:
-            return
-        if run.batch is None:
-            raise GuardFailure(_PAST.format("an extension samples it in its own way"))
-        if run.batch.error is not None:
-            raise run.batch.error
-        run.batch.check_guiding(denoiser)
-        guard = run.batch.attach(denoiser)
-        if guard is None:
-            run.batch.passed_over(denoiser)
-            return
-        run.batch.open = guard
-        guard.before(params)
+        with explaining():
+            _before_call(run, p, params)
     except Exception as error:
         _stop(denoiser, run, error)
+
+
+def _before_call(run: Run | None, p: Any, params: Any) -> None:
+    """Let the guard of the call's pass prepare it, or raise if it has none and should."""
+    if run is None:
+        _refuse_what_came_past(p)
+        return
+    if not run.guarding:
+        return
+    if run.batch is None:
+        raise GuardFailure(_PAST.format("an extension samples it in its own way"))
+    if run.batch.error is not None:
+        raise run.batch.error
+    run.batch.check_guiding(params.denoiser)
+    guard = run.batch.attach(params.denoiser)
+    if guard is None:
+        run.batch.passed_over(params.denoiser)
+        return
+    run.batch.open = guard
+    guard.before(params)
 
 
 def on_cfg_denoised(params: Any) -> None:
@@ -247,7 +255,8 @@ def on_cfg_denoised(params: Any) -> None:
         return
     guard, run.batch.open = run.batch.open, None
     try:
-        guard.after(params)
+        with explaining():
+            guard.after(params)
     except Exception as error:
         _stop(guard.denoiser, run, error)
 

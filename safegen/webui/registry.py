@@ -7,13 +7,20 @@ and each is taken off before it is put on.
 
 from __future__ import annotations
 
-from safegen.webui import accordion, api, deciding, host, lifecycle, settings, tab, xyz
+from typing import Any
+
+from safegen.webui import accordion, api, deciding, host, lifecycle, monitoring, settings, tab, xyz
 
 
 def _before_ui() -> None:
     accordion.context_controls.clear()
     tab.compare.forget()
     xyz.register(lambda: accordion.context_choices(deciding.chooser()))
+
+
+def _app_started(demo: Any, app: Any) -> None:
+    monitoring.begin()
+    api.register(demo, app)
 
 
 def register() -> None:
@@ -26,14 +33,10 @@ def register() -> None:
         (callbacks.on_before_ui, _before_ui),
         (callbacks.on_after_component, tab.compare.notice),
         (callbacks.on_ui_tabs, tab.build),
-        (callbacks.on_app_started, api.register),
+        (callbacks.on_app_started, _app_started),
         (callbacks.on_script_unloaded, lifecycle.remove),
     )
     for on, function in table:
         callbacks.remove_callbacks_for_function(function)
         on(function)
     lifecycle.install()
-    reason = host.why_unsupported()
-    if reason is not None:
-        more = "; since it is enforced, nothing is generated" if settings.enforcing() else ""
-        print(f"SafeGen: {reason}{more}")  # noqa: T201  the host's log

@@ -96,8 +96,9 @@ class Run:
         finally:
             batch, self.batch = self.batch, None
             if batch is not None:
-                batch.detach()
-                batch.close()
+                with explaining():
+                    batch.detach()
+                    batch.close()
         self.batches += 1
         return samples
 

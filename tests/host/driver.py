@@ -154,6 +154,16 @@ class Host:
         """The real host keeps the order in which callbacks run."""
         getattr(self.callbacks, "ordered_callbacks_map", {}).clear()
 
+    def interrupt_class(self) -> type[BaseException]:
+        """What the host raises to end a run at the user's wish."""
+        if self.is_stand_in:
+            from standin.sampling import Stopped
+
+            return Stopped
+        from modules.sd_samplers_common import InterruptedException
+
+        return InterruptedException
+
     def stopping(self, at: int, event: str = "after_cfg") -> Any:
         """Within it, a run is interrupted at its denoiser call ``at`` (from 0)."""
         left = [at]
@@ -196,7 +206,7 @@ class Host:
             p.scripts, p.script_args = runner, tuple(args)
         try:
             processed = self.processing.process_images(p)
-        except Exception as error:
+        except (Exception, self.interrupt_class()) as error:
             return Made(p, error=error)
         finally:
             self.shared.state.end()

@@ -98,6 +98,42 @@ def an_error_of_ours_outside_the_callbacks_stops_the_picture_in_words(host: Host
 
 
 @fact
+def an_error_of_ours_that_looks_like_an_interrupt_is_told_in_words(host: Host) -> None:
+    """The host takes it for the user's wish: it goes on with what there is, or answers nothing."""
+    from safegen.hosts.a1111 import PassGuard
+    from safegen.hosts.a1111.safe_conds import SafeConds
+    from safegen.hosts.a1111.seal import Seal
+    from safegen.hosts.a1111.shared import SharedStreams
+    from safegen.hosts.a1111.shown import Shown
+    from safegen.method.session import Session
+    from safegen.webui import batch, deciding, lifecycle, run
+
+    interrupt = host.interrupt_class()
+
+    def disguised(*_args: Any, **_kwargs: Any) -> Any:
+        raise interrupt
+
+    for owner, names in (
+        (PassGuard, ("__init__", "before", "after", "finish")),
+        (Session, ("begin", "combine", "finish")),
+        (SharedStreams, ("extra", "blend")),
+        (SafeConds, ("encode", "safe")),
+        (Seal, ("gave", "broken_before", "made", "broken_rows", "guided")),
+        (Shown, ("keep", "instead")),
+        (batch.Batch, ("__init__", "attach", "verify", "close")),
+        (deciding, ("chooser", "decide")),
+        (run.Run, ("__init__", "begin", "check")),
+        (lifecycle, ("resolve",)),
+    ):
+        for name in names:
+            with mock.patch.object(owner, name, disguised):
+                made = host.make(HAZARD, ON)
+            assert made.error is not None, f"{owner.__name__}.{name}: not refused"
+            made.refused("SafeGen")
+    assert host.make(HAZARD, ON).good
+
+
+@fact
 def missing_callbacks_stop_the_picture(host: Host) -> None:
     for name in ("cfg_denoiser", "cfg_denoised"):
         entries = host.callbacks.callback_map[f"callbacks_{name}"]

@@ -266,6 +266,7 @@ def test_routes_want_the_password(enforcing: Server) -> None:
     for method, path in (
         ("GET", "/safegen/contexts"),
         ("GET", "/safegen/schema"),
+        ("GET", "/safegen/status"),
         ("POST", "/safegen/check"),
         ("POST", "/safegen/learn"),
     ):

@@ -32,12 +32,13 @@ def _is_hypertile(hook: Any, module: Any) -> bool:
     )
 
 
-def _is_ours(entry: Any) -> bool:
+def is_ours(entry: Any) -> bool:
+    """Whether a callback's entry is SafeGen's own."""
     return str(getattr(entry.callback, "__module__", "")).startswith("safegen.")
 
 
 def _after_ours(entries: Sequence[Any]) -> Sequence[Any]:
-    own = max((i for i, entry in enumerate(entries) if _is_ours(entry)), default=-1)
+    own = max((i for i, entry in enumerate(entries) if is_ours(entry)), default=-1)
     return entries[own + 1 :]
 
 
@@ -64,7 +65,7 @@ def others_see_rows(before: Sequence[Any], after: Sequence[Any]) -> bool:
         before: The ``cfg_denoiser`` callbacks.
         after: The ``cfg_denoised`` callbacks.
     """
-    seeing = [*_after_ours(before), *(entry for entry in after if not _is_ours(entry))]
+    seeing = [*_after_ours(before), *(entry for entry in after if not is_ours(entry))]
     return not all(getattr(entry.callback, SEES_ROWS, False) for entry in seeing)
 
 

@@ -99,7 +99,7 @@ class PassGuard:
         self._wrapping = Wrapping(denoiser)
         self._wrapping.put("combine_denoised", self._combine_denoised)
         self._wrapping.put("get_pred_x0", self._get_pred_x0)
-        self._wrapping.put("forward", self._forward)
+        self._wrapping.put("forward", self._forward, stops=True)
 
     @property
     def layout(self) -> RowLayout:

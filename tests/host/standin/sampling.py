@@ -23,8 +23,8 @@ Look = Callable[[Tensor, int], Tensor]
 """From a latent and the number of its level to the guided reconstruction."""
 
 
-class Stopped(Exception):
-    """The user has interrupted or skipped."""
+class Stopped(BaseException):
+    """The user has interrupted or skipped; no ``Exception``, as on the real host."""
 
 
 # ---------------------------------------------------------------------- steps
