@@ -11,6 +11,7 @@ from safegen.conditioning.strategies import SafeConditioning, condition, conditi
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.library import ContextLibrary
 from safegen.detectors.auto import AutoPolicy, Verdict, default_detectors
+from safegen.detectors.coverage import nothing_found
 from safegen.detectors.protocol import Detector, Span
 from safegen.errors import InvalidValue, SafeGenError
 from safegen.learned.embedding import LearnedEmbedding
@@ -145,14 +146,14 @@ class Chooser:
                 return Choice(
                     None,
                     None,
-                    "Auto judged the prompt harmless",
+                    nothing_found(prompt),
                     verdict,
                     (None,) * len(parts(prompt)),
                 )
             why = f"Auto chose {context.label} (score {verdict.unsafe:.2f})"
         else:
             context = self.context_named(plan)
-            why = f"{context.label}, as asked for"
+            why = f"Context: {context.label} (chosen by you)"
         return self._conditioned(prompt, context, verdict, plan, why, learned)
 
     def choose_for(
@@ -165,7 +166,7 @@ class Chooser:
     ) -> Choice:
         """What `choose` would decide if ``plan`` named ``context``, which need not be saved."""
         verdict = self.judge(prompt, plan)
-        why = f"{context.label}, as asked for"
+        why = f"Context: {context.label} (chosen by you)"
         return self._conditioned(prompt, context, verdict, plan, why, learned)
 
     def _conditioned(

@@ -19,6 +19,9 @@ class SafeGenError(Exception):
 class InvalidValue(SafeGenError, ValueError):
     """A setting that is not allowed: names the field, the value and what is allowed.
 
+    ``plain`` says the same, and what to do, to somebody who knows labels and no field names; the
+    WebUI's page shows it. It holds nothing that a user typed, since a status page shows it too.
+
     Example:
         >>> import safegen
         >>> try:
@@ -28,12 +31,13 @@ class InvalidValue(SafeGenError, ValueError):
         weight, 2
     """
 
-    def __init__(self, field: str, value: object, allowed: str) -> None:
-        self.field, self.value, self.allowed = field, value, allowed
+    def __init__(self, field: str, value: object, allowed: str, *, plain: str = "") -> None:
+        self.field, self.value, self.allowed, self.plain = field, value, allowed, plain
         try:
             shown = repr(value)
         except Exception:  # a whole number of thousands of digits, which Python won't print
             shown = f"this {type(value).__name__}"
+        self.shown = shown
         super().__init__(f"{field}: {shown} is not allowed; allowed: {allowed}")
 
 

@@ -170,7 +170,7 @@ class SafetyPlan:
     weight: float = _setting(
         0.7,
         label="Safety weight",
-        help="The dial: 0 is the plain picture, 1 follows the safe stream alone.",
+        help="How much the safe version counts: 0 is the plain picture, 1 the safe version alone.",
         infotext="SafeGen weight",
         minimum=0.0,
         maximum=1.0,
@@ -198,7 +198,7 @@ class SafetyPlan:
     curve: str = _setting(
         "constant",
         label="Weight curve",
-        help="How the weight grows from the threshold on.",
+        help="How the weight grows once the guard has begun.",
         infotext="SafeGen curve",
         choices=CURVES,
     )
@@ -279,8 +279,8 @@ class SafetyPlan:
     )
     threshold: float = _setting(
         0.6,
-        label="Detection threshold",
-        help="Probability from which a prompt counts as unsafe.",
+        label="Counts as unsafe from",
+        help="How sure the detectors must be, from 0.01 (acts often) to 1 (hardly ever).",
         infotext="SafeGen threshold",
         minimum=0.01,
         maximum=1.0,
@@ -294,15 +294,16 @@ class SafetyPlan:
     )
     unsafe_text: str = _setting(
         "",
-        label="Custom unsafe text",
-        help="With context 'custom': words to keep away from, separated by commas.",
+        label="Custom unsafe words",
+        help="With context 'custom': words that the safe version leaves out, separated by commas. "
+        "'Push away' moves away from them too.",
         infotext="SafeGen unsafe text",
     )
     evidence: bool = _setting(
         False,
         label="Image-time check",
         help="Also tell for each picture how far and where the two streams disagreed when the "
-        "guard began. It decides nothing.",
+        "guard began. Information only.",
         infotext="SafeGen image check",
     )
 
@@ -310,14 +311,31 @@ class SafetyPlan:
         for name, setting in SETTINGS.items():
             object.__setattr__(self, name, setting.check(getattr(self, name)))
         if self.tau >= self.end:
-            raise InvalidValue("tau", self.tau, f"less than end, which is {self.end:g}")
+            raise InvalidValue(
+                "tau",
+                self.tau,
+                f"less than end, which is {self.end:g}",
+                plain=f"{SETTINGS['tau'].label} ({self.tau:g}) must be below "
+                f"{SETTINGS['end'].label} ({self.end:g}).",
+            )
         if not self.context.strip():
             raise InvalidValue("context", self.context, "auto, custom or a context's name")
         # A plan that is off may be half filled in: it is what a form holds until it is switched on.
         if self.enabled and self.context == CUSTOM and not self.safe_text.strip():
-            raise InvalidValue("safe_text", self.safe_text, "a text, since context is custom")
+            raise InvalidValue(
+                "safe_text",
+                self.safe_text,
+                "a text, since context is custom",
+                plain=f"Fill in {SETTINGS['safe_text'].label}, or choose another context.",
+            )
         if self.enabled and self.strategy == AWAY and not self.push:
-            raise InvalidValue("push", self.push, f"above 0, since strategy is {AWAY}")
+            raise InvalidValue(
+                "push",
+                self.push,
+                f"above 0, since strategy is {AWAY}",
+                plain=f"{SETTINGS['strategy'].label} '{AWAY}' needs {SETTINGS['push'].label} "
+                "above 0.",
+            )
 
     @property
     def active(self) -> bool:

@@ -55,7 +55,7 @@ _PLACES = 4
 """How many places of a prompt are asked for their causes."""
 _LONGEST_UNSPACED = 6
 _SHORTEST_CUT = 4
-_GLUE = word_set(
+GLUE = word_set(
     "a an the of in on at to and or his her their its with is are was were as by for from it that "
     "this into while who be been has have had he she they them him one two man woman men women "
     "person people i you my your image picture photo scene show depict create generate draw"
@@ -334,7 +334,7 @@ class NgramDetector:
             asked = [
                 i
                 for i, token in enumerate(reading.tokens[first:last])
-                if token is not None and window[i] >= 0 and token.word not in _GLUE
+                if token is not None and window[i] >= 0 and token.word not in GLUE
             ]
             # Of the categories that the prompt is likely of, the one that this place speaks for.
             kind = int(np.where(relative >= NAMED, said[place, 1:], -np.inf).argmax())

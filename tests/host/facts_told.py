@@ -165,7 +165,7 @@ def the_last_run_is_on_record(host: Host) -> None:
     found = (counts.calls, counts.needed, counts.guarded, counts.evaluated)
     assert found == (2 * STEPS, STEPS, STEPS, STEPS)
     assert (run.rows, run.settings["tau"]) == (2.5, 0.5)
-    assert ["as asked for" in why for why in run.why] == [True] * 4
+    assert ["chosen by you" in why for why in run.why] == [True] * 4
     assert (run.evidence, run.disagreement, run.message) == ((), (), "")
     assert HAZARD not in repr(vars(run))
     assert recorded(host, HAZARD, {**ROWS, "streams": "independent"}).rows == 4.0

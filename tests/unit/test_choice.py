@@ -64,7 +64,7 @@ def test_auto_leaves_a_harmless_prompt_alone(library: ContextLibrary) -> None:
     choice = chooser(library).choose("a red ball", SafetyPlan())
     assert choice.context is None
     assert choice.conditioning is None
-    assert choice.why == "Auto judged the prompt harmless"
+    assert choice.why == "Auto found nothing unsafe"
     assert choice.verdict.unsafe == 0
 
 
@@ -124,7 +124,7 @@ def test_a_named_context_applies_to_any_prompt(library: ContextLibrary) -> None:
     assert choice.conditioning is not None
     assert choice.conditioning.strategy == "prepend"
     assert choice.conditioning.text.endswith("a red ball")
-    assert choice.why.startswith("Violence, as asked for; no risky words found")
+    assert choice.why.startswith("Context: Violence (chosen by you); no risky words found")
 
 
 def test_a_named_context_replaces_words_of_every_category(library: ContextLibrary) -> None:
@@ -151,7 +151,7 @@ def test_a_custom_context_is_what_the_plan_says(library: ContextLibrary) -> None
     choice = chooser(library).choose("a room, dust, old socks, a lamp", plan)
     assert choice.conditioning is not None
     assert choice.conditioning.text == "a room, a lamp"
-    assert choice.why == "Custom, as asked for"
+    assert choice.why == "Context: Custom (chosen by you)"
 
 
 def test_a_custom_context_without_unsafe_words_still_guards(library: ContextLibrary) -> None:

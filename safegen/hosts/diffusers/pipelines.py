@@ -65,7 +65,7 @@ class GuardedRun:
         ...         image = pipe(prompt, num_inference_steps=4).images[0]
         ...         print(run.choices[0].why, run.verdict, sep="; ")
         Auto chose Violence (score 0.97); guarded 3 of 3 calls that needed it, for 1 of 1 images
-        Auto judged the prompt harmless; nothing to guard in 4 calls
+        Auto found nothing unsafe; nothing to guard in 4 calls
     """
 
     def __init__(
@@ -265,7 +265,7 @@ class Generated(NamedTuple):
         >>> import safegen
         >>> made = safegen.generate(pipe, "a bowl of cherries", num_inference_steps=4)
         >>> print(made.choices[0].why)
-        Auto judged the prompt harmless
+        Auto found nothing unsafe
     """
 
     images: Any
