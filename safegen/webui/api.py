@@ -14,7 +14,7 @@ from safegen.errors import InvalidValue, SafeGenError, Unsupported
 from safegen.learned.probe import ProbeStore
 from safegen.learned.store import LearnedStore, Pair
 from safegen.plan import SETTINGS, SafetyPlan
-from safegen.webui import checking, deciding, encoder, host, monitoring, settings
+from safegen.webui import checking, deciding, encoder, host, monitoring, settings, users
 from safegen.webui.arguments import plan_from
 from safegen.webui.errors import as_http
 
@@ -175,6 +175,8 @@ def register(_demo: Any, app: FastAPI) -> None:
         return
     if any(getattr(route, "path", "") == "/safegen/schema" for route in app.routes):
         return
+    if host.flag("api_auth"):
+        users.register(app)
     dependencies = [Depends(_authorise)] if host.flag("api_auth") else []
 
     def post_check(body: Any = Body(...)) -> dict[str, Any]:  # noqa: B008

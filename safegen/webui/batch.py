@@ -13,7 +13,7 @@ from safegen.hosts.a1111.guard import PassGuard, check_pass
 from safegen.hosts.a1111.shown import UnguardedShown
 from safegen.hosts.a1111.towards import Guiding
 from safegen.plan import SafetyPlan
-from safegen.webui import deciding, host
+from safegen.webui import deciding, host, resources
 from safegen.webui.enforcement import Policy
 from safegen.webui.errors import explained, explaining
 from safegen.webui.record import Counts, Picture, Record
@@ -47,6 +47,8 @@ class Batch:
     ) -> None:
         self.p, self.plan, self.policy = p, plan, policy
         self.caches, self.record = caches, record
+        if policy is not None and policy.allowed:
+            resources.check(resources.used_by(host, p), policy.allowed)
         self.first = p.iteration * p.batch_size
         """The number of its first picture in the run."""
         self._guiding = {FIRST: {Guiding.before(host, p, hires=FIRST)}}

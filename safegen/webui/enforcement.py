@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from safegen.errors import InvalidValue, SafeGenError
 from safegen.plan import AUTO, CUSTOM, SETTINGS, SafetyPlan
+from safegen.webui.resources import allowed_from
 
 ALL = "all"
 OFF = "off"
@@ -35,6 +36,9 @@ class Policy:
         fixed: Setting to the only value it may have.
         required: Contexts that apply whenever Auto finds their category in a prompt, whatever
             context was asked for; ``("all",)`` means every one.
+        allowed: Lists of files that pictures may be made with; all must be satisfied. See
+            `resources`.
+        users: What goes for single users in place of all the rest, by their name.
     """
 
     name: str
@@ -42,6 +46,8 @@ class Policy:
     maximum: Mapping[str, float] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
     required: tuple[str, ...] = (ALL,)
+    allowed: tuple[Mapping[str, tuple[str, ...]], ...] = ()
+    users: Mapping[str, Policy] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for table in (self.minimum, self.maximum, self.fixed):
@@ -58,6 +64,10 @@ class Policy:
     def requires(self, context: str) -> bool:
         """Whether ``context`` can't be left out where Auto finds it."""
         return ALL in self.required or context in self.required
+
+    def of_user(self, name: str | None) -> Policy:
+        """What goes for the user of this name, or for whoever has none."""
+        return self if name is None else self.users.get(name, self)
 
     def floor(self, name: str) -> float:
         """The least value that number setting ``name`` may have; 0 if none is named."""
@@ -153,15 +163,29 @@ def load(level: str | None) -> Policy | None:
         data = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(data, dict):
             raise InvalidValue("policy", data, "a table")
-        unknown = set(data) - {"minimum", "maximum", "fixed", "required"}
-        if unknown:
-            raise InvalidValue("policy", sorted(unknown)[0], "minimum, maximum, fixed, required")
-        required = data.pop("required", [ALL])
-        if not isinstance(required, list) or not all(isinstance(r, str) for r in required):
-            raise InvalidValue("policy required", required, "a list of context names, or all")
-        return Policy(file.stem, required=tuple(required), **data)
+        users = data.pop("users", {})
+        if not isinstance(users, dict):
+            raise InvalidValue("policy users", users, "a table: name to policy")
+        own = {user: _policy(f"{file.stem}, {user}", table) for user, table in users.items()}
+        return replace(_policy(file.stem, data), users=own)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise PolicyError(f"enforcement policy {file}: {error}") from error
+
+
+def _policy(name: str, data: Any) -> Policy:
+    """The policy that a table of a file describes."""
+    if not isinstance(data, dict):
+        raise InvalidValue("policy", data, "a table")
+    unknown = set(data) - {"minimum", "maximum", "fixed", "required", "allowed"}
+    if unknown:
+        entries = "minimum, maximum, fixed, required, allowed, and users at the top"
+        raise InvalidValue("policy", sorted(unknown)[0], entries)
+    required = data.get("required", [ALL])
+    if not isinstance(required, list) or not all(isinstance(r, str) for r in required):
+        raise InvalidValue("policy required", required, "a list of context names, or all")
+    limits = {table: data.get(table, {}) for table in ("minimum", "maximum", "fixed")}
+    allowed = allowed_from(data.get("allowed", {}))
+    return Policy(name, required=tuple(required), allowed=(allowed,) if allowed else (), **limits)
 
 
 def strongest(policies: list[Policy]) -> Policy | None:
@@ -182,4 +206,5 @@ def strongest(policies: list[Policy]) -> Policy | None:
             fixed.setdefault(name, value)  # the command line comes first and prevails
     required = tuple(dict.fromkeys(r for policy in policies for r in policy.required))
     name = " and ".join(policy.name for policy in policies)
-    return Policy(name, minimum, maximum, fixed, required)
+    allowed = tuple(one for policy in policies for one in policy.allowed)
+    return Policy(name, minimum, maximum, fixed, required, allowed)

@@ -24,7 +24,7 @@ from typing import Any
 
 from safegen.errors import GuardFailure, SafeGenError
 from safegen.plan import SafetyPlan
-from safegen.webui import arguments, host, record, settings
+from safegen.webui import arguments, host, record, settings, users
 from safegen.webui.arguments import AXIS, NO_CHANGES, Resolved
 from safegen.webui.errors import explained, explaining, for_caller
 from safegen.webui.run import Run
@@ -126,7 +126,7 @@ def resolve(p: Any) -> Resolved:
     Raises:
         SafeGenError: A setting is not allowed, or the policy can't be read.
     """
-    policy = settings.active_policy()
+    policy = settings.active_policy(users.of(p) or _user_around())
     args = arguments.args_of(p)
     if args is None:  # another extension's own run: as the one that it is in
         inherited = _inherited(enforced=policy is not None)
@@ -135,6 +135,17 @@ def resolve(p: Any) -> Resolved:
     else:
         changes = vars(p).get(AXIS, NO_CHANGES)
     return arguments.resolve(args, settings.base_plan(), policy, changes)
+
+
+def _user_around() -> str | None:
+    """For whom the run around is made: another extension's own run names nobody."""
+    run = _current.get()
+    while run is not None:
+        name = users.of(run.p)
+        if name is not None:
+            return name
+        run = run.around
+    return None
 
 
 def _inherited(*, enforced: bool) -> SafetyPlan | None:

@@ -40,8 +40,8 @@ class Run:
 
     @property
     def guarding(self) -> bool:
-        """Whether the plan can change a picture at all."""
-        return self.plan.active
+        """Whether the plan can change a picture at all, or the policy forbid its files."""
+        return self.plan.active or bool(self.policy is not None and self.policy.allowed)
 
     def begin(self) -> None:
         """Before the host does anything: refuse what can't be guarded, and begin the infotext.

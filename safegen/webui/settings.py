@@ -150,11 +150,11 @@ def lexicon_file() -> Path | None:
 # ---------------------------------------------------------------------- enforcement
 
 
-def active_policy() -> Policy | None:
-    """What is enforced now. Raises `PolicyError` if that can't be read."""
+def active_policy(user: str | None = None) -> Policy | None:
+    """What is enforced now, for ``user``. Raises `PolicyError` if that can't be read."""
     named = (host.flag("safegen_enforce"), host.option(ENFORCE, OFF))
     found = [load(level) for level in named]
-    return strongest([policy for policy in found if policy is not None])
+    return strongest([policy.of_user(user) for policy in found if policy is not None])
 
 
 def enforcing() -> bool:
