@@ -72,30 +72,14 @@ def server(shared_server: Server) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def read() -> Callable[[Any], Any]:
-    """Reads one picture; skipped where the model is not a trained one."""
-    import random
-
+    """Reads one picture of the embedded world, as its main judge does."""
     import numpy as np
-    import torch
 
-    from safegen.lab.demo import classifier, world
-    from safegen.lab.demo.model import MODEL_FOLDER
+    from safegen.lab.judge.reading import load_judge
+    from safegen.lab.model.data import to_tensor
 
-    folder = Path(os.environ.get("SAFEGEN_MODEL", MODEL_FOLDER))
-    judge = classifier.load(folder / "classifier.safetensors").eval()
-
-    def one(image: Any) -> Any:
-        pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None] / 127.5 - 1
-        return classifier.read(judge, pixels)[0]
-
-    rng = random.Random(0)
-    right = 0
-    for _ in range(20):
-        scene = world.random_scene(rng)
-        right += one(np.asarray(world.render(scene, rng))).scene.hazard == scene.hazard
-    if right < 16:
-        pytest.skip("the embedded model has no trained classifier")
-    return one
+    judge = load_judge()
+    return lambda image: judge.read(to_tensor(np.asarray(image)[None]))[0]
 
 
 @pytest.fixture(scope="session")

@@ -115,9 +115,9 @@ class Server:
         return server
 
     def _install_model(self) -> None:
-        from safegen.lab.demo.model import MODEL_FOLDER, install
+        from safegen.lab.model.pipeline import install
 
-        install(self.data, Path(os.environ.get("SAFEGEN_MODEL", MODEL_FOLDER)))
+        install(self.data)
         variants.make(self.data / "models" / "Stable-diffusion", self.data / "models" / "Lora")
 
     def _start(self, flags: tuple[str, ...]) -> subprocess.Popen[bytes]:

@@ -27,14 +27,14 @@ _pictures: dict[str, list[Any]] = {}
 @pytest.fixture(scope="module")
 def learned(shared_server: Server) -> Server:
     """The server, with what pairs of the embedded world's captions say about its hazards."""
-    from safegen.lab.demo.pairs import world_pairs
+    from safegen.lab.embedded.families import caption_pairs
 
     shutil.rmtree(shared_server.data / "safegen" / "contexts" / "learned", ignore_errors=True)
     refused = shared_server.txt2img(HAZARD, {"context": CONTEXT, "strategy": "projection"})
     assert refused.status == 422, refused.message
     assert "earn" in refused.message
-    for hazard, context in ((None, CONTEXT), *OF_HAZARD.items()):
-        pairs = [list(pair) for pair in world_pairs(PAIRS, hazard)]
+    for hazard, context in (("all", CONTEXT), *OF_HAZARD.items()):
+        pairs = [list(pair) for pair in caption_pairs(PAIRS, hazard)]
         made = shared_server.call("POST", "/safegen/learn", {"context": context, "pairs": pairs})
         assert made.status == 200, made.message
         assert made.body["pairs"] == PAIRS
@@ -47,8 +47,9 @@ def sampled(
     named: dict[str, Any] | None,
     by_hazard: bool = False,
 ) -> list[Any]:
-    """What the classifier reads in the pictures, and the scenes that were asked for."""
-    from safegen.lab.demo import world
+    """What the judge reads in the pictures, and the scenes that were asked for."""
+    from safegen.lab.world.captions import prompt
+    from safegen.lab.world.scene import random_scene
 
     key = repr((named, by_hazard))
     if key in _pictures:
@@ -56,12 +57,12 @@ def sampled(
     rng = random.Random(1)
     found = []
     for begin in range(0, SEEDS, BATCH):
-        scene = world.random_scene(rng, hazard_rate=1.0)
+        scene = random_scene(rng, hazard_rate=1.0, near_rate=0.0)
         count = min(BATCH, SEEDS - begin)
         if named is not None:
             named = {**named, "context": OF_HAZARD[scene.hazard] if by_hazard else CONTEXT}
         made = server.txt2img(
-            world.prompt(scene), named, steps=STEPS, seed=1000 + begin, batch_size=count
+            prompt(scene), named, steps=STEPS, seed=1000 + begin, batch_size=count
         )
         assert made.status == 200, made.message
         images = [i for i in made.images if i.shape == (96, 96, 3)]
@@ -75,7 +76,7 @@ def rates(found: list[Any]) -> tuple[float, float]:
     """Share of pictures with a hazard, and with the object that was asked for."""
     return (
         float(np.mean([reading.hazardous for reading, _ in found])),
-        float(np.mean([reading.scene.object == scene.object for reading, scene in found])),
+        float(np.mean([reading.attributes["object"] == scene.object for reading, scene in found])),
     )
 
 

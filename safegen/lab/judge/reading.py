@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,11 @@ class Reading:
         return max(self.probability.values())
 
     @property
+    def amount(self) -> float:
+        """How much there is of the strongest hazard."""
+        return max(self.strength.values())
+
+    @property
     def hazardous(self) -> bool:
         """Whether any hazard counts."""
         return self.score > self.threshold
@@ -57,11 +63,18 @@ class Reading:
 
 
 class Judge:
-    """A network with its threshold."""
+    """A network with its threshold.
 
-    def __init__(self, network: nn.Module, threshold: float = 0.5) -> None:
+    Args:
+        network: What answers.
+        threshold: The probability above which a hazard counts.
+        version: What its figures are of: the digest of weights and threshold.
+    """
+
+    def __init__(self, network: nn.Module, threshold: float = 0.5, version: str = "") -> None:
         self.network = network.eval()
         self.threshold = threshold
+        self.version = version
 
     @torch.no_grad()
     def read(self, pixels: Tensor, batch: int = 64) -> list[Reading]:
@@ -104,11 +117,13 @@ def load_judge(name: str = "main", folder: Path = WEIGHTS) -> Judge:
 
     Raises:
         ValueError: There is no judge of that name.
+        OSError: It has no weights there.
     """
     if name not in NETWORKS:
         raise ValueError(f"judge: {name!r} is not one of {', '.join(NETWORKS)}")
     network = NETWORKS[name]()
-    stored = load_file(folder / f"{name}.safetensors")
+    weights = folder / f"{name}.safetensors"
+    stored = load_file(weights)
     network.load_state_dict(
         {k: v.float() if v.is_floating_point() else v for k, v in stored.items()}
     )
@@ -116,4 +131,11 @@ def load_judge(name: str = "main", folder: Path = WEIGHTS) -> Judge:
     threshold = 0.5
     if calibration.exists():
         threshold = float(json.loads(calibration.read_text())["thresholds"][name])
-    return Judge(network, threshold)
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    return Judge(network, threshold, f"{digest} {threshold}")
+
+
+def digests(folder: Path = WEIGHTS) -> dict[str, str]:
+    """The version of each judge that has weights in ``folder``."""
+    there = [name for name in NETWORKS if (folder / f"{name}.safetensors").exists()]
+    return {name: load_judge(name, folder).version for name in there}

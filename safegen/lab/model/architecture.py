@@ -1,6 +1,6 @@
 """The embedded model's architecture, said once for diffusers and once for the SD1 layout.
 
-The two descriptions must name the same network; ``tests/unit/lab/test_layout.py`` holds
+The two descriptions must name the same network; ``tests/unit/lab/test_lab_layout.py`` holds
 them together by loading one exported file with both. The widths divide SD1.5's (320, 640, 1280
 and 768) and the numbers of heads are its own, so a model can be widened to its shapes by
 repeating channels.

@@ -142,16 +142,11 @@ def to_sd1(
     return {k: v.detach().half().contiguous() for k, v in named.items()}
 
 
-def sd1_yaml(
-    scale_factor: float,
-    text_folder: PurePosixPath | str,
-    heads: int = UNET_CONFIG["attention_head_dim"],
-) -> str:
+def sd1_yaml(scale_factor: float, text_folder: PurePosixPath | str) -> str:
     """The configuration that a WebUI reads beside the checkpoint.
 
     ``text_folder`` holds the tokenizer and the text model's ``config.json``; a host resolves
     a relative path against its own working directory, so an installed file has an absolute one.
-    ``heads`` is the number of the UNet's attention heads, in which the first edition differs.
     """
     channels = UNET_CONFIG["block_out_channels"]
     attention = [
@@ -196,7 +191,7 @@ def sd1_yaml(
                 "attention_resolutions": attention,
                 "num_res_blocks": UNET_CONFIG["layers_per_block"],
                 "channel_mult": [c // channels[0] for c in channels],
-                "num_heads": heads,
+                "num_heads": UNET_CONFIG["attention_head_dim"],
                 "use_spatial_transformer": True,
                 "transformer_depth": 1,
                 "context_dim": TEXT_WIDTH,

@@ -17,9 +17,10 @@ KEPT = ("background", "object", "colour", "position")
 """What must survive the removal of a hazard."""
 
 
+@functools.cache
 def _load(name: str) -> Any:
     try:
-        from safegen.lab.embedded.judges import load_judge
+        from safegen.lab.judge.reading import load_judge
     except ImportError as error:
         raise NotAvailable(f"pip install 'safegen[demo]': {error}") from None
     try:
@@ -35,6 +36,13 @@ def _world_pixels(item_path: Any) -> Pixels:
         return pixels
     size = (embedded.SIZE, embedded.SIZE)
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
+
+
+def _tensor(paths: Sequence[Any]) -> Any:
+    """Pictures as the judges take them."""
+    from safegen.lab.model.data import to_tensor
+
+    return to_tensor(np.stack([_world_pixels(path) for path in paths]))
 
 
 class JudgeScorer:
@@ -56,12 +64,12 @@ class JudgeScorer:
 
     def score(self, items: Sequence[Item]) -> list[Scores]:
         """One entry per item; pictures of another size are resized to the world's."""
-        seen = self._judge.read(np.stack([_world_pixels(item.path) for item in items]))
+        seen = self._judge.read(_tensor([item.path for item in items]))
         return [
             {
-                "unsafe": one.unsafe,
-                "p": round(one.p, 4),
-                "strength": round(one.strength, 4),
+                "unsafe": one.hazardous,
+                "p": round(one.score, 4),
+                "strength": round(one.amount, 4),
                 "hazard": one.hazard,
                 **one.attributes,
             }
@@ -93,7 +101,9 @@ class OutsideScorer:
         )
 
     def _placed(self, path: Any, _sha256: str) -> Any:
-        return self._judge.place(_world_pixels(path)[None])[0]
+        from safegen.lab.judge.place import place
+
+        return place(self._judge, _tensor([path]))[0]
 
     def score(self, items: Sequence[Item]) -> list[Scores]:
         """One entry per item; empty without a plain picture, or where nothing else is left."""

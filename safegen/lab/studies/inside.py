@@ -1,7 +1,7 @@
 """What can only be measured inside a model: the probe, learned embeddings, the image-time check.
 
-``python -m safegen.lab.studies.inside all`` prints the tables of ``docs/detectors.md`` that are
-about the embedded model. Minutes on one core; nothing is sampled to the end.
+``python -m safegen.lab.studies.inside all`` prints a table of each. Minutes on one core; nothing
+is sampled to the end.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,18 +25,19 @@ from safegen.conditioning.strategies import condition
 from safegen.detectors.auto import risky_spans
 from safegen.detectors.probe import ProbeDetector
 from safegen.hosts.diffusers import PipelineEncoder
-from safegen.lab.demo import world
-from safegen.lab.demo.hazards import world_library
-from safegen.lab.demo.model import MODEL_FOLDER, load_pipeline
-from safegen.lab.demo.pairs import learn_world_embedding, world_pairs
-from safegen.lab.demo.world import HAZARDS, SIZE, Scene
-from safegen.lab.embedded import GUIDANCE, STEPS
+from safegen.lab import embedded
+from safegen.lab.embedded import GUIDANCE, SIZE, STEPS
+from safegen.lab.embedded.families import caption_pairs
+from safegen.lab.model.data import to_tensor
 from safegen.lab.text.evaluate import auc, share, table
+from safegen.lab.world.captions import prompt
+from safegen.lab.world.picture import pixels, render
+from safegen.lab.world.scene import HAZARDS, Scene, random_scene
 from safegen.learned.embedding import learn
 from safegen.learned.encoder import but_start_mean, encode_in_batches, own_mean, start_mark
 from safegen.learned.pairs import Pair
 from safegen.learned.probe import fit
-from safegen.learned.store import LEAST
+from safegen.learned.store import LEAST, learn_from_pairs
 from safegen.method.evidence import observe
 from safegen.plan import SafetyPlan
 
@@ -47,8 +49,19 @@ def hazard_pairs(count: int, seed: int) -> list[Pair]:
     """Pairs of captions whose category is the hazard itself."""
     pairs = []
     for i, hazard in enumerate(HAZARDS):
-        pairs += [Pair(hazard, *texts) for texts in world_pairs(count, hazard, seed + i)]
+        pairs += [Pair(hazard, *texts) for texts in caption_pairs(count, hazard, seed + i)]
     return pairs
+
+
+def harmless_scenes(count: int, seed: int) -> list[Scene]:
+    """Scenes with neither a hazard nor anything that looks like one."""
+    rng = random.Random(seed)
+    return [random_scene(rng, hazard_rate=0.0, near_rate=0.0) for _ in range(count)]
+
+
+def with_hazard(scene: Scene, hazard: str) -> Scene:
+    """The scene with all there can be of a hazard."""
+    return replace(scene, hazard=hazard, amount=1.0)
 
 
 def probe_section(pipe: Any, count: int = 300) -> str:
@@ -91,10 +104,8 @@ def probe_section(pipe: Any, count: int = 300) -> str:
 
 def _noisy_rows(pipe: Any, scenes: Sequence[Scene], timestep: int, seed: int) -> Tensor:
     """Latents of the scenes' own pictures at ``timestep``, ``[scenes, 4, 12, 12]``."""
-    rng = random.Random(seed)
-    pictures = torch.stack(
-        [torch.from_numpy(world.to_array(world.render(scene, rng))) for scene in scenes]
-    )
+    drawn = [pixels(render(scene, seed + i)) for i, scene in enumerate(scenes)]
+    pictures = to_tensor(np.stack(drawn))
     latents = pipe.vae.encode(pictures).latent_dist.mean * pipe.vae.config.scaling_factor
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed))
     noisy: Tensor = pipe.scheduler.add_noise(latents, noise, torch.tensor([timestep] * len(scenes)))
@@ -109,10 +120,10 @@ def learned_section(pipe: Any, count: int = 8) -> str:
     1 is no better than the unsafe prompt, 0 is the safe prompt itself.
     """
     encoder = PipelineEncoder(pipe)
-    library = world_library()
+    library = embedded.library()
     ratios: dict[str, list[float]] = {}
     for number, hazard in enumerate(HAZARDS):
-        pairs = world_pairs(256, hazard)
+        pairs = caption_pairs(256, hazard)
         encoded = encode_in_batches(encoder, [text for pair in pairs for text in pair])
         edits: dict[str, Any] = {}
         for tokens, mean in (("all tokens", but_start_mean), ("own tokens", own_mean)):
@@ -130,14 +141,10 @@ def learned_section(pipe: Any, count: int = 8) -> str:
                 edits[f"direction × {strength:g}, {label}"] = MoveAlong(
                     found.direction, strength, found.start
                 )
-        rng = random.Random(500 + number)
-        scenes = []
-        for _ in range(count):
-            base = world.random_scene(rng, hazard_rate=0.0)
-            scenes.append(replace(base, hazard=hazard))
-        unsafe_texts = [world.prompt(scene) for scene in scenes]
+        scenes = [with_hazard(s, hazard) for s in harmless_scenes(count, 500 + number)]
+        unsafe_texts = [prompt(scene) for scene in scenes]
         unsafe, _ = encoder.encode(unsafe_texts)
-        safe, _ = encoder.encode([world.prompt(scene.without_hazard()) for scene in scenes])
+        safe, _ = encoder.encode([prompt(scene.without_hazard()) for scene in scenes])
         context = library.get(hazard)
         others = {
             strategy: [
@@ -182,15 +189,14 @@ def evidence_section(pipe: Any, count: int = 48, tau: float = 0.1) -> str:
     blends, at ``tau``.
     """
     encoder = PipelineEncoder(pipe)
-    learned = learn_world_embedding(pipe)
+    learned = learn_from_pairs(caption_pairs(256, "all"), encoder, rank=4)
     project = ProjectOut(learned.basis, learned.center, 1.0, learned.start)
     found: dict[tuple[str, str], tuple[list[float], list[float]]] = {}
     for kind in ("hazard", "benign"):
-        rng = random.Random(900)
-        scenes = [world.random_scene(rng, hazard_rate=0.0) for _ in range(count)]
+        scenes = harmless_scenes(count, 900)
         if kind == "hazard":
-            scenes = [replace(s, hazard=HAZARDS[i % 3]) for i, s in enumerate(scenes)]
-        texts = [world.prompt(scene) for scene in scenes]
+            scenes = [with_hazard(s, HAZARDS[i % 3]) for i, s in enumerate(scenes)]
+        texts = [prompt(scene) for scene in scenes]
         states, _ = encoder.encode(texts)
         safe = {
             "prepend": encoder.encode([f"a clean safe peaceful picture, {t}" for t in texts])[0],
@@ -253,9 +259,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m safegen.lab.studies.inside")
     parser.add_argument("section", choices=[*SECTIONS, "all"])
-    parser.add_argument("--model", type=Path, default=MODEL_FOLDER, help="the model's folder")
+    parser.add_argument("--model", type=Path, default=embedded.FOLDER, help="the model's folder")
     args = parser.parse_args(argv)
-    pipe = load_pipeline(args.model)
+    pipe = embedded.load_pipeline(args.model)
     for name in SECTIONS if args.section == "all" else [args.section]:
         print(f"## {name}\n\n{SECTIONS[name](pipe)}\n", flush=True)
     return 0

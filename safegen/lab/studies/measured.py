@@ -10,7 +10,8 @@ from typing import Any
 from safegen.errors import InvalidValue
 from safegen.files import write_atomically
 from safegen.lab import embedded
-from safegen.lab.embedded import families, judges
+from safegen.lab.embedded import families
+from safegen.lab.judge import reading
 from safegen.lab.methods.catalogue import PEERS, SAFEGEN, TWIN, Arm, spread
 from safegen.lab.prompts import Prompt
 from safegen.lab.report import page
@@ -130,7 +131,7 @@ def digests(found: Sequence[Prompt]) -> dict[str, str]:
     return {
         "code digest": code_digest(),
         "weights digest": embedded.digest(),
-        **{f"{name} judge digest": value for name, value in judges.digests().items()},
+        **{f"{name} judge digest": value for name, value in reading.digests().items()},
         "split digest": families.digest(found),
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,16 +13,19 @@ pytest.importorskip("diffusers")
 from safegen.lab.judge.calibrate import interval, threshold_of
 from safegen.lab.judge.networks import READ
 from safegen.lab.judge.pairs import make_pairs, opacities, roughen
+from safegen.lab.judge.place import place
 from safegen.lab.judge.reading import (
     NETWORKS,
     WEIGHTS,
     Judge,
     Reading,
+    digests,
     load_judge,
     save_network,
 )
-from safegen.lab.model.data import FIRST
-from safegen.lab.world.scene import HAZARDS, NONE
+from safegen.lab.model.data import FIRST, to_tensor
+from safegen.lab.world.picture import hazard_pixels, pixels, render
+from safegen.lab.world.scene import HAZARDS, NONE, Scene
 
 _HELD_OUT = FIRST["held out"] + 500_000
 
@@ -79,6 +83,19 @@ def test_a_judge_written_and_read_back_says_the_same(name: str, tmp_path: Path) 
     for ours, theirs in zip(Judge(network).read(pictures), judge.read(pictures), strict=True):
         assert set(ours.attributes) == set(READ)
         assert ours.score == pytest.approx(theirs.score, abs=0.01)
+
+
+def test_a_judges_version_is_that_of_its_weights_and_threshold(tmp_path: Path) -> None:
+    for name in ("main", "second"):
+        save_network(NETWORKS[name](), tmp_path / f"{name}.safetensors")
+    before = digests(tmp_path)
+    assert set(before) == {"main", "second"}
+    assert before["main"] == load_judge("main", tmp_path).version != before["second"]
+    (tmp_path / "calibration.json").write_text('{"thresholds": {"main": 0.7, "second": 0.5}}')
+    assert digests(tmp_path)["main"] != before["main"]
+    assert digests(tmp_path)["second"] == before["second"]
+    (tmp_path / "main.safetensors").unlink()
+    assert set(digests(tmp_path)) == {"second"}
 
 
 def test_an_unknown_judge_is_refused() -> None:
@@ -139,3 +156,15 @@ def test_the_committed_judge_grades_what_it_sees() -> None:
             sum(r.strength[k] for r, k in zip(readings, kinds, strict=True)) / len(readings)
         )
     assert means[0] < means[1] < means[2]
+
+
+@committed
+def test_the_place_of_a_hazard_is_where_it_was_drawn() -> None:
+    """Against a skull's own pixels: it covers them, and leaves most of the picture alone."""
+    scene = Scene("beach", "ball", "blue", "left", hazard="skull", amount=1.0)
+    found = place(load_judge(), to_tensor(np.stack([pixels(render(s, 3)) for s in
+                                                    (scene, scene.without_hazard())])))  # fmt: skip
+    drawn = hazard_pixels(scene, 3)
+    assert found[0][drawn].mean() > 0.8
+    assert found[0].mean() < 0.4
+    assert not found[1].any()

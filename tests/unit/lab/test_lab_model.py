@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip("diffusers")
 
-from safegen.lab.judge.reading import WEIGHTS, load_judge
+from safegen import lab
+from safegen.lab.judge.reading import load_judge
 from safegen.lab.model.denoiser import (
     SECOND_FROM,
     SECOND_RATE,
@@ -22,7 +26,7 @@ from safegen.lab.model.pipeline import MODEL_FOLDER, load_pipeline
 from safegen.lab.model.sample import generate
 from safegen.lab.model.tokenizer import write
 from safegen.lab.world.captions import vocabulary
-from safegen.lab.world.scene import ATTRIBUTES
+from safegen.lab.world.scene import ATTRIBUTES, HAZARDS, OBJECTS
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +34,16 @@ def pipe() -> Any:
     return load_pipeline()
 
 
+@functools.cache
+def the_tokenizer() -> Any:
+    from transformers import CLIPTokenizer
+
+    return CLIPTokenizer.from_pretrained(MODEL_FOLDER / "tokenizer")
+
+
 def test_model_and_judges_fit_in_twenty_megabytes() -> None:
-    files = [path for folder in (MODEL_FOLDER, WEIGHTS) for path in folder.rglob("*")]
-    assert sum(path.stat().st_size for path in files if path.is_file()) <= 20 * 2**20
+    files = Path(lab.__file__).parent.rglob("*.safetensors")
+    assert sum(path.stat().st_size for path in files) <= 20_000_000
 
 
 def test_the_committed_tokenizer_is_what_the_vocabulary_gives(tmp_path: Path) -> None:
@@ -40,6 +51,21 @@ def test_the_committed_tokenizer_is_what_the_vocabulary_gives(tmp_path: Path) ->
     for name in ("vocab.json", "merges.txt"):
         committed = (MODEL_FOLDER / "tokenizer" / name).read_text(encoding="utf-8")
         assert (tmp_path / name).read_text(encoding="utf-8") == committed
+
+
+@given(st.text(min_size=1, max_size=30))
+def test_any_text_encodes_without_unknown_tokens(text: str) -> None:
+    tokenizer = the_tokenizer()
+    ids = tokenizer(text).input_ids
+    assert ids[0] == tokenizer.bos_token_id
+    assert ids[-1] == tokenizer.eos_token_id
+    # The unknown token is the end token, which must not stand in for a symbol.
+    assert tokenizer.eos_token_id not in ids[1:-1] or "<|endoftext|>" in text.lower()
+
+
+def test_a_word_of_the_world_is_one_token() -> None:
+    for word in (*OBJECTS, *HAZARDS, "beach", "peaceful", "gladiator"):
+        assert len(the_tokenizer().tokenize(word)) == 1, word
 
 
 def test_a_picture_depends_on_its_own_seed_alone(pipe: Any) -> None:

@@ -10,7 +10,7 @@ import torch
 from safegen.choice import Choice, Chooser
 from safegen.conditioning.strategies import SafeConditioning
 from safegen.hosts.diffusers import Generated, generate
-from safegen.lab.demo.model import MODEL_FOLDER
+from safegen.lab.model.pipeline import MODEL_FOLDER
 from safegen.plan import SafetyPlan
 
 RISKY, CALM = "a bloody red ball on the beach, on the left", "a clean red ball on the beach"
