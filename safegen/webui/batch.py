@@ -9,8 +9,7 @@ import numpy as np
 
 from safegen.choice import Choice
 from safegen.errors import GuardFailure
-from safegen.hosts.a1111.guard import PassGuard, check_pass
-from safegen.hosts.a1111.shown import UnguardedShown
+from safegen.hosts.a1111 import PassGuard, UnguardedShown
 from safegen.hosts.a1111.towards import Guiding
 from safegen.plan import SafetyPlan
 from safegen.webui import deciding, host, resources
@@ -63,7 +62,7 @@ class Batch:
         self.error: BaseException | None = None
         self._put_on_record()
         if self.guarding:
-            check_pass(host, p, None, plan)
+            host.adapter().check_pass(host, p, None, plan)
 
     # ------------------------------------------------------------------ deciding
 
@@ -127,7 +126,7 @@ class Batch:
         for guard in self.guards:
             if guard.denoiser is denoiser:
                 return guard
-        guard = PassGuard(
+        made: PassGuard = host.adapter().PassGuard(
             host,
             self.p,
             denoiser,
@@ -138,8 +137,8 @@ class Batch:
             maps=self.record.keeps_maps,
             floor=0.0 if self.policy is None else self.policy.floor("weight"),
         )
-        self.guards.append(guard)
-        return guard
+        self.guards.append(made)
+        return made
 
     def attach_before_sampling(self) -> None:
         """Attach to the sampler that is about to run, so that it is verified when it returns.
@@ -216,7 +215,7 @@ class Batch:
     def passed_over(self, denoiser: Any) -> None:
         """A denoiser call of a pass with nothing to guard; what it shows is still looked after."""
         if all(one.denoiser is not denoiser for one in self._passes):
-            self._passes.append(UnguardedShown(host, denoiser))
+            self._passes.append(host.adapter().UnguardedShown(host, denoiser))
         self.record.count(Counts(calls=1, pictures=len(self.p.prompts)))
 
     def close(self) -> None:

@@ -3,6 +3,8 @@
 No other file of the package imports ``modules``. In tests a stand-in provides these few names.
 """
 
+# Larger than usual: one file that is asked is simpler than two that share the host's modules.
+
 from __future__ import annotations
 
 import importlib.util
@@ -23,15 +25,19 @@ from modules import (
     sd_hijack,
     sd_models,
     sd_samplers,
+    sd_samplers_cfg_denoiser,
+    sd_samplers_common,
     shared,
 )
 from modules import processing as processing
 from modules import script_callbacks as script_callbacks
 
+from safegen.hosts import a1111, forge
 from safegen.hosts.a1111 import beside
+from safegen.hosts.forge import engine
 
 KNOWN_VERSION = "1.10"
-"""The host that SafeGen is made for and tested on: 1.10.x, in fact 1.10.1."""
+"""The WebUI that SafeGen is made for and tested on: 1.10.x, in fact 1.10.1."""
 
 
 def data_path() -> Path:
@@ -49,24 +55,40 @@ def version() -> str:
 
 
 @cache
-def _is_forge() -> bool:
-    """Whether this is Forge or reForge, told by a package of theirs."""
+def is_forge() -> bool:
+    """Whether this is Forge, reForge or one of their kin, told by a package of theirs."""
     return importlib.util.find_spec("modules_forge") is not None
+
+
+def name() -> str:
+    """What this host is called, as far as it tells."""
+    if not is_forge():
+        return "the WebUI"
+    return "reForge" if importlib.util.find_spec("backend") is None else "Forge"
+
+
+def adapter() -> Any:
+    """How sampling is guarded on this host: `safegen.hosts.a1111` or `safegen.hosts.forge`."""
+    return forge if is_forge() else a1111
+
+
+@cache
+def _lacking() -> str:
+    """What SafeGen needs and does not find: a version says little about a fork."""
+    return str(adapter().why_not(getattr(sd_samplers_cfg_denoiser, "CFGDenoiser", None)))
 
 
 def why_unsupported() -> str | None:
     """Why SafeGen can't guard this host, in one line, or ``None``."""
-    if _is_forge():
-        return (
-            "SafeGen guards AUTOMATIC1111 WebUI 1.10.1; this is Forge or reForge, whose sampler "
-            "never calls cfg_denoised"
-        )
-    for name in ("on_cfg_denoiser", "on_cfg_denoised"):
-        if not hasattr(script_callbacks, name):
-            return f"SafeGen guards AUTOMATIC1111 WebUI 1.10.1; this host has no {name} callback"
-    found = version()
+    lacking = _lacking()
+    if lacking:
+        return f"SafeGen guards AUTOMATIC1111 WebUI 1.10.1, Forge and reForge; here {lacking}"
+    found = "" if is_forge() else version()
     if found and not (found == KNOWN_VERSION or found.startswith(KNOWN_VERSION + ".")):
-        return f"SafeGen guards AUTOMATIC1111 WebUI 1.10.1; this is version {found}"
+        return (
+            "SafeGen guards AUTOMATIC1111 WebUI 1.10.1, Forge and reForge; this is version "
+            f"{found} of a WebUI"
+        )
     return None
 
 
@@ -162,13 +184,18 @@ def checkpoint() -> Any:
 
 def is_loaded() -> bool:
     """Whether a checkpoint is loaded; asking does not load one."""
-    return sd_models.model_data.sd_model is not None
+    return getattr(sd_models.model_data.sd_model, "sd_checkpoint_info", None) is not None
+
+
+def previews() -> Any:
+    """The module whose ``store_latent`` a denoiser hands what live previews show."""
+    return sd_samplers_common
 
 
 def loaded() -> str:
     """Names what is loaded now: the checkpoint's file, and which time it was loaded."""
     info = shared.sd_model.sd_checkpoint_info
-    return f"{getattr(info, 'filename', info)} {id(shared.sd_model.cond_stage_model)}"
+    return f"{getattr(info, 'filename', info)} {id(shared.sd_model)}"
 
 
 def checkpoint_name() -> str:
@@ -182,11 +209,13 @@ def model_family() -> str:
     for family in ("ssd", "sdxl", "sd3", "sd2", "sd1"):
         if getattr(shared.sd_model, f"is_{family}", False):
             return family
-    return ""
+    return "flow" if is_flow_model() else ""
 
 
 def prediction() -> str:
     """What the loaded model predicts, such as ``eps`` or ``v``."""
+    if is_forge():
+        return engine.prediction(shared.sd_model)
     return str(getattr(shared.sd_model, "parameterization", "") or "noise")
 
 
@@ -196,7 +225,9 @@ def is_edit_model() -> bool:
 
 
 def is_flow_model() -> bool:
-    """Whether the loaded model is a rectified flow (SD3), whose latents mix noise otherwise."""
+    """Whether the loaded model is a flow (SD3, Flux), whose latents mix noise otherwise."""
+    if is_forge():
+        return engine.is_flow(shared.sd_model)
     return bool(getattr(shared.sd_model, "is_sd3", False))
 
 
@@ -277,7 +308,7 @@ _TEXT_MODELS = ("CLIPTextModel", "CLIP")
 
 def text_modules() -> list[Any]:
     """The modules that hold the loaded model's text encoders, one or SDXL's two."""
-    encoder = shared.sd_model.cond_stage_model
+    encoder = shared.sd_model.cond_stage_model or engine.text_encoder(shared.sd_model)
     found = [module for module in encoder.modules() if type(module).__name__ in _TEXT_MODELS]
     return found or [encoder]
 
@@ -291,7 +322,8 @@ def embed(texts: list[str]) -> Any:
 
 def token_count(text: str) -> int:
     """Tokens of ``text``, without start and end marks."""
-    return int(sd_hijack.model_hijack.get_prompt_lengths(text)[0])
+    ask = getattr(shared.sd_model, "get_prompt_lengths_on_ui", None)
+    return int((ask or sd_hijack.model_hijack.get_prompt_lengths)(text)[0])
 
 
 def exclusively() -> Any:

@@ -288,9 +288,4 @@ def _stop(denoiser: Any, run: Run | None, error: Exception) -> None:
     else:
         shown = for_caller(explained(error), denoiser.p)
         _put_on_record(denoiser.p, None, explained(error))
-
-    def combine_denoised(*_args: Any, **_kwargs: Any) -> Any:
-        vars(denoiser).pop("combine_denoised", None)
-        raise shown from error
-
-    denoiser.combine_denoised = combine_denoised
+    host.adapter().stop(denoiser, shown, error)

@@ -19,6 +19,7 @@ Nothing here imports the host; what is needed of it comes in as ``host``
 """
 
 from safegen.hosts.a1111.guard import PassGuard
-from safegen.hosts.a1111.limits import check_pass
+from safegen.hosts.a1111.limits import check_pass, stop, why_not
+from safegen.hosts.a1111.shown import UnguardedShown
 
-__all__ = ["PassGuard", "check_pass"]
+__all__ = ["PassGuard", "UnguardedShown", "check_pass", "stop", "why_not"]

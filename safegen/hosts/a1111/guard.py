@@ -76,27 +76,45 @@ class PassGuard:
         maps: bool = False,
         floor: float = 0.0,
     ) -> None:
-        check_pass(host, p, denoiser, plan)
+        self.check(host, p, denoiser, plan)
         self.host, self.denoiser = host, denoiser
         layout = RowLayout(tuple(len(of_image) for of_image in parts))
         flat = [conditioning for of_image in parts for conditioning in of_image]
-        self.conds = SafeConds(host, p, flat, hires=hires, cache=cache)
-        independent = plan.streams == "independent"
+        texts = [*flat, *self.texts_beside(p, plan, hires=hires)]
+        self.conds = SafeConds(host, p, texts, hires=hires, cache=cache)
+        kind = self.kind_of_streams(plan)
         guarded, unsafe = (
             [c is not None for c in flat],
             [c is not None and bool(c.unsafe) for c in flat],
         )
-        if independent:
+        if kind.by_image:
             guarded, unsafe = map(layout.any_of_image, (guarded, unsafe))
         self.session = Session(plan, guarded, unsafe)
         self.floor = max(floor, PRESENTABLE * plan.weight)
         self.verdict: Verdict | None = None
-        kind = IndependentStreams if independent else SharedStreams
-        self.streams: Streams = kind(self.session, layout, self.conds, denoiser, maps=maps)
+        self.streams: Any = kind(self.session, layout, self.conds, denoiser, maps=maps)
         self._counts = Counts()
-        self._open: OpenCall | None = None
-        self._seal, self._shown = Seal(host, denoiser), Shown(host, denoiser)
+        self._open: Any = None
         self._wrapping = Wrapping(denoiser)
+        self._attach()
+
+    check = staticmethod(check_pass)
+    """Raises `Unsupported` for what can't be guarded on this host."""
+
+    @staticmethod
+    def texts_beside(_p: Any, _plan: SafetyPlan, *, hires: bool) -> list[SafeConditioning]:
+        """What has to be encoded beside the safe texts; ``hires`` for the second pass."""
+        del hires
+        return []
+
+    @staticmethod
+    def kind_of_streams(plan: SafetyPlan) -> type[Streams]:
+        """How the two streams of a pass are carried on this host."""
+        return IndependentStreams if plan.streams == "independent" else SharedStreams
+
+    def _attach(self) -> None:
+        """Put the second line around the denoiser's own methods."""
+        self._seal, self._shown = Seal(self.host, self.denoiser), Shown(self.host, self.denoiser)
         self._wrapping.put("combine_denoised", self._combine_denoised)
         self._wrapping.put("get_pred_x0", self._get_pred_x0)
         self._wrapping.put("forward", self._forward, stops=True)
@@ -104,7 +122,8 @@ class PassGuard:
     @property
     def layout(self) -> RowLayout:
         """Whose the rows of a call are."""
-        return self.streams.layout
+        layout: RowLayout = self.streams.layout
+        return layout
 
     @property
     def hires(self) -> bool:
@@ -279,7 +298,8 @@ class PassGuard:
 
     def evidence(self) -> tuple[str, ...]:
         """The image-time check of each image; ``""`` for one that has none."""
-        return self.streams.evidence()
+        lines: tuple[str, ...] = self.streams.evidence()
+        return lines
 
     def maps(self) -> tuple[NDArray[np.float32], ...]:
         """For each image where the streams disagreed; see `Disagreement.maps`."""

@@ -15,6 +15,8 @@ from safegen.hosts.a1111.streams import OpenCall, Streams
 class IndependentStreams(Streams):
     """The session blends each image's guided x0, and the cond rows are written to give it."""
 
+    by_image = True
+
     def session_rows(self, image: int) -> Sequence[int]:
         return [image]
 

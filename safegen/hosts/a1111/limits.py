@@ -49,3 +49,32 @@ def check_pass(host: Any, p: Any, denoiser: Any, plan: SafetyPlan) -> None:
         )
     if denoiser is not None and not hasattr(denoiser, "cond_scale_miltiplier"):
         raise Unsupported("independent streams need the host's own CFG denoiser")
+
+
+NEEDED = ("cfg_denoiser", "cfg_denoised", "combine_denoised")
+
+
+def why_not(denoiser: Any) -> str:
+    """What SafeGen needs and does not find on this host; ``""`` if all is there.
+
+    A host may have the callbacks' names and never call them: then a guard would never act.
+
+    Args:
+        denoiser: The host's class of CFG denoisers.
+    """
+    code = getattr(getattr(denoiser, "forward", None), "__code__", None)
+    words = [*getattr(code, "co_names", ()), *getattr(code, "co_consts", ())]
+    for name in NEEDED:
+        if not any(isinstance(word, str) and name in word for word in words):
+            return f"the denoiser never calls {name}"
+    return ""
+
+
+def stop(denoiser: Any, error: Exception, cause: BaseException) -> None:
+    """Let the next thing that the host calls directly raise ``error``."""
+
+    def combine_denoised(*_args: Any, **_kwargs: Any) -> Any:
+        vars(denoiser).pop("combine_denoised", None)
+        raise error from cause
+
+    denoiser.combine_denoised = combine_denoised

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -63,6 +63,9 @@ class Streams(ABC):
         denoiser: The pass's CFG denoiser.
         maps: Whether to keep where the streams disagree.
     """
+
+    by_image: ClassVar[bool] = False
+    """Whether the session blends images, and not cond rows."""
 
     def __init__(
         self, session: Session, layout: RowLayout, conds: SafeConds, denoiser: Any, *, maps: bool

@@ -38,7 +38,7 @@ class Guiding:
     def before(cls, host: Any, p: Any, *, hires: bool) -> Guiding:
         """How a pass of ``p`` will be guided, by what is known before it begins."""
         sampler = (getattr(p, "hr_sampler_name", None) if hires else None) or p.sampler_name
-        return cls._of(host, p, p.cfg_scale, CFG_PP.get(sampler, 1.0), hires=hires)
+        return cls._of(host, p, CFG_PP.get(sampler, 1.0), hires=hires)
 
     @classmethod
     def of(cls, host: Any, denoiser: Any) -> Guiding:
@@ -46,21 +46,26 @@ class Guiding:
         cfg = denoiser.sampler.sampler_extra_args["cond_scale"]
         hires = bool(getattr(denoiser.p, "is_hr_pass", False))
         factor = getattr(denoiser, "cond_scale_miltiplier", 1.0)
-        return cls._of(host, denoiser.p, cfg, factor, hires=hires)
+        return cls._of(host, denoiser.p, factor, cfg, hires=hires)
 
     @classmethod
-    def _of(cls, host: Any, p: Any, cfg: Any, factor: float, *, hires: bool) -> Guiding:
+    def _of(cls, host: Any, p: Any, factor: float, cfg: Any = None, *, hires: bool) -> Guiding:
         """Raises `InvalidValue` where the scale is no number."""
+        own = getattr(p, "hr_cfg", None) if hires else None  # Forge has one for the hires pass
+        cfg = own if own is not None else p.cfg_scale if cfg is None else cfg
         if not isinstance(cfg, int | float) or not math.isfinite(cfg):
             raise InvalidValue("cfg_scale", cfg, "a number")
         skips = (
             bool(host.option("skip_early_cond", 0.0))
             or (getattr(p, "s_min_uncond", 0.0) or 0.0) > 0
+            or host.option("s_min_uncond", 0.0) > 0
         )
         if factor != 1.0:
             second = getattr(p, "hr_second_pass_steps", 0) if hires else 0
             steps = second or p.steps
             factor *= first_step(getattr(p.sd_model, "alphas_cumprod", None), steps)
+            if host.is_forge():  # it takes no notice of the sampler's own factor
+                factor /= CFG_PP["DDIM CFG++"]
         return cls(float(cfg), float(cfg) * factor, skips)
 
 

@@ -67,6 +67,8 @@ NAMES: dict[str, dict[str, Any]] = {
         "all_samplers": sampling.RECIPES,
         "find_sampler_config": sampling.find_sampler_config,
     },
+    "sd_samplers_cfg_denoiser": {"CFGDenoiser": sampling.Denoiser},
+    "sd_samplers_common": {},
     "txt2img": {"txt2img_create_processing": page.create_processing},
     "ui_components": {"InputAccordion": page.InputAccordion},
 }

@@ -1,0 +1,263 @@
+"""The guard of one sampling pass: the host's denoiser calls as a session's calls."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from safegen.conditioning.strategies import SafeConditioning
+from safegen.hosts import a1111
+from safegen.hosts.a1111.beside import blends_masks, names_after_ours
+from safegen.hosts.a1111.seal import same
+from safegen.hosts.a1111.wrapping import Wrapping
+from safegen.hosts.forge.evaluation import Evaluation
+from safegen.hosts.forge.limits import check_pass
+from safegen.hosts.forge.patch import AFTER, GUIDANCE, Patch
+from safegen.hosts.forge.streams import IndependentStreams, OpenCall, SharedStreams
+from safegen.method.schedule import check_reach
+from safegen.plan import SafetyPlan
+
+
+class PassGuard(a1111.PassGuard):
+    """The guard of one sampling pass. See `safegen.hosts.a1111.PassGuard`; counts, floor and
+    verdict are the same."""
+
+    check = staticmethod(check_pass)
+
+    @staticmethod
+    def texts_beside(p: Any, plan: SafetyPlan, *, hires: bool) -> list[SafeConditioning]:
+        """The negative prompts, where the host leaves them out and the push needs them."""
+        cfg = p.hr_cfg if hires else p.cfg_scale
+        if not plan.push > 0 or not math.isclose(cfg, 1.0):
+            return []
+        texts = p.hr_negative_prompts if hires else p.negative_prompts
+        return [SafeConditioning("negative", text) for text in texts]
+
+    @staticmethod
+    def kind_of_streams(plan: SafetyPlan) -> type[Any]:
+        return IndependentStreams if plan.streams == "independent" else SharedStreams
+
+    def _attach(self) -> None:
+        self._patch = Patch(self._modify)
+        self._inside = False
+        self._wrapping.put("forward", self._forward, stops=True)
+        self._previews = Wrapping(self.host.previews())
+        self._previews.put("store_latent", self._store_latent, stops=True)
+
+    def detach(self) -> None:
+        super().detach()
+        self._previews.off()
+        self._patch.off()
+
+    # ------------------------------------------------------------------ one call of the denoiser
+
+    def before(self, params: Any) -> None:
+        """The ``cfg_denoiser`` callback: the modifier has to be where the host will look."""
+        with self.session.failing_closed():
+            self._patch.put_in(params.denoiser)
+
+    def after(self, _params: Any) -> None:
+        """The ``cfg_denoised`` callback, which these hosts never call."""
+
+    def _modify(
+        self,
+        model: Any,
+        x: Tensor,
+        sigma: Tensor,
+        uncond: Any,
+        cond: Any,
+        cfg: float,
+        options: dict[str, Any],
+        seed: Any,
+    ) -> tuple[Any, ...]:
+        """The conditioning modifier: what this call needs, and a place after its guidance."""
+        if not self._inside:
+            return model, x, sigma, uncond, cond, cfg, options, seed
+        with self.session.failing_closed():
+            if self._open is not None:
+                self.session.fail("one denoiser call asked for its texts twice")
+            if len(x) != self.layout.images or x.dim() != 4:
+                self.session.fail(
+                    f"the model is given latents of shape {tuple(x.shape)}, and there are "
+                    f"{self.layout.images} images"
+                )
+            total = self.denoiser.total_steps or 1
+            if self.denoiser.step == 0:
+                check_reach(self.session.plan, total)
+            call = self.session.begin(min(self.denoiser.step / total, 1.0))
+            current = OpenCall(call, x, cond, uncond, float(cfg), Evaluation(model, sigma, options))
+            self._open = current
+            if call.active or call.evaluate:
+                if len(cond) != min(self.layout.parts):
+                    self.session.fail(
+                        f"another extension gives the model {len(cond)} texts for prompts of "
+                        f"{min(self.layout.parts)} parts; switch that extension off"
+                    )
+                options = self._with_our_own(current, options)
+        return model, x, sigma, uncond, cond, cfg, options, seed
+
+    def _with_our_own(self, current: OpenCall, options: dict[str, Any]) -> dict[str, Any]:
+        """``options`` for this call alone: ours is the last function after guidance."""
+        others = list(options.get(AFTER, []))
+
+        def after(args: dict[str, Any]) -> Tensor:
+            return self._after_guidance(current, args, others)
+
+        made = {**options, AFTER: [*others, after]}
+        instead = options.get(GUIDANCE)
+        if instead is not None:
+            current.linear = False
+
+            def guidance(args: dict[str, Any]) -> Tensor:
+                return self._guided_by_another(current, args, instead)
+
+            made[GUIDANCE] = guidance
+        return made
+
+    def _guided_by_another(
+        self, current: OpenCall, args: dict[str, Any], instead: Callable[..., Tensor]
+    ) -> Tensor:
+        """Another extension guides in the host's place: it is given the blended rows."""
+        result: Tensor = instead(args)
+        current.plain = args["input"] - result
+        if self.session.independent:
+            return result
+        with self.session.failing_closed():
+            blended = self.streams.blend(current, *_rows(args))
+            x = args["input"]
+            guided = instead({**args, "cond": x - blended, "cond_denoised": blended})
+            result = result.clone()
+            result[current.chosen] = guided[current.chosen]
+            current.plain = x - result
+        return result
+
+    def _after_guidance(self, current: OpenCall, args: dict[str, Any], others: list[Any]) -> Tensor:
+        """The last function after guidance: what it returns leaves the denoiser."""
+        with self.session.failing_closed():
+            if current is not self._open or current.finished:
+                self.session.fail("the guard came out of turn in a denoiser call")
+            cond, uncond = _rows(args)
+            denoised, chosen = args["denoised"], current.chosen
+            if current.linear:
+                current.plain = current.guide(cond, args["uncond_denoised"])
+            plain = current.plain
+            if plain is None:
+                self.session.fail("another extension guides in the host's place, without a word")
+            if not same(denoised[chosen], plain[chosen]):
+                self.session.fail(
+                    f"{_names(others)} changes the guided result, which SafeGen can't guard here; "
+                    "switch it off for guarded pictures"
+                )
+            if self.session.independent:
+                guided = self.streams.blend(current, denoised, self._guide(current))
+            elif current.linear:
+                blended = self.streams.blend(current, cond, uncond)
+                guided = current.guide(blended, args["uncond_denoised"])
+            else:
+                guided = plain
+            result: Tensor = denoised.clone()
+            result[chosen] = guided[chosen].to(denoised)
+            if not bool(torch.isfinite(result[chosen]).all()):
+                self.session.fail("the guided result holds values that are not finite")
+            current.guided, current.finished = result, True
+            self._counts.own_rows += current.own_rows
+            return result
+
+    def _guide(self, current: OpenCall) -> Callable[..., Tensor]:
+        """The call's guidance, for rows at other latents."""
+        if current.linear:
+            return current.guide
+        raise ValueError(
+            "independent streams can't be guided by another extension (it replaces the CFG "
+            "function); use shared streams"
+        )
+
+    def _forward(self, original: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        """One whole call: what leaves it is what was made in it."""
+        self._open, self._inside = None, True
+        try:
+            result = original(*args, **kwargs)
+        finally:
+            self._inside = False
+        if self.session.reason is not None:
+            self.session.fail(self.session.reason)
+        current = self._open
+        if current is None:
+            self.session.fail("a denoiser call never reached SafeGen's conditioning modifier")
+        if (current.call.active or current.call.evaluate) and not current.finished:
+            self.session.fail("a denoiser call never reached SafeGen's function after guidance")
+        if current.guided is not None and not self._is_result(result, current):
+            others = names_after_ours(self.host.callbacks("cfg_after_cfg"))
+            who = f"a callback of {' or '.join(others)}" if others else "another extension"
+            self.session.fail(
+                f"{who} changed the guided result behind SafeGen, which undoes the guard; switch "
+                "that extension off for guarded pictures"
+            )
+        self._counts.combined += 1
+        self._open = None
+        return result
+
+    def _is_result(self, result: Tensor, current: OpenCall) -> bool:
+        denoiser, images = self.denoiser, self.images
+        guided, x = current.guided, current.x
+        assert guided is not None
+        if self.host.option("epsilon_scaling_enabled", False):  # reForge, after every function
+            factor = self.host.option("epsilon_scaling_factor", 1.005) or 1e-9
+            guided = x - (x - guided) / factor
+        mask = getattr(denoiser, "mask", None)
+        blends = mask is not None and not getattr(denoiser, "mask_before_denoising", False)
+        kept = guided * denoiser.nmask + denoiser.init_latent * mask if blends else guided
+        if same(result[images], self._leaving(kept, current).to(result)[images]):
+            return True
+        if not blends or not blends_masks(denoiser.p):
+            return False
+        # Soft inpainting blends in its own way where the mask is soft.
+        painted = (denoiser.nmask >= 1.0).expand_as(guided)[images]
+        wanted = self._leaving(guided, current).to(result)
+        return torch.allclose(
+            result[images][painted], wanted[images][painted], rtol=1e-3, atol=1e-3
+        )
+
+    def _leaving(self, x0: Tensor, current: OpenCall) -> Tensor:
+        """What the denoiser returns for ``x0``: samplers by timesteps want the noise."""
+        if not getattr(self.denoiser, "classic_ddim_eps_estimation", False):
+            return x0
+        noise: Tensor = (current.x - x0) / current.evaluation.sigma[:, None, None, None]
+        return noise
+
+    # ------------------------------------------------------------------ what is shown
+
+    def _store_latent(self, original: Callable[..., Any], decoded: Tensor) -> Any:
+        """What live previews show; blank for what is not guarded yet."""
+        if self._inside and not self._presentable:
+            decoded = decoded.clone()
+            decoded[self.images] = 0
+        return original(decoded)
+
+
+class UnguardedShown:
+    """What is shown of a pass in which nothing is guarded: these hosts show the guided result."""
+
+    def __init__(self, _host: Any, denoiser: Any) -> None:
+        self.denoiser = denoiser
+
+    def detach(self) -> None:
+        """There is nothing to take off."""
+
+
+def _rows(args: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
+    """The cond and the uncond rows; ``None`` where the host left these out: it gives zeros."""
+    uncond = args["uncond_denoised"]
+    left_out = uncond is None or not bool(uncond.any())
+    return args["cond_denoised"], None if left_out else uncond
+
+
+def _names(others: list[Any]) -> str:
+    names = dict.fromkeys(
+        f"{getattr(one, '__module__', '')}.{getattr(one, '__qualname__', one)}" for one in others
+    )
+    return " or ".join(names) or "another extension"
