@@ -180,7 +180,8 @@ class SafetyPlan:
     tau: float = _setting(
         0.2,
         label="Global-context threshold",
-        help="Share of the steps in which your prompt alone lays out the scene.",
+        help="Share of the steps in which your prompt alone lays out the scene; in up to 8 steps "
+        "none.",
         infotext="SafeGen tau",
         minimum=0.0,
         maximum=0.95,

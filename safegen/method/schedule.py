@@ -39,6 +39,29 @@ def weight_at(plan: SafetyPlan, progress: float) -> float:
     return plan.weight * curve_at(plan.curve, min(share, 1.0))
 
 
+FEW = 8
+"""Steps up to which no call is free: each of so few decides too much of the picture."""
+
+
+def within(plan: SafetyPlan, calls: int, steps: int | None = None) -> SafetyPlan:
+    """``plan`` as it counts in a run of ``calls`` denoiser calls, and of ``steps`` steps.
+
+    In up to `FEW` steps the guard acts from the first call on, in full: tau counts as 0 and the
+    curve as constant.
+
+    Raises:
+        InvalidValue: It would blend none of the calls, or its tau comes after the last of them.
+    """
+    few = (calls if steps is None else steps) <= FEW
+    if not few or calls > 1:
+        check_reach(plan, calls)
+    if not few or not plan.active:
+        return plan
+    counts = plan.replace(tau=0.0, curve="constant")
+    check_reach(counts, calls)
+    return counts
+
+
 def check_reach(plan: SafetyPlan, calls: int) -> None:
     """Refuse a plan that would blend none of ``calls`` evenly spread denoiser calls.
 

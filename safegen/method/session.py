@@ -27,7 +27,7 @@ from safegen.method.blend import blend
 from safegen.method.evidence import Evidence, observe
 from safegen.method.push import pushed
 from safegen.method.region import disagreement_mask
-from safegen.method.schedule import weight_at
+from safegen.method.schedule import weight_at, within
 from safegen.method.streams import Reuse, SafeStream
 from safegen.plan import CONDITIONING, SafetyPlan
 
@@ -82,7 +82,7 @@ class Verdict:
         >>> import safegen
         >>> made = safegen.generate(pipe, "a bloody ball", num_inference_steps=5)
         >>> made.verdict.calls, made.verdict.needed, made.verdict.guarded
-        (5, 4, 4)
+        (5, 5, 5)
     """
 
     calls: int
@@ -211,11 +211,23 @@ class Session:
         if self._finished:
             self.fail("the model was called again after the run had ended")
 
+    def expect(self, calls: int, steps: int | None = None) -> None:
+        """Before the first call: how many there will be, in how many steps.
+
+        In few steps the plan acts from the first call on; see `schedule.within`.
+
+        Raises:
+            InvalidValue: The plan would blend none of them.
+        """
+        with self.failing_closed():
+            if any(self.guarded):
+                self.plan = within(self.plan, calls, steps)
+
     def begin(self, progress: float) -> Call:
         """Open the next denoiser call, at sampling progress ``progress`` in [0, 1].
 
         Raises `GuardFailure` if the call before was not blended, the run has ended or failed,
-        or ``progress`` is not allowed.
+        or ``progress`` or the weight at it is not allowed.
         """
         self._check_alive()
         if self._open is not None and self._open.active:
@@ -223,6 +235,8 @@ class Session:
         with self.failing_closed():
             progress = float(progress)
             weight = weight_at(self.plan, progress)
+            if not 0.0 <= weight <= self.plan.weight:  # nor is NaN
+                self.fail(f"the weight at progress {progress:g} came out as {weight!r}")
         active = weight > 0 and any(self.guarded)
         share = 1.0
         if active and self.plan.dial == CONDITIONING:

@@ -135,7 +135,7 @@ LEVELS: Mapping[str, Policy] = {
     "strict": Policy(
         "strict",
         minimum={"weight": 0.8},
-        maximum={"tau": 0.1, "threshold": 0.5, "refresh": 1},
+        maximum={"tau": 0.0, "threshold": 0.5, "refresh": 1},
         fixed={**_WHOLE, "strategy": "counterpart"},
     ),
 }

@@ -165,9 +165,7 @@ def black_pictures(p: Any) -> Any:
 
     Also puts back what an error in the middle of a second pass leaves behind.
     """
-    hires = bool(getattr(p, "enable_hr", False))
-    width = p.hr_upscale_to_x if hires else p.width
-    height = p.hr_upscale_to_y if hires else p.height
+    height, width = (8 * places for places in latent_size(p))
     p.is_hr_pass = False
     return processing.DecodedSamples([torch.full((3, height, width), -1.0) for _ in p.prompts])
 
@@ -261,6 +259,12 @@ def conditioning_key() -> str | None:
 def _total_steps(sampler: str, steps: int) -> int:
     config = sd_samplers.find_sampler_config(sampler)
     return int(config.total_steps(steps)) if config else steps
+
+
+def calls_per_step(p: Any, *, hires: bool) -> int:
+    """Denoiser calls that a pass's sampler is expected to make in each step, 1 or 2."""
+    sampler = (getattr(p, "hr_sampler_name", None) if hires else None) or p.sampler_name
+    return max(_total_steps(sampler, 1), 1)
 
 
 def encode(p: Any, texts: list[str], cache: list[Any], *, hires: bool) -> list[Any]:

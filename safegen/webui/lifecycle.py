@@ -284,6 +284,8 @@ def _refuse_what_came_past(p: Any) -> None:
 def _stop(denoiser: Any, run: Run | None, error: Exception) -> None:
     """Let the next thing that the host calls directly raise ``error``."""
     if run is not None:
+        if run.batch is not None:
+            run.batch.open = None  # else the second callback would raise another error over it
         shown = run.fail_call(error)
     else:
         shown = for_caller(explained(error), denoiser.p)

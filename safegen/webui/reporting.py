@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from safegen.method.schedule import FEW
 from safegen.plan import SafetyPlan
 from safegen.webui import host, infotext, settings
 from safegen.webui.batch import Batch
@@ -15,6 +16,12 @@ from safegen.webui.record import Picture, Record
 SOFT = (
     "this sampler adds noise of its own at every step, which independent streams leave out of "
     "the safe stream: expect a softer picture, or use shared"
+)
+
+
+FROM_THE_FIRST = (
+    f"in up to {FEW} steps the guard acts in full from the first on, whatever the threshold and "
+    "the curve"
 )
 
 
@@ -76,6 +83,8 @@ def comment(batch: Batch) -> None:
     p, record = batch.p, batch.record
     if batch.guarding and batch.plan.streams == "independent" and _adds_noise(p):
         record.notes.append(SOFT)
+    if any(guard.session.plan != batch.plan for guard in batch.guards):
+        record.notes.append(FROM_THE_FIRST)
     if not host.option(settings.COMMENT, True):
         return
     lines = []

@@ -12,12 +12,12 @@ from unittest import mock
 
 import torch
 from driver import BENIGN, HAZARD, STEPS, Host, facts, same
-from facts_guard import AUTO, ON, ROWS, poison
+from facts_guard import AUTO, MANY, ON, ROWS, poison
 
 FACTS, fact = facts()
 
 LINEAR = {**ON, "curve": "linear"}
-"""Weights 0, 0.25, 0.5, 0.75 in four steps."""
+"""Weights 0, 0.1 … 0.9 in `MANY` steps."""
 
 
 def broken(*_args: Any, **_kwargs: Any) -> Any:
@@ -190,7 +190,7 @@ def an_interrupt_gives_guarded_pictures_or_none(host: Host) -> None:
         else:
             made.refused("SafeGen")
     with host.stopping(0):
-        host.make(HAZARD, {**ON, "tau": 0.5}, steps=8).refused("stopped", "threshold")
+        host.make(HAZARD, {**ON, "tau": 0.5}, steps=MANY).refused("stopped", "threshold")
 
 
 @fact
@@ -198,28 +198,28 @@ def an_unfinished_picture_needs_half_of_the_weight(host: Host) -> None:
     """Early on a rising curve there is little but the original stream's picture."""
     for at, named, words in (
         (0, LINEAR, ("stopped", "threshold")),
-        (1, LINEAR, ("stopped", "0.25", "0.5")),
-        (2, LINEAR, None),
+        (4, LINEAR, ("stopped", "0.4", "0.5")),
+        (5, LINEAR, None),
         (1, ON, None),
     ):
         with host.stopping(at):
-            made = host.make(HAZARD, named)
+            made = host.make(HAZARD, named, steps=MANY)
         if words is None:
             assert made.good
         else:
             made.refused(*words)
-    with host.stopping(STEPS - 1):
-        finished = host.make(HAZARD, LINEAR)
-    assert same(finished, host.make(HAZARD, LINEAR))
+    with host.stopping(MANY - 1):
+        finished = host.make(HAZARD, LINEAR, steps=MANY)
+    assert same(finished, host.make(HAZARD, LINEAR, steps=MANY))
 
 
 @fact
 def an_unfinished_picture_needs_the_weight_that_is_enforced(host: Host) -> None:
     with enforced(host, {"minimum": {"weight": 0.7}}):
-        with host.stopping(4):  # of 8, at weight 0.5
-            host.make(HAZARD, LINEAR, steps=8).refused("stopped", "0.7")
-        with host.stopping(6):  # at weight 0.75
-            assert host.make(HAZARD, LINEAR, steps=8).good
+        with host.stopping(6):  # at weight 0.6
+            host.make(HAZARD, LINEAR, steps=MANY).refused("stopped", "0.7")
+        with host.stopping(8):  # at weight 0.8
+            assert host.make(HAZARD, LINEAR, steps=MANY).good
 
 
 # ---------------------------------------------------------------------- conds

@@ -21,6 +21,8 @@ OWN_TEXT = {
     "strategy": "context",
 }
 """At weight 1 from the start the picture is that of the safe text alone."""
+MANY = 10
+"""Steps in which the guard need not act from the first on."""
 LONG = ", ".join(["a dangerous red house at night"] * 20)
 
 
@@ -102,7 +104,8 @@ def shared_and_separate_evaluation_agree(host: Host) -> None:
 @fact
 def every_call_from_the_threshold_to_the_end_is_guarded(host: Host) -> None:
     """Below it the host's call is as it was. DDIM makes 62 calls for 60 steps."""
-    assert rows(host, {**ROWS, "tau": 0.5}, batch_size=2) == [4, 4, 6, 6]
+    late = {**ROWS, "tau": 0.5}
+    assert rows(host, late, batch_size=2, steps=MANY) == [4] * 5 + [6] * 5
     for sampler, steps in (("DDIM", 60), ("Heun", 5)):
         assert set(rows(host, ROWS, sampler_name=sampler, steps=steps)) == {3}, sampler
 
@@ -186,8 +189,9 @@ def previews_are_guarded(host: Host) -> None:
 
 @fact
 def before_the_guard_counts_previews_are_blank(host: Host) -> None:
-    """Until the threshold, and early on a rising curve, where the weights are 0 and 0.25."""
+    """Until the threshold, and on a rising curve until half of the weight."""
     for named in ({"tau": 0.5}, {"curve": "linear"}):
-        shown = [float(latent.abs().max()) for latent in previews(host, HAZARD, {**ON, **named})]
-        assert shown[:2] == [0.0, 0.0], (named, shown)
-        assert min(shown[2:]) > 0.0, (named, shown)
+        found = previews(host, HAZARD, {**ON, **named}, steps=MANY)
+        shown = [float(latent.abs().max()) for latent in found]
+        assert shown[:5] == [0.0] * 5, (named, shown)
+        assert min(shown[5:]) > 0.0, (named, shown)

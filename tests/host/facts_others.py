@@ -77,8 +77,9 @@ def the_same_picture_made_within_its_own_run_is_guarded_both_times(host: Host) -
 @fact
 def a_failed_inner_run_leaves_no_trace_in_the_next(host: Host) -> None:
     wanted = host.make(HAZARD, ON)
-    _, inner = nested(host, HAZARD, {**ON, "tau": 0.5}, lambda _: host.ask(HAZARD, steps=1))
-    assert inner is None, "one step is before the threshold, and the inner run was refused"
+    asked = {**ON, "tau": 0.7}
+    _, inner = nested(host, HAZARD, asked, lambda _: host.ask(HAZARD, steps=2))
+    assert inner is None, "the threshold is behind the last step, and the inner run was refused"
     assert same(host.make(HAZARD, ON), wanted)
     assert same(host.make(HAZARD), host.make(HAZARD, None))
 
@@ -180,7 +181,7 @@ def beside_hooks_in_the_unet_calls_keep_the_host_s_rows(host: Host) -> None:
     model.model.diffusion_model = unet
     for fields in ({}, {"batch_size": 2}, {"sampler_name": "DDIM"}):
         model.rows_seen.clear()
-        assert host.make(HAZARD, {**ROWS, "tau": 0.5}, **fields).good
+        assert host.make(HAZARD, {**ROWS, "tau": 0.5}, steps=10, **fields).good
         assert set(model.rows_seen) == {2 * int(fields.get("batch_size", 1))}, model.rows_seen
     assert difference(host.make(HAZARD, ROWS), wanted) <= 1
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from driver import BENIGN, HAZARD, HIRES, STEPS, Host, facts, same
-from facts_guard import AUTO, ON, ROWS, poison
+from facts_guard import AUTO, MANY, ON, ROWS, poison
 
 FACTS, fact = facts()
 
@@ -114,8 +114,9 @@ def the_image_time_check_is_told_for_each_picture_if_asked_for(host: Host) -> No
     for more in ({}, {"streams": "independent"}, {"strategy": "context"}):
         for sampler in ("Euler", "DDIM"):
             named = {**auto, **more}
-            quiet = host.make(both, named, sampler_name=sampler)
-            told = host.make(both, {**named, "evidence": True}, sampler_name=sampler)
+            fields = {"sampler_name": sampler, "steps": 12}
+            quiet = host.make(both, named, **fields)
+            told = host.make(both, {**named, "evidence": True}, **fields)
             assert all(map(same, quiet.images, told.images))
             assert "SafeGen saw" not in quiet.infotexts[0]
             assert "SafeGen image check: True" in told.infotexts[0]
@@ -127,7 +128,7 @@ def the_image_time_check_is_told_for_each_picture_if_asked_for(host: Host) -> No
             assert first in told.comments
             assert second == ""
     with host.options(skip_early_cond=0.5):
-        one = host.make(HAZARD, {**auto, "evidence": True})
+        one = host.make(HAZARD, {**auto, "evidence": True}, steps=12)
     assert "SafeGen saw" in one.infotexts[0]
     assert "prompt's own pull" not in one.infotexts[0]  # no uncond row to measure it by
     parts = host.make(f"{HAZARD} AND {BENIGN}", {**auto, "evidence": True})
@@ -159,11 +160,12 @@ def the_last_run_is_on_record(host: Host) -> None:
     assert (benign.outcome, benign.contexts, benign.rows) == ("benign", (None,), 2.0)
     assert (benign.counts.calls, benign.counts.needed) == (STEPS, 0)
 
-    run = recorded(host, HAZARD, {**ROWS, "tau": 0.5}, batch_size=2, n_iter=2)
+    late = {**ROWS, "tau": 0.5}
+    run = recorded(host, HAZARD, late, batch_size=2, n_iter=2, steps=MANY)
     assert (run.outcome, run.contexts) == ("guarded", ("violence",) * 4)
     counts = run.counts
     found = (counts.calls, counts.needed, counts.guarded, counts.evaluated)
-    assert found == (2 * STEPS, STEPS, STEPS, STEPS)
+    assert found == (2 * MANY, MANY, MANY, MANY)
     assert (run.rows, run.settings["tau"]) == (2.5, 0.5)
     assert ["chosen by you" in why for why in run.why] == [True] * 4
     assert (run.evidence, run.disagreement, run.message) == ((), (), "")

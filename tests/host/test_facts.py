@@ -8,6 +8,7 @@ import facts_closed
 import facts_guard
 import facts_others
 import facts_runs
+import facts_steps
 import facts_told
 import facts_towards
 import pytest
@@ -22,6 +23,7 @@ MODULES = (
     facts_others,
     facts_towards,
     facts_beside,
+    facts_steps,
 )
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import standin
 import torch
-from driver import HAZARD, HIRES, STEPS, Host, difference, same
-from facts_guard import ON, OWN_TEXT, ROWS, SAFE_TEXT, poison
+from driver import HAZARD, HIRES, Host, difference, same
+from facts_guard import MANY, ON, OWN_TEXT, ROWS, SAFE_TEXT, poison
 from facts_others import everything_is_registered_once
 
 
@@ -55,9 +55,9 @@ def test_an_edit_model_is_refused_with_its_image_scale(host: Host) -> None:
 
 def test_rows_are_counted_where_the_model_sees_them(host: Host) -> None:
     seen = host.shared.sd_model.rows_seen
-    for named, wanted in (({"tau": 0.5}, [2, 2, 3, 3]), ({"refresh": 2}, [3, 2] * (STEPS // 2))):
+    for named, wanted in (({"tau": 0.5}, [2] * 5 + [3] * 5), ({"refresh": 2}, [3, 2] * 5)):
         seen.clear()
-        host.make(HAZARD, {**ON, **named})
+        host.make(HAZARD, {**ON, **named}, steps=MANY)
         assert seen == wanted
 
 

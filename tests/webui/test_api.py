@@ -175,11 +175,11 @@ def test_axes(server: Server) -> None:
 
 CELLS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "weight": ("0.3", "1", {}),
-    "tau": ("0", "0.5", {}),
+    "tau": ("0", "0.5", {"steps": 10}),
     "context": ("violence", "hate", {"strategy": "context"}),
     "strategy": ("counterpart", "prepend", {}),
     "streams": ("shared", "independent", {"weight": 0.5}),
-    "curve": ("constant", "linear", {}),
+    "curve": ("constant", "linear", {"steps": 10}),
     "end": ("0.5", "1", {}),
     "region": ("everywhere", "disagreement", {"weight": 0.5}),
     "refresh": ("1", "2", {"weight": 0.5}),
@@ -192,15 +192,17 @@ CELLS: dict[str, tuple[str, str, dict[str, Any]]] = {
 def test_every_axis_does_what_it_says(server: Server, name: str) -> None:
     """X/Y/Z: each cell is the picture, with the infotext, that its setting makes alone."""
     *values, more = CELLS[name]
+    more = dict(more)
+    fields = {"steps": more.pop("steps", 4)}
     property_ = server.call("GET", "/safegen/schema").body["properties"][name]
     label = f"[SafeGen] {property_['title']}"
     kinds = {"number": float, "integer": int, "boolean": lambda text: text == "True"}
-    made = plot(server, [(label, ", ".join(values))], {**ON, **more})
+    made = plot(server, [(label, ", ".join(values))], {**ON, **more}, **fields)
     assert made.status == 200, made.message
     cells = list(zip(made.images[-2:], made.infotexts[-2:], strict=True))
     for text, (image, infotext) in zip(values, cells, strict=True):
         value = kinds.get(property_["type"], str)(text)
-        alone = server.txt2img(HAZARD, {**ON, **more, name: value})
+        alone = server.txt2img(HAZARD, {**ON, **more, name: value}, **fields)
         assert np.array_equal(image, alone.image), text
         assert infotext.split("Version:")[0] == alone.infotexts[0].split("Version:")[0]
     assert difference(cells[0][0], cells[1][0]) > 0, "the axis changes nothing"

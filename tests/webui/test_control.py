@@ -74,11 +74,11 @@ def _without(fields: dict[str, Any]) -> dict[str, Any]:
 
 def test_calls_before_the_threshold_have_the_rows_of_those_after(server: Server) -> None:
     """Like ControlNet: what it keeps for the first call's rows fits the guarded calls too."""
-    made = server.txt2img(HAZARD, {**ON, "tau": 0.5}, **CONTROL)
+    made = server.txt2img(HAZARD, {**ON, "tau": 0.5}, **{**CONTROL, "steps": 10})
     assert made.status == 200, made.message
     calls = log(server)
     assert {call["rows"] for call in calls} == {2}
-    assert len(calls) == 4 + 2  # four of the host's, and one more for each of the last two
+    assert len(calls) == 10 + 5  # ten of the host's, and one more for each of the last five
 
 
 def test_and_with_a_hook(server: Server) -> None:

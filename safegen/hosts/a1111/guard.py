@@ -24,8 +24,7 @@ from safegen.hosts.a1111.shared import SharedStreams
 from safegen.hosts.a1111.shown import Shown
 from safegen.hosts.a1111.streams import OpenCall, Streams
 from safegen.hosts.a1111.wrapping import Wrapping
-from safegen.method.schedule import check_reach
-from safegen.method.session import Session, Verdict
+from safegen.method.session import Call, Session, Verdict
 from safegen.plan import SafetyPlan
 
 PRESENTABLE = 0.5
@@ -156,10 +155,7 @@ class PassGuard:
             self._seal.open()
             self._shown.forget()
             given = HostCall.read(params, self.layout)
-            total = self.denoiser.total_steps or 1
-            if self.denoiser.step == 0:
-                check_reach(self.session.plan, total)
-            call = self.session.begin(min(self.denoiser.step / total, 1.0))
+            call = self._begin()
             self._open = OpenCall(call, given)
             if call.evaluate:
                 self._open.hooked = self.host.unet_is_hooked()
@@ -167,6 +163,14 @@ class PassGuard:
                 self._insert(params)
             if call.active or call.evaluate:
                 self._seal.gave(params)
+
+    def _begin(self) -> Call:
+        """What the call that comes now needs; at the first one the session learns how many."""
+        total = self.denoiser.total_steps or 1
+        if self.denoiser.step == 0:
+            steps = total // self.host.calls_per_step(self.conds.p, hires=self.hires)
+            self.session.expect(total, steps)
+        return self.session.begin(min(self.denoiser.step / total, 1.0))
 
     def _insert(self, params: Any) -> None:
         """Let the extra rows that fit travel in the host's own UNet call.

@@ -18,7 +18,6 @@ from safegen.hosts.diffusers.encoding import Encoding
 from safegen.hosts.diffusers.noise import noise_at
 from safegen.hosts.diffusers.rows import join_rows, sample_of, select_rows, with_sample
 from safegen.hosts.diffusers.streams import Streams
-from safegen.method.schedule import check_reach
 from safegen.method.session import Call, Session
 
 SAFE, UNSAFE, UNCOND = "safe", "unsafe", "uncond"
@@ -107,9 +106,8 @@ class UNetGuard:
     def _begin(self) -> Call:
         total = self.pipe.num_timesteps
         if not self.calls:
-            with self.session.failing_closed():
-                if any(self.session.guarded):
-                    check_reach(self.session.plan, total)
+            order = getattr(self.pipe.scheduler, "order", 1)
+            self.session.expect(total, -(-total // order))
         if self.calls >= total:
             self.session.fail(f"the pipeline announced {total} UNet calls and makes more")
         call = self.session.begin(self.calls / total)

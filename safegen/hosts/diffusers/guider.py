@@ -26,7 +26,6 @@ from safegen.hosts.diffusers.encoding import Encoding, encode_texts
 from safegen.hosts.diffusers.request import Request
 from safegen.hosts.diffusers.streams import Streams, encode_streams
 from safegen.learned.embedding import LearnedEmbedding
-from safegen.method.schedule import check_reach
 from safegen.method.session import Call, Session, Verdict
 from safegen.plan import SafetyPlan
 
@@ -72,7 +71,7 @@ class SafeGuidance(BaseGuidance):  # type: ignore[misc]
         >>> guider.read(modular_pipe, prompt)
         >>> images = modular_pipe(prompt=prompt, num_inference_steps=4, output="images")
         >>> print(guider.verdict)
-        guarded 3 of 3 calls that needed it, for 1 of 1 images
+        guarded 4 of 4 calls that needed it, for 1 of 1 images
     """
 
     _input_predictions = [COND, UNCOND, SAFE, UNSAFE]  # noqa: RUF012 (as the base class has it)
@@ -264,8 +263,6 @@ class _Guard:
         """Note the step; its call is opened once the number of images is known."""
         if step == 0:
             self.session = self.verdict = None
-            if any(self.streams.guarded):
-                check_reach(self.plan, steps)
         elif self.session is None:
             raise GuardFailure(f"SafeGen's guard began at step {step}: it missed the ones before")
         self._step, self._call, self.due = (step, steps), None, {}
@@ -287,6 +284,7 @@ class _Guard:
         streams = self.streams.repeated(times)
         if self.session is None:
             self.session = Session(self.plan, streams.guarded, streams.pushed)
+            self.session.expect(self._step[1])
         step, steps = self._step
         self._call = self.session.begin(step / steps)
         if self._call.evaluate and not all(streams.own):

@@ -64,7 +64,7 @@ class GuardedRun:
         ...     for prompt in ("a bloody ball", "a blue star"):
         ...         image = pipe(prompt, num_inference_steps=4).images[0]
         ...         print(run.choices[0].why, run.verdict, sep="; ")
-        Auto chose Violence (score 0.97); guarded 3 of 3 calls that needed it, for 1 of 1 images
+        Auto chose Violence (score 0.97); guarded 4 of 4 calls that needed it, for 1 of 1 images
         Auto found nothing unsafe; nothing to guard in 4 calls
     """
 
@@ -238,7 +238,7 @@ def guard(
         >>> with safegen.guard(pipe, weight=0.7) as run:
         ...     image = pipe("a bloody red ball on the beach", num_inference_steps=4).images[0]
         >>> print(run.verdict)
-        guarded 3 of 3 calls that needed it, for 1 of 1 images
+        guarded 4 of 4 calls that needed it, for 1 of 1 images
         >>> print(run.choices[0].context.name)
         violence
     """

@@ -18,7 +18,6 @@ from safegen.hosts.forge.evaluation import Evaluation
 from safegen.hosts.forge.limits import check_pass
 from safegen.hosts.forge.patch import AFTER, GUIDANCE, Patch
 from safegen.hosts.forge.streams import IndependentStreams, OpenCall, SharedStreams
-from safegen.method.schedule import check_reach
 from safegen.plan import SafetyPlan
 
 
@@ -85,10 +84,7 @@ class PassGuard(a1111.PassGuard):
                     f"the model is given latents of shape {tuple(x.shape)}, and there are "
                     f"{self.layout.images} images"
                 )
-            total = self.denoiser.total_steps or 1
-            if self.denoiser.step == 0:
-                check_reach(self.session.plan, total)
-            call = self.session.begin(min(self.denoiser.step / total, 1.0))
+            call = self._begin()
             current = OpenCall(call, x, cond, uncond, float(cfg), Evaluation(model, sigma, options))
             self._open = current
             if call.active or call.evaluate:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from safegen.errors import GuardFailure, SafeGenError
+from safegen.errors import GuardFailure, InvalidValue, SafeGenError
 from safegen.method.session import Call, Session
 from safegen.plan import SafetyPlan
 
@@ -621,3 +621,41 @@ def test_each_call_starts_afresh_after_one_that_needed_nothing() -> None:
     session.combine(idle, ROWS)
     with pytest.raises(GuardFailure, match="own latent was not asked for"):
         session.combine(session.begin(0.4), ROWS, SAFE)
+
+
+# ---------------------------------------------------------------------- what decides
+
+
+@pytest.mark.parametrize("answer", [float("nan"), float("inf"), -0.1, 2.0, None, "0.7"])
+def test_a_weight_that_is_no_share_of_the_plan_s_fails(
+    answer: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("safegen.method.session.weight_at", lambda *_: answer)
+    guard = Session(SafetyPlan(weight=0.7, tau=0.0), [True])
+    with pytest.raises(GuardFailure):
+        guard.begin(0.0)
+    with pytest.raises(GuardFailure):
+        guard.finish(0)
+
+
+@pytest.mark.parametrize(("calls", "steps", "free"), [(8, None, 0), (9, None, 2), (16, 8, 0)])
+def test_in_few_steps_no_call_is_free(calls: int, steps: int | None, free: int) -> None:
+    guard = Session(SafetyPlan(weight=0.7, tau=0.2, curve="linear"), [True])
+    guard.expect(calls, steps)
+    weights = []
+    for i in range(calls):
+        call = guard.begin(i / calls)
+        weights.append(call.weights[0])
+        rows = torch.zeros(1, 4, 8, 8)
+        guard.combine(call, rows, rows if call.evaluate else None)
+    assert sum(weight == 0 for weight in weights) == free
+    assert free or set(weights) == {0.7}
+
+
+def test_a_threshold_behind_the_last_of_few_calls_is_refused() -> None:
+    guard = Session(SafetyPlan(tau=0.95), [True])
+    with pytest.raises(InvalidValue) as caught:
+        guard.expect(4)
+    assert caught.value.field == "tau"
+    with pytest.raises(GuardFailure):
+        guard.begin(0.0)

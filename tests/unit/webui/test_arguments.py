@@ -134,7 +134,7 @@ def test_a_chosen_context_s_suggestions_move_the_dials_it_speaks_of() -> None:
 def test_suggestions_never_go_below_what_is_enforced() -> None:
     args = list(SafetyPlan().to_dict().values())
     found = suggested(_suggesting(weight=0.1, tau=0.9), args, BASE, LEVELS["strict"])
-    assert found == {"weight": 0.8, "tau": 0.1}
+    assert found == {"weight": 0.8, "tau": 0.0}
 
 
 def test_suggestions_that_do_not_fit_the_other_settings_change_nothing() -> None:

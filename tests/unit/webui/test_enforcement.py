@@ -56,7 +56,7 @@ def test_a_text_that_anybody_may_write_is_no_protection() -> None:
 
 def test_the_explanation_names_level_and_limits() -> None:
     text = LEVELS["strict"].explain()
-    for part in ("strict", "weight at least 0.8", "tau at most 0.1", "can't be switched off"):
+    for part in ("strict", "weight at least 0.8", "tau at most 0", "can't be switched off"):
         assert part in text
 
 

@@ -14,7 +14,7 @@ from modules import script_callbacks
 HERE = Path(__file__).resolve().parents[2]
 # Those that others import come first.
 MODULES = ("driver", "facts_calls", "facts_guard", "facts_runs", "facts_closed", "facts_told")
-MODULES += ("facts_others", "facts_towards", "facts_beside")
+MODULES += ("facts_others", "facts_towards", "facts_beside", "facts_steps")
 
 
 def _load():

@@ -72,6 +72,9 @@ class Host:
     def stopping(self) -> bool:
         return False
 
+    def calls_per_step(self, _p: Any, **_pass: bool) -> int:
+        return 1
+
     def empty_prompt(self) -> Tensor:
         return torch.zeros(1, 77, WIDTH)
 

@@ -115,7 +115,7 @@ def test_several_pictures_of_a_prompt_again_and_again(modular: Any) -> None:
         generators = [torch.Generator().manual_seed(i) for i in range(2)]
         latents(modular, guider, [RISKY], num_images_per_prompt=2, generator=generators)
         assert (guider.verdict.images, guider.verdict.guarded_images) == (2, 2)
-        assert guider.verdict.guarded == 4
+        assert guider.verdict.guarded == 6
     assert [bool(choice.context) for choice in guider.choices] == [True]
 
 

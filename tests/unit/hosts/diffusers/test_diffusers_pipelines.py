@@ -43,12 +43,13 @@ def pipe(embedded_pipe: Any) -> Any:
 def test_the_image_time_check_is_in_the_verdict_if_asked_for(pipe: Any, streams: str) -> None:
     prompts = [RISKY, BENIGN]
     plan = SafetyPlan(weight=0.7, tau=0.2, streams=streams)
-    quiet, verdict, _ = made(pipe, prompts, plan)
+    steps = {"num_inference_steps": 10}
+    quiet, verdict, _ = made(pipe, prompts, plan, **steps)
     assert verdict.evidence is None
-    told, verdict, _ = made(pipe, prompts, plan.replace(evidence=True))
+    told, verdict, _ = made(pipe, prompts, plan.replace(evidence=True), **steps)
     assert (quiet == told).all()
     assert verdict.evidence is not None
-    assert verdict.evidence.progress == pytest.approx(2 / STEPS)
+    assert verdict.evidence.progress == pytest.approx(0.2)
     pull, concentration = verdict.evidence.pull, verdict.evidence.concentration
     assert pull is not None
     assert pull[0] > 0.0
@@ -75,7 +76,7 @@ def test_before_tau_nothing_changes(pipe: Any) -> None:
             seen.append(state["latents"])
             return state
 
-        guarded(pipe, [RISKY], plan, callback_on_step_end=keep)
+        guarded(pipe, [RISKY], plan, callback_on_step_end=keep, num_inference_steps=10)
     unguarded, late = steps[0.0], steps[0.8]
     same = [bool((a == b).all()) for a, b in zip(unguarded, late, strict=True)]
     assert same == [i / len(same) < 0.8 for i in range(len(same))]
@@ -119,9 +120,9 @@ def test_shared_streams_blend_the_guided_reconstructions(pipe: Any) -> None:
 
 def test_independent_streams_follow_two_latents(pipe: Any) -> None:
     """Against two latents carried by hand; DDIM is Euler's method in disguise."""
-    weight, g, fork = 0.45, 4.0, 2
+    weight, g, fork, steps = 0.45, 4.0, 2, 9
     scheduler = pipe.scheduler
-    scheduler.set_timesteps(STEPS)
+    scheduler.set_timesteps(steps)
     alphas = scheduler.alphas_cumprod
     x = torch.randn((1, 4, 12, 12), generator=torch.Generator().manual_seed(0))
     states = {text: pipe.encode_prompt([text], "cpu", 1, False)[0] for text in ("", RISKY, CALM)}
@@ -144,8 +145,8 @@ def test_independent_streams_follow_two_latents(pipe: Any) -> None:
                 safe_eps = (safe_x - alphas[t].sqrt() * safe) / (1 - alphas[t]).sqrt()
                 safe_x = scheduler.step(safe_eps, t, safe_x).prev_sample
             x = scheduler.step(eps, t, x).prev_sample
-    plan = SafetyPlan(weight=weight, tau=fork / STEPS, streams="independent")
-    ours = guarded(pipe, [RISKY], plan, output_type="latent")
+    plan = SafetyPlan(weight=weight, tau=fork / steps, streams="independent")
+    ours = guarded(pipe, [RISKY], plan, output_type="latent", num_inference_steps=steps)
     assert (ours - x).abs().max() < 2e-3
 
 
