@@ -185,6 +185,13 @@ def is_loaded() -> bool:
     return getattr(sd_models.model_data.sd_model, "sd_checkpoint_info", None) is not None
 
 
+def is_own_denoiser(denoiser: Any) -> bool:
+    """Whether a CFG denoiser is the host's own and not one that an extension brings."""
+    if is_forge():
+        return isinstance(denoiser, sd_samplers_cfg_denoiser.CFGDenoiser)
+    return hasattr(denoiser, "cond_scale_miltiplier")
+
+
 def previews() -> Any:
     """The module whose ``store_latent`` a denoiser hands what live previews show."""
     return sd_samplers_common

@@ -47,7 +47,7 @@ def check_pass(host: Any, p: Any, denoiser: Any, plan: SafetyPlan) -> None:
         raise Unsupported(
             "independent streams don't follow the steps of DDIM CFG++; use shared streams"
         )
-    if denoiser is not None and not hasattr(denoiser, "cond_scale_miltiplier"):
+    if denoiser is not None and not host.is_own_denoiser(denoiser):
         raise Unsupported("independent streams need the host's own CFG denoiser")
 
 

@@ -39,6 +39,10 @@ def with_texts(entry: Entry, texts: Sequence[Any]) -> Entry:
     like: Tensor = conds["c_crossattn"].cond
     wanted = math.lcm(*(length(text) for text in texts))
     rows = torch.cat([tokens(text).to(like).repeat(1, wanted // length(text), 1) for text in texts])
+    if rows.shape[-1] != like.shape[-1]:
+        raise ValueError(
+            f"a text's encoding is {rows.shape[-1]} wide, the prompt's {like.shape[-1]}"
+        )
     conds["c_crossattn"] = type(conds["c_crossattn"])(rows)
     made = {**entry, "cross_attn": rows, "model_conds": conds}
     if "y" in conds:

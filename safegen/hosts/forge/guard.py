@@ -42,7 +42,7 @@ class PassGuard(a1111.PassGuard):
 
     def _attach(self) -> None:
         self._patch = Patch(self._modify)
-        self._inside = False
+        self._inside, self._shape = False, torch.Size()
         self._wrapping.put("forward", self._forward, stops=True)
         self._previews = Wrapping(self.host.previews())
         self._previews.put("store_latent", self._store_latent, stops=True)
@@ -79,20 +79,10 @@ class PassGuard(a1111.PassGuard):
         with self.session.failing_closed():
             if self._open is not None:
                 self.session.fail("one denoiser call asked for its texts twice")
-            if len(x) != self.layout.images or x.dim() != 4:
-                self.session.fail(
-                    f"the model is given latents of shape {tuple(x.shape)}, and there are "
-                    f"{self.layout.images} images"
-                )
             call = self._begin()
             current = OpenCall(call, x, cond, uncond, float(cfg), Evaluation(model, sigma, options))
             self._open = current
             if call.active or call.evaluate:
-                if len(cond) != min(self.layout.parts):
-                    self.session.fail(
-                        f"another extension gives the model {len(cond)} texts for prompts of "
-                        f"{min(self.layout.parts)} parts; switch that extension off"
-                    )
                 options = self._with_our_own(current, options)
         return model, x, sigma, uncond, cond, cfg, options, seed
 
@@ -123,7 +113,7 @@ class PassGuard(a1111.PassGuard):
         if self.session.independent:
             return result
         with self.session.failing_closed():
-            blended = self.streams.blend(current, *_rows(args))
+            blended = self.streams.blend(current, *self._rows(current, args))
             x = args["input"]
             guided = instead({**args, "cond": x - blended, "cond_denoised": blended})
             result = result.clone()
@@ -136,7 +126,14 @@ class PassGuard(a1111.PassGuard):
         with self.session.failing_closed():
             if current is not self._open or current.finished:
                 self.session.fail("the guard came out of turn in a denoiser call")
-            cond, uncond = _rows(args)
+            parts = min(self.layout.parts)
+            if len(args["cond"]) != parts:
+                self.session.fail(
+                    f"another extension gives the model {len(args['cond'])} texts for prompts of "
+                    f"{parts} parts; switch that extension off"
+                )
+            current.cond = args["cond"]
+            cond, uncond = self._rows(current, args)
             denoised, chosen = args["denoised"], current.chosen
             if current.linear:
                 current.plain = current.guide(cond, args["uncond_denoised"])
@@ -163,6 +160,24 @@ class PassGuard(a1111.PassGuard):
             self._counts.own_rows += current.own_rows
             return result
 
+    def _rows(self, current: OpenCall, args: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
+        """The cond and the uncond rows; ``None`` where the host left these out: it gives zeros.
+
+        Other extensions' functions may come after the modifier; what counts is what they left.
+        """
+        x, cond, uncond = args["input"], args["cond_denoised"], args["uncond_denoised"]
+        for name, rows in (("latents", x), ("predictions", cond)):
+            if rows.shape != self._shape or len(rows) != self.layout.images:
+                self.session.fail(
+                    f"another extension changed the {name}: they are of shape "
+                    f"{tuple(rows.shape)} for {self.layout.images} images of shape "
+                    f"{tuple(self._shape[1:])}"
+                )
+        current.x = x
+        # reForge says here that it left the uncond rows out.
+        current.cfg = float(args.get("cond_scale", current.cfg))
+        return cond, None if uncond is None or not bool(uncond.any()) else uncond
+
     def _guide(self, current: OpenCall) -> Callable[..., Tensor]:
         """The call's guidance, for rows at other latents."""
         if current.linear:
@@ -175,6 +190,7 @@ class PassGuard(a1111.PassGuard):
     def _forward(self, original: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         """One whole call: what leaves it is what was made in it."""
         self._open, self._inside = None, True
+        self._shape = (args[0] if args else kwargs["x"]).shape
         try:
             result = original(*args, **kwargs)
         finally:
@@ -243,13 +259,6 @@ class UnguardedShown:
 
     def detach(self) -> None:
         """There is nothing to take off."""
-
-
-def _rows(args: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
-    """The cond and the uncond rows; ``None`` where the host left these out: it gives zeros."""
-    uncond = args["uncond_denoised"]
-    left_out = uncond is None or not bool(uncond.any())
-    return args["cond_denoised"], None if left_out else uncond
 
 
 def _names(others: list[Any]) -> str:

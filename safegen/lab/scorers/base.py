@@ -19,7 +19,7 @@ class NotAvailable(SafeGenError):
 
 
 @dataclass(frozen=True)
-class About:
+class Facts:
     """What a reader of its figures must know of a scorer.
 
     Args:
@@ -65,7 +65,7 @@ class Scorer(Protocol):
     """Anything that judges pictures."""
 
     name: str
-    about: About
+    facts: Facts
     version: str
     """Changes whenever the same picture would get another score."""
 

@@ -69,6 +69,12 @@ class Host:
     def is_flow_model(self) -> bool:
         return self.flow
 
+    def is_own_denoiser(self, _denoiser: Any) -> bool:
+        return True
+
+    def is_forge(self) -> bool:
+        return False
+
     def stopping(self) -> bool:
         return False
 

@@ -26,6 +26,13 @@ CALLBACKS = ("cfg_denoiser", "cfg_denoised")
 HOOKS = ("process_before_every_sampling",)
 
 
+def _is_forge():
+    """Whether the host is Forge or reForge, which never call ``cfg_denoised``."""
+    from safegen.webui import host  # SafeGen must be there
+
+    return host.is_forge()
+
+
 def _due(name):
     """Whether the fault is for this call."""
     CALLS[name] += 1
@@ -57,6 +64,8 @@ def _denoiser(params):
         params.text_cond = params.text_cond[: len(params.text_cond) // 2 or 1]
     elif kind == "wrong shape":
         params.x = params.x[..., :-1]
+    elif kind in ("NaN", "infinity") and _is_forge():
+        params.text_cond = params.text_cond * float("nan" if kind == "NaN" else "inf")
     elif kind == "interrupt":
         shared.state.interrupt()
     elif kind == "skip":
@@ -135,16 +144,17 @@ def _break(kind, at):
     what, _, name = kind.partition(" in ")
     if what == "exception":
         from safegen.conditioning.strategies import SafeConditioning  # noqa: F401  SafeGen must be there
-        from safegen.hosts.a1111 import PassGuard
         from safegen.method.session import Session
         from safegen.webui import batch, deciding, host, lifecycle
 
         if name.startswith("hook "):
             _failing(_own_script(), name.removeprefix("hook "))
         else:
+            guard = host.adapter().PassGuard
             owners = {
-                "before": PassGuard,
-                "after": PassGuard,
+                "before": guard,
+                "after": guard,
+                "_after_guidance": guard,
                 "combine": Session,
                 "begin": Session,
                 "finish": Session,
@@ -154,6 +164,8 @@ def _break(kind, at):
                 "attach": batch.Batch,
                 "resolve": lifecycle,
             }
+            if name == "after" and _is_forge():
+                name = "_after_guidance"
             _failing(owners[name], name)
     elif what == "wrong shape" and name == "encoding":
         from safegen.webui import host
