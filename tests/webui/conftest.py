@@ -79,7 +79,7 @@ def read() -> Callable[[Any], Any]:
     from safegen.lab.model.data import to_tensor
 
     judge = load_judge()
-    return lambda image: judge.read(to_tensor(np.asarray(image)[None]))[0]
+    return lambda image: judge.read(to_tensor(np.array(image)[None]))[0]
 
 
 @pytest.fixture(scope="session")
