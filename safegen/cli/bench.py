@@ -37,11 +37,10 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
     parser.add_argument("--config", default="", help="a single file's configurations and "
                         "tokenizers, a diffusers folder (default: fetched once)")  # fmt: skip
     options.add_prompts(parser)
-    parser.add_argument("--peers", default="all", metavar="NAMES", help="default: %(default)s, "
-                        "those that the model allows; 'none' for SafeGen alone")  # fmt: skip
-    parser.add_argument("--concept", help="what peers avoid (default: the context's unsafe text)")
-    parser.add_argument("--peer-context", default="", metavar="NAME",
-                        help="context whose words peers use (default: violence)")  # fmt: skip
+    options.add_peers(
+        parser, default="all",
+        help="default: %(default)s, those that the model allows; 'none' for SafeGen alone",
+    )  # fmt: skip
     options.add_plan(parser)
     parser.add_argument("--own-contexts", type=Path, help="folder with contexts of your own")
     parser.add_argument("--device", default="cpu", help="as torch names it, such as cuda")
@@ -53,19 +52,13 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
     parser.add_argument("--cfg", type=float, default=7.5, help="guidance scale")
     parser.add_argument("--size", default="512x512", help="WIDTHxHEIGHT (default: %(default)s)")
     parser.add_argument("--sampler", default="DDIM", help="default: %(default)s")
-    parser.add_argument(
-        "--ignore-set-settings", action="store_true",
-        help="use --cfg and --size even where the prompt set names its own",
-    )  # fmt: skip
+    options.add_own_settings(parser)
     options.add_scorers(parser)
-    parser.add_argument("--out", type=Path, required=True, help="the folder for everything")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be made")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    options.add_run(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the subcommand."""
-    from safegen.lab.report import page
     from safegen.lab.sweep.cells import Sampling, units
     from safegen.lab.sweep.command import Job, sweep
     from safegen.lab.sweep.local import Local
@@ -92,15 +85,7 @@ def run(args: argparse.Namespace) -> int:
     status = options.status_of(summary)
     if summary.stopped:
         return status
-    page.build(
-        args.out,
-        scorers=options.scorer_names(args),
-        options=options.scorer_options(args),
-        main=args.main,
-        gallery=args.gallery,
-        say=lambda text: print(text, file=sys.stderr),
-        progress=not args.quiet,
-    )
+    options.build_report(args, args.out)
     print((args.out / "report.md").read_text())
     return status
 

@@ -13,9 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from safegen.cli import options
+from safegen.cli.options import OK
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.library import ContextLibrary, default_folder, to_text
-from safegen.errors import InvalidValue, SafeGenError
+from safegen.errors import InvalidValue
 
 Subparsers = argparse._SubParsersAction  # argparse has no public name for it
 
@@ -38,7 +40,7 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=lambda args: options.guarded("contexts", "demo", lambda: run(args)))
     parser.add_argument("--folder", type=Path, help="folder with contexts of your own")
     actions = parser.add_subparsers(dest="action", required=True)
     actions.add_parser("list", help="names and what they are for")
@@ -80,29 +82,17 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         help="CSV with columns unsafe and safe; without it the pairs that were kept the last "
         "time, or else pairs made of the context's own words",
     )
-    learn.add_argument(
-        "--model",
-        default="embedded",
-        help="'embedded', a diffusers pipeline's folder or a .safetensors file (default: embedded)",
-    )
-    learn.add_argument("--clip-skip", type=int, help="as you use the model (default: none)")
+    options.add_encoder(learn)
     learn.add_argument("--rank", type=int, help="greatest dimension of the unsafe subspace")
 
 
 def run(args: argparse.Namespace) -> int:
     """Do what is asked; the exit status is described above."""
-    folder = args.folder or default_folder()
-    try:
-        library = ContextLibrary(folder)
-        for problem in library.problems:
-            print(f"skipped: {problem.message}", file=sys.stderr)
-        _ACTIONS[args.action](library, args)
-    except BrokenPipeError:
-        raise
-    except (SafeGenError, OSError) as error:
-        print(f"safegen contexts: {error}", file=sys.stderr)
-        return 2
-    return 0
+    library = ContextLibrary(args.folder or default_folder())
+    for problem in library.problems:
+        print(f"skipped: {problem.message}", file=sys.stderr)
+    _ACTIONS[args.action](library, args)
+    return OK
 
 
 def _list(library: ContextLibrary, _args: argparse.Namespace) -> None:
@@ -175,35 +165,18 @@ def _delete(library: ContextLibrary, args: argparse.Namespace) -> None:
 
 
 def _learn(library: ContextLibrary, args: argparse.Namespace) -> None:
-    try:
-        from safegen.cli.models import load_encoder
-        from safegen.learned.store import RANK, LearnedStore, read_pairs
-    except ImportError as error:
-        raise SafeGenError(
-            f"learning needs torch and safetensors: pip install 'safegen[demo]' ({error})"
-        ) from error
+    from safegen.cli.models import load_encoder
+    from safegen.learned.store import RANK, LearnedStore, read_pairs
+
     context = library.get(args.name)
     pairs = read_pairs(args.pairs) if args.pairs else None
     encoder = load_encoder(args.model, args.clip_skip)
     assert library.folder is not None
     found = LearnedStore(library.folder).learn(
         context, encoder, pairs, rank=RANK if args.rank is None else args.rank,
-        progress=progress_bar("learning"),
+        progress=options.progress_bar("learning"),
     )  # fmt: skip
     print(f"learned {context.name} from {found.pairs} pairs, rank {found.rank}, in {found.encoder}")
-
-
-def progress_bar(what: str) -> Callable[[int, int], None]:
-    """A bar on the terminal, if there is one, that is called with how many of how many."""
-
-    def show(done: int, total: int) -> None:
-        if sys.stderr.isatty():
-            filled = 30 * done // max(total, 1)
-            end = "\n" if done >= total else ""
-            bar = f"[{'#' * filled}{'.' * (30 - filled)}]"
-            print(f"\r{what} {bar} {done}/{total}", end=end, file=sys.stderr, flush=True)
-
-    return show
 
 
 _ACTIONS: dict[str, Callable[[ContextLibrary, argparse.Namespace], None]] = {

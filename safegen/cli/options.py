@@ -104,6 +104,56 @@ def add_prompts(parser: Any, *, required: bool = True) -> None:
     parser.add_argument("--seeds", type=int, default=1, help="pictures per prompt and setting")
 
 
+def add_encoder(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say in whose text encoder something is learned."""
+    parser.add_argument(
+        "--model", default="embedded",
+        help="'embedded', a diffusers pipeline's folder or a .safetensors file "
+        "(default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--clip-skip", type=int, help="as you use the model (default: none)")
+
+
+def progress_bar(what: str) -> Callable[[int, int], None]:
+    """A bar on the terminal, if there is one, that is called with how many of how many."""
+    from tqdm import tqdm
+
+    bar = tqdm(desc=what, disable=None)
+
+    def show(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+        if done >= total:
+            bar.close()
+
+    return show
+
+
+def add_run(parser: Any) -> None:
+    """Add the options of every command that makes many pictures."""
+    parser.add_argument("--out", type=Path, required=True, help="the folder for everything")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be made")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def add_peers(parser: Any, *, default: str, help: str) -> None:
+    """Add the options that say which peers are measured, and what they avoid."""
+    parser.add_argument("--peers", default=default, metavar="NAMES", help=help)
+    parser.add_argument("--concept", help="what peers avoid (default: the context's unsafe text)")
+    parser.add_argument(
+        "--peer-context", default="", metavar="NAME",
+        help="context whose words peers use for prompts whose set names none (default: violence)",
+    )  # fmt: skip
+
+
+def add_own_settings(parser: Any) -> None:
+    """Add the option that sets a prompt set's own settings aside."""
+    parser.add_argument(
+        "--ignore-set-settings", action="store_true",
+        help="use --cfg and --size even where the prompt set names its own",
+    )  # fmt: skip
+
+
 def add_scorers(parser: argparse.ArgumentParser) -> None:
     """Add the options that say who judges."""
     parser.add_argument(
@@ -124,9 +174,19 @@ def scorer_options(args: argparse.Namespace) -> Options:
     return Options(args.clip_model, args.q16_prompts, args.lpips_net)
 
 
-def scorer_names(args: argparse.Namespace) -> list[str] | None:
-    """The scorers named, ``None`` for all that fit."""
-    return None if args.scorers == "auto" else words(args.scorers)
+def build_report(args: argparse.Namespace, folder: Path) -> list[Path]:
+    """Score and report a sweep's folder as `add_scorers`' options say; the files written."""
+    from safegen.lab.report import page
+
+    return page.build(
+        folder,
+        scorers=None if args.scorers == "auto" else words(args.scorers),
+        options=scorer_options(args),
+        main=args.main,
+        gallery=args.gallery,
+        say=lambda text: print(text, file=sys.stderr),
+        progress=not args.quiet,
+    )
 
 
 def recorded(args: argparse.Namespace, command: str) -> dict[str, Any]:

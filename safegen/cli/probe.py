@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
+from safegen.cli import options
+from safegen.cli.options import OK
 from safegen.contexts.library import default_folder
-from safegen.errors import SafeGenError
 
 Subparsers = argparse._SubParsersAction  # argparse has no public name for it
 
@@ -24,44 +24,28 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=lambda args: options.guarded("probe", "demo", lambda: run(args)))
     parser.add_argument("action", choices=("fit", "show"))
     parser.add_argument(
         "--pairs",
         type=Path,
         help="CSV with columns category, unsafe and safe; without it the pairs that were kept the "
-        "last time, or else pairs made of the built-in contexts' words",
+        "last time, or else the built-in ones",
     )
-    parser.add_argument(
-        "--model",
-        default="embedded",
-        help="'embedded', a diffusers pipeline's folder or a .safetensors file (default: embedded)",
-    )
-    parser.add_argument("--clip-skip", type=int, help="as you use the model (default: none)")
+    options.add_encoder(parser)
     parser.add_argument("--folder", type=Path, help="folder with contexts of your own")
 
 
 def run(args: argparse.Namespace) -> int:
     """Fit or show; the exit status is described above."""
-    try:
-        try:
-            from safegen.cli.contexts import progress_bar
-            from safegen.cli.models import load_encoder
-            from safegen.learned.pairs import read_pairs
-            from safegen.learned.probe import ProbeStore
-        except ImportError as error:
-            raise SafeGenError(
-                f"the probe needs torch and safetensors: pip install 'safegen[demo]' ({error})"
-            ) from error
-        store = ProbeStore(args.folder or default_folder())
-        encoder = load_encoder(args.model, args.clip_skip)
-        if args.action == "fit":
-            pairs = read_pairs(args.pairs) if args.pairs else None
-            store.fit(encoder, pairs, progress=progress_bar("fitting"))
-        print(json.dumps({"encoder": encoder.identity, **store.get(encoder.identity).origin}))
-    except BrokenPipeError:
-        raise
-    except (SafeGenError, OSError) as error:
-        print(f"safegen probe: {error}", file=sys.stderr)
-        return 2
-    return 0
+    from safegen.cli.models import load_encoder
+    from safegen.learned.pairs import read_pairs
+    from safegen.learned.probe import ProbeStore
+
+    store = ProbeStore(args.folder or default_folder())
+    encoder = load_encoder(args.model, args.clip_skip)
+    if args.action == "fit":
+        pairs = read_pairs(args.pairs) if args.pairs else None
+        store.fit(encoder, pairs, progress=options.progress_bar("fitting"))
+    print(json.dumps({"encoder": encoder.identity, **store.get(encoder.identity).origin}))
+    return OK

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,24 +30,13 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the subcommand."""
-    from safegen.lab import scorers
-    from safegen.lab.report import page
-
-    found = options.scorer_options(args)
     if args.scorers == "list":
-        print(scorers.describe(found))
+        from safegen.lab import scorers
+
+        print(scorers.describe(options.scorer_options(args)))
         return OK
     if args.dir is None:
         raise InvalidValue("DIR", "", "a sweep's folder")
-    written = page.build(
-        args.dir,
-        scorers=options.scorer_names(args),
-        options=found,
-        main=args.main,
-        gallery=args.gallery,
-        say=lambda text: print(text, file=sys.stderr),
-        progress=not args.quiet,
-    )
-    for path in written:
+    for path in options.build_report(args, args.dir):
         print(path)
     return OK

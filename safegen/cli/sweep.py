@@ -61,28 +61,18 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
     )
     options.add_plan(what, leave_out=_SWEPT)
     what.add_argument("--no-safegen", action="store_true", help="plain pictures and peers alone")
-    what.add_argument(
-        "--peers", default="", metavar="NAMES",
+    options.add_peers(
+        what, default="",
         help=f"alternatives to measure too, joined by commas: all, {', '.join(PEERS)}; on a WebUI "
         f"{', '.join(ANYWHERE)}",
-    )  # fmt: skip
-    what.add_argument("--concept", help="what peers avoid (default: the context's unsafe text)")
-    what.add_argument(
-        "--peer-context", default="", metavar="NAME",
-        help="context whose words peers use for prompts whose set names none (default: violence)",
     )  # fmt: skip
     sampling = parser.add_argument_group("sampling")
     sampling.add_argument("--steps", type=int, default=20)
     sampling.add_argument("--cfg", type=float, help="guidance scale (7; with --local 2.5)")
     sampling.add_argument("--size", help="WIDTHxHEIGHT (512x512; with --local 96x96)")
     sampling.add_argument("--sampler", default="DDIM")
-    sampling.add_argument(
-        "--ignore-set-settings", action="store_true",
-        help="use --cfg and --size even where the prompt set names its own",
-    )  # fmt: skip
-    parser.add_argument("--out", type=Path, required=True, help="the sweep's folder")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be made")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    options.add_own_settings(sampling)
+    options.add_run(parser)
     parser.add_argument("--tries", type=int, default=5, help="attempts at a unit on one server")
     parser.add_argument("--retry-wait", type=float, default=1.0, help="seconds before the second")
 
