@@ -19,14 +19,42 @@ from safegen.text.words import word_set
 
 _WORD = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*")
 _PLACED = word_set("in on at by near under beside behind inside outside along across")
-_PLACES = "LO"
+_PLACE_THINGS = word_set(
+    "room kitchen bathroom bedroom bath bathtub house home church temple school classroom office "
+    "hospital bar pub restaurant cafe shop store market mall park car truck bus van train boat "
+    "ship plane garage alley hallway corridor street road sidewalk pavement path bridge roof "
+    "balcony porch stairs staircase stage floor bed sofa couch chair bench table desk counter "
+    "counters platform station airport prison cell jail lab laboratory studio library museum "
+    "theater theatre gym stadium arena pool cellar basement attic chamber hall lobby yard "
+    "courtyard garden building factory warehouse barn farm tent cave castle tower suit dress "
+    "shirt coat jacket uniform robe robes hat mask rooftop tub shower toilet closet locker window "
+    "door wall fence gate ground seat carpet rug mat elevator lift subway tunnel pier dock "
+    "dungeon club nightclub ballroom court courtroom bank pulpit doorway fireplace"
+)
 _THINGS = "OL"
 _LIVING = "PA"
 _PEOPLE = word_set(
     "man woman men women girl boy girls boys person people child children couple family group "
     "crowd lady guy teenager teen teens student students worker workers kid kids"
 )
+_NO_PEOPLE = word_set(
+    "brownie trailer cracker piston toaster calculator torpedo transmitter router monitor plunger "
+    "wiper tumbler camper streak diner planter adapter slider cutter printer crane booster taco "
+    "shrimp cookie bourbon smoothie blimp tackle head heads siren sirens page pages monitor "
+    "locker graves fields banks bridges wells burns hood horn fossil dummy pawn character "
+    "characters figure figures silhouette shadow voice python chick stroller mark marks map maps "
+    "forward avatar"
+)
+"""Nouns that a dictionary takes for people first, and prompts do not."""
+_NO_PLACES = word_set(
+    "front chain chains web cage noose rope pile puddle line order attempt moment manner way hand "
+    "hands face eyes arms head camera knife gun weapon video film scene picture photo image"
+)
+"""Nouns behind *in* or *on* that are not where somebody is."""
 _POSSESSIVES = word_set("his her its their my your our")
+_ANYWHERE = ("smile", "stand", "wait")
+_GROUPS = word_set("group crowd bunch pair team couple line number row gang circle")
+_ONE = word_set("a an the this that another")
 _LONGEST = 4
 """Words of a noun phrase beside its article."""
 
@@ -72,25 +100,32 @@ def _head(word: _Word, before: str, after: str) -> tuple[str, str] | None:
         lemma = known.lemma if known else word.plain
         if form is not None and form.part == "v":
             return None
+        if not grammar.forms(word.plain) and before in _ONE and word.text.isalpha():
+            return _somebody(word.plain), "P"  # an insult that no dictionary has
         if lemma not in substitutes().nouns:
             person = next((f for f in nouns if f.kind == "P"), None)
             if person is None or word.plain in _PEOPLE:
                 return None
-            options = substitutes().kinds["any"]["P"]
-            noun = options[crc32(lemma.encode()) % len(options)]
+            noun = _somebody(lemma)
             return (grammar.pluralised(noun) if person.form == "pl" else noun), "P"
         noun = substitutes().nouns[lemma]
         if known is not None and known.form == "pl":
             noun = grammar.pluralised(noun)
         kind = known.kind if known else "P"
-        return noun, "P" if kind in "PG" else "O"
+        return noun, "P" if kind in "PG" else "Q"
     if form is None:
-        named = word.text[:1].isupper() and before and len(word.text) > 1
+        name = word.text.istitle() and word.text.isalpha() and len(word.text) > 1
+        named = name and before and not (after and grammar.follows_as_noun(after))
         return (word.text, "P") if named or word.owner else None
     if form.part == "n":
         kind = "P" if word.plain in _PEOPLE else form.kind
-        return word.text, kind
+        return word.text, "O" if kind == "P" and word.plain in _NO_PEOPLE else kind
     return None
+
+
+def _somebody(word: str) -> str:
+    options = substitutes().kinds["any"]["P"]
+    return options[crc32(word.encode()) % len(options)]
 
 
 def _phrases(words: Sequence[_Word]) -> list[_Phrase]:
@@ -105,12 +140,18 @@ def _phrases(words: Sequence[_Word]) -> list[_Phrase]:
             parts = [word.text]
             placed = before if before in _PLACED else ""
             continue
+        if word.plain == "of" and parts and parts[-1] == "of":
+            continue
         head = _head(word, before, after)
+        if head is not None and after == "of" and head[0] in _GROUPS:
+            parts += [head[0], "of"]
+            continue
         if head is None:
             form = grammar.taken(word.plain, before, after)
             # A participle or a word that no dictionary has, between an article and a noun.
             loose = form is None or word.plain.endswith(("ing", "ed"))
             adjective = bool(parts) and (loose or (form is not None and form.part == "a"))
+            adjective = adjective and word.plain not in grammar.FUNCTION
             if adjective and not word.risky and len(parts) <= _LONGEST:
                 parts.append(word.text)
             elif not adjective:
@@ -131,6 +172,9 @@ def _phrases(words: Sequence[_Word]) -> list[_Phrase]:
             continue
         if not parts and before in _PLACED:
             placed = before
+        if word.risky:
+            # Nobody is a *war neighbour*.
+            parts = parts[: parts.index("of") + 1] if "of" in parts else parts[:1]
         if len(parts) <= _LONGEST + 1:
             text = " ".join([*parts, head[0]])
             found.append(_Phrase(_with_article(text, head[0]), head[1], placed))
@@ -138,12 +182,18 @@ def _phrases(words: Sequence[_Word]) -> list[_Phrase]:
     return found
 
 
+def _is_place(phrase: _Phrase) -> bool:
+    head = phrase.text.split()[-1].lower()
+    return head in _PLACE_THINGS or (phrase.kind == "L" and head not in _NO_PLACES)
+
+
 def _with_article(text: str, head: str) -> str:
     """``text`` with an article, where it is one thing and has none."""
     first = text.split()[0].lower()
     if first in grammar.DETERMINERS or not head.islower():
         return text
-    single = any(f.part == "n" and f.form == "sg" for f in grammar.forms(head.split()[-1]))
+    kinds = {f.form for f in grammar.forms(head.split()[-1]) if f.part == "n"}
+    single = "sg" in kinds and not (head.endswith("s") and "pl" in kinds)
     return f"a {text}" if single else text
 
 
@@ -162,7 +212,7 @@ def rebuilt(
     living = [p for p in phrases if p.kind in _LIVING and not p.placed]
     living += [p for p in phrases if p.kind == "P" and p.placed]
     living = [p for p in living if p.text.split()[0].lower() not in _POSSESSIVES]
-    place = next((p for p in phrases if p.placed and p.kind in _PLACES), None)
+    place = next((p for p in phrases if p.placed and _is_place(p)), None)
     turn = crc32(clause.encode())
     if living:
         who = living[0].text
@@ -175,8 +225,8 @@ def rebuilt(
             who += f" and {_lowered(others[0].text)}"
         activities = substitutes().any(context, "activity")
         doing = activities[turn % len(activities)] if living[0].kind == "P" else "rest"
-        if place and grammar.PREPOSITIONS & set(doing.split()):
-            doing = "smile"
+        if place:
+            doing = _ANYWHERE[turn % len(_ANYWHERE)]
         text = f"{who} {grammar.inflected(doing, 'ing')}"
         if place:
             text += f" {place.placed} {_lowered(place.text)}"

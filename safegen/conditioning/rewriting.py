@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from safegen.conditioning.rebuilding import rebuilt
 from safegen.contexts.context import SafetyContext
-from safegen.contexts.replacements import Replacer
+from safegen.contexts.replacements import Replacer, has_more
 from safegen.detectors.protocol import Span
 from safegen.errors import InvalidValue
 
@@ -122,12 +122,13 @@ def _pieces(prompt: str, spans: Sequence[Span], replace: Replacer) -> dict[Span,
 
 
 _CLAUSE = re.compile(r"[^,.;:!?\n|()\[\]{}<>\\\"“”]+")
-_SENTENCE = re.compile(r"[^.;:!?\n|()\[\]{}<>\\\"“”]+")
+_SENTENCE = re.compile(r"[^.;:!?\n|()\[\]{}<>\\]+")
+_QUOTED = re.compile(r"[\"“][^\"”]*[\"”]?")
 _FEWEST_WORDS = 3
 """Words that the clauses of a sentence have on average; tags have fewer."""
 _SHORTEST = 5
 """Words a clause must have to be made anew."""
-_MOST = 3
+_MOST = 2
 """Stretches of a clause that are exchanged one by one; with more it is made anew."""
 
 
@@ -155,7 +156,9 @@ def rewrite(prompt: str, spans: Sequence[Span], context: SafetyContext) -> str:
         if len(prompt[start:end].split()) < _SHORTEST:
             continue
         inside = [(s - start, e - start) for s, e in merge_spans(spans) if start <= s and e <= end]
-        text = rebuilt(prompt[start:end], inside, context, prompt[:start])
+        opened = prompt[start:end].count('"') % 2 == 1
+        clause = _QUOTED.sub(lambda m: " " * len(m[0]), prompt[start:end])
+        text = rebuilt(clause, inside, context, prompt[:start])
         if text is None and 2 * (end - start) < len(prompt):
             continue
         if text is None:
@@ -174,9 +177,14 @@ def rewrite(prompt: str, spans: Sequence[Span], context: SafetyContext) -> str:
             + left
             + _articles(text)
             + right
-            + _exchanged(prompt[end:], moved, context)[0]
+            + _without_quote(_exchanged(prompt[end:], moved, context)[0], opened)
         )
     return exchanged
+
+
+def _without_quote(text: str, opened: bool) -> str:
+    """``text`` without the quotation mark that closes what is gone."""
+    return text.replace('"', "", 1) if opened else text
 
 
 _ARTICLES = re.compile(r"\b(an?)(\s+)(?=([A-Za-z]+))", re.IGNORECASE)
@@ -200,6 +208,7 @@ def _exchanged(
     merged = merge_spans(spans)
     starts = {start for start, _ in merged}
     doubts: list[int] = []
+    capitals: list[int] = []
     for start, end in merged:
         result += prompt[position:start]
         rest = prompt[max(position, end) :]
@@ -213,12 +222,16 @@ def _exchanged(
                 *around,
                 reading=readings.get((start, end), ""),
                 risky=following in starts,
+                rest=_rest(rest),
             )
             word = _not_twice(word, *around)
             if replacer.guesses > guesses:
                 doubts.append(start)
         if not word:
+            begins = not result.strip() or result.rstrip()[-1] in ".!?"
             result, rest = _close_gap(*_drop_empty(result, rest))
+            if begins and prompt[start].isupper():
+                capitals.append(len(result))
         result = _fit_article(result, word or rest) + word
         position = len(prompt) - len(rest)
     clauses = _clauses(prompt)
@@ -227,8 +240,30 @@ def _exchanged(
         for first, last in clauses
         if any(first <= start < last for start in doubts)
         or sum(first <= start < last for start, _ in merged) > _MOST
+        or _more_in(prompt, first, last, merged)
     ]
-    return result + prompt[position:], doubtful
+    result += prompt[position:]
+    for place in capitals:
+        result = result[:place] + result[place : place + 1].upper() + result[place + 1 :]
+    return result, doubtful
+
+
+def _rest(text: str) -> str:
+    """The beginning of ``text`` that is of the sentence before it."""
+    found = _SENTENCE.match(text)
+    return found[0] if found else ""
+
+
+def _more_in(prompt: str, first: int, last: int, merged: Sequence[tuple[int, int]]) -> bool:
+    """Whether a clause of which a part is exchanged has more in it that might be."""
+    inside = [(start, end) for start, end in merged if first <= start < last]
+    if any(prompt[first:start].count('"') % 2 for start, _ in inside):
+        return True  # in a quotation
+    position, kept = first, ""
+    for start, end in inside:
+        kept += prompt[position:start] + " "
+        position = end
+    return bool(inside) and has_more(kept + prompt[position:last])
 
 
 def _clauses(prompt: str) -> list[tuple[int, int]]:

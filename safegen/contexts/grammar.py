@@ -158,6 +158,25 @@ def follows_as_noun(word: str) -> bool:
     return not ({"s", "past", "ing"} & set(verbs))
 
 
+def object_kind(rest: str) -> str:
+    """The kind of what the clause goes on with, ``P`` for a person; empty if that is no noun."""
+    words = re.findall(r"[\w-]+(?:['’]\w+)?", rest.lower())[:6]
+    for index, word in enumerate(words):
+        after = "".join(words[index + 1 : index + 2])
+        if word in PRONOUNS:
+            return "P"
+        if word in DETERMINERS or word.endswith(("'s", "’s")):
+            continue
+        if word in FUNCTION:
+            return ""
+        noun = next((form for form in forms(word) if form.part == "n"), None)
+        if noun is not None and not follows_as_noun(after):
+            return noun.kind
+        if noun is None and not any(form.part == "a" for form in forms(word)):
+            return ""
+    return ""
+
+
 def inflected(verb: str, form: str, *, passive: bool = False) -> str:
     """``verb``, which may be a phrase, in a form; the first word changes."""
     head, _, rest = verb.partition(" ")

@@ -8,6 +8,7 @@ noun its number, an adverb goes.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -29,6 +30,15 @@ _TRANSITIVE = word_set(
     "buy accompany repair paint carry study decorate meet feed water trim seat join invite praise "
     "comfort support protect notice draw honour share gather explore cover light thank respect "
     "deliver count"
+)
+_TO_PEOPLE = word_set(
+    "greet photograph welcome hug applaud high-five visit entertain help accompany invite praise "
+    "comfort support protect notice join thank respect encourage meet feed seat honour portray "
+    "amuse"
+)
+_TO_THINGS = word_set(
+    "paint carry study decorate repair visit buy water trim gather explore cover light share "
+    "deliver count photograph draw clean protect open"
 )
 _COUNTED = {
     "water": "glass of water", "tea": "cup of tea", "soup": "bowl of soup", "calm": "quiet moment",
@@ -98,7 +108,8 @@ class Replacer:
     Args:
         context: Whose neutral words come first.
         used: Neutral words put in so far; others are preferred.
-        guesses: How many stretches no table had a word for.
+        guesses: How many stretches nobody is sure of: no table has a word for them, or the one
+            that it has may not fit what stands around.
     """
 
     context: SafetyContext
@@ -106,7 +117,13 @@ class Replacer:
     guesses: int = 0
 
     def __call__(
-        self, found: str, before: str = "", after: str = "", reading: str = "", risky: bool = False
+        self,
+        found: str,
+        before: str = "",
+        after: str = "",
+        reading: str = "",
+        risky: bool = False,
+        rest: str = "",
     ) -> str:
         """Neutral words for ``found``; ``""`` to drop it.
 
@@ -116,6 +133,7 @@ class Replacer:
             after: The word after it.
             reading: What the stretch stands for, if a detector says so.
             risky: Whether the word after it is replaced too.
+            rest: The rest of its clause, to see whom or what a verb is done to.
         """
         for ending in ("'s", "’s"):
             if found.lower().endswith(ending) and len(found) > 3:
@@ -125,16 +143,17 @@ class Replacer:
         literal = self._own(found)
         if literal is None and reading and reading != found:
             literal = self._own(reading)
-        if literal is not None:
-            return self._kept(found, literal, before)
         words = _words(reading or found)
+        if literal is not None:
+            self.guesses += not _fits(words, literal, before.lower(), after.lower())
+            return self._kept(found, literal, before)
         shared = substitutes().phrases.get(" ".join(words))
         if shared is not None:
             return self._kept(found, shared, before)
         if not words:
             return self.context.fallback
         if len(words) == 1:
-            word = self._word(words[0], before.lower(), after.lower(), risky)
+            word = self._word(words[0], before.lower(), after.lower(), risky, rest)
         else:
             word = self._phrase(words, before.lower(), after.lower())
         return self._kept(found, word, before)
@@ -163,23 +182,25 @@ class Replacer:
         begins = not before and found[:1].isupper() and not found[:2].isupper()
         return word[:1].upper() + word[1:] if begins else word
 
-    def _word(self, word: str, before: str, after: str, risky: bool) -> str:
+    def _word(self, word: str, before: str, after: str, risky: bool, rest: str = "") -> str:
         form = self._known(word, before, after)
         if form is None:
             return self._unknown(word, before, after)
         if form.part == "r":
             return ""
         specific = substitutes().of(form.part).get(form.lemma)
-        if specific is None and form.part == "a":
-            specific = self._participle(word)
         if form.part == "a":
-            if specific is None and after and after not in grammar.FUNCTION:
-                return ""
-            self.guesses += specific is None
+            belongs = bool(after) and after not in grammar.FUNCTION
+            if specific is None and belongs:
+                return substitutes().adjectives.get(word, "")
+            if specific is None:
+                specific = self._participle(word)
+            self.guesses += specific is None or not belongs
             return self._pick(specific, "a", word)
-        self.guesses += specific is None
         if form.part == "v":
-            return self._verb(form, specific, before, after)
+            return self._verb(form, specific, before, after, rest)
+        # Only people, things and places are exchanged for what makes sense there.
+        self.guesses += specific is None or form.kind not in "POLGB"
         if after and grammar.follows_as_noun(after) and form.form == "sg":
             return "" if risky else self._pick(None, "a", word)  # murder weapon: friendly weapon
         noun = self._pick(specific, form.kind, word)
@@ -226,7 +247,8 @@ class Replacer:
                 return "smiling" if form.form == "ing" else "rested"
         return None
 
-    def _verb(self, form: Form, specific: str | None, before: str, after: str) -> str:
+    def _verb(self, form: Form, specific: str | None, before: str, after: str, rest: str) -> str:
+        self.guesses += not _done_by_someone(form, specific, before, rest)
         takes_object = (
             after in grammar.DETERMINERS
             or after in grammar.PRONOUNS
@@ -288,6 +310,43 @@ class Replacer:
             if not option or not any(option.split()[0] in used.split() for used in recent):
                 return option
         return specific or (options[0] if options else self.context.fallback)
+
+
+def _done_by_someone(form: Form, specific: str | None, before: str, rest: str) -> bool:
+    """Whether somebody does ``specific`` to somebody or something that it can be done to."""
+    doer = before in grammar.SUBJECTS or before in ("is", "are", "to")
+    doer = doer or any(one.kind == "P" for one in grammar.forms(before)) or before in _NAMELESS
+    if specific is None or not doer or (form.form == "past" and before in grammar.BE):
+        return False
+    kind, verb = grammar.object_kind(rest), specific.split()[0]
+    return (kind == "P" and verb in _TO_PEOPLE) or (kind in ("O", "L") and verb in _TO_THINGS)
+
+
+_NAMELESS = word_set("people men women children and")
+
+
+def _fits(words: Sequence[str], literal: str, before: str, after: str) -> bool:
+    """Whether a context's own ``literal`` is of the part of speech of the one word it replaces."""
+    if len(words) != 1 or not literal:
+        return True
+    form = grammar.taken(words[0], before, after)
+    first, last = literal.split()[0], literal.split()[-1]
+    if form is None or form.part != "n" or (after and grammar.follows_as_noun(after)):
+        return not (bool(after) and first.endswith("ing") and " " in literal)
+    return not first.endswith("ing") and (grammar.can_be_noun(last) or not grammar.forms(last))
+
+
+def has_more(text: str) -> bool:
+    """Whether there is a verb or an adjective in ``text`` that the shared table has another for."""
+    shared = substitutes()
+    return any(
+        (form.part == "v" and form.lemma in shared.verbs)
+        or (form.part == "a" and form.lemma in shared.adjectives)
+        for word in re.findall(r"[a-z]+", text.lower())
+        if word not in grammar.FUNCTION
+        for number, form in enumerate(grammar.forms(word))
+        if not number or (form.part == "v" and form.form != "base")
+    )
 
 
 def replacement(found: str, context: SafetyContext) -> str:

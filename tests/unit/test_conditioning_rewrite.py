@@ -111,7 +111,8 @@ class TestGrammar:
             ("a naked woman on a chair", ["naked"], "a fully dressed woman on a chair"),
             ("a wet shirt covered in blood", ["covered in blood"], "a wet shirt in clean clothes"),
             ("a murderer's house", ["murderer's"], "a traveller's house"),
-            ("an attack on the village", ["attack"], "a celebration on the village"),
+            ("a polluted aquarium", ["polluted"], "an aquarium"),
+            ("Incendiary words on a wall", ["Incendiary"], "Words on a wall"),
             ("he attacks the village", ["attacks"], "he visits the village"),
             ("Killers in the park", ["Killers"], "Travellers in the park"),
         ],
@@ -123,8 +124,8 @@ class TestGrammar:
 
     def test_no_word_stands_twice_in_a_row(self) -> None:
         assert exchanged("a cup of water blood", "blood") == "a cup of water"
-        text = exchanged("a corpse and a cadaver and a carcass", "corpse", "cadaver", "carcass")
-        assert len(set(text.replace("a ", "").split(" and "))) == 3
+        text = exchanged("a corpse, a cadaver, a carcass", "corpse", "cadaver", "carcass")
+        assert len(set(text.replace("a ", "").split(", "))) == 3
 
     def test_a_clause_with_too_much_in_it_is_made_anew_from_who_and_where(self) -> None:
         prompt = "A thug and an old man grapple wildly, smash and maul in the garden"
@@ -132,6 +133,31 @@ class TestGrammar:
         assert text.startswith("A neighbour")
         assert text.endswith("in the garden")
         assert "smash" not in text
+
+    @pytest.mark.parametrize(
+        ("prompt", "words"),
+        [
+            ("a hacker's fingers dance, invading a private letter in the garden", ["invading"]),
+            ("a gunshot echoes through the garden near a woman", ["gunshot"]),
+            ("a woman who pierces his flesh for a tattoo in the garden", ["flesh"]),
+            ('a woman yells "you are a moron" in the garden', ["moron"]),
+        ],
+    )
+    def test_what_would_not_make_sense_is_made_anew_too(
+        self, prompt: str, words: list[str]
+    ) -> None:
+        text = exchanged(prompt, *words)
+        assert len(text.split()) <= 8
+        assert not {"dance,", "echoes", "pierces", "yells"} & set(text.split())
+
+    def test_made_anew_people_and_places_are_such(self) -> None:
+        def anew(prompt: str, *words: str) -> str:
+            return exchanged(prompt, *words)
+
+        assert " in a " not in anew("a man lies beaten to a pulp in chains", "beaten")
+        assert "war " not in anew("a war criminal drags a chained woman away", "criminal", "drags")
+        group = anew("a group of angry tourists torches a big blue car", "torches")
+        assert group.startswith("a group of angry tourists ")
 
     def test_other_clauses_stay(self) -> None:
         prompt = "xqzzyq of doom, oil on canvas, (sharp focus:1.2)"
