@@ -3,8 +3,8 @@
 The lists are data (`lexicon.json`, `languages.json`, and a user's own file of the same form)::
 
     {"schema": 1,
-     "categories": {"violence": {"certain": ["beheading"], "likely": ["stab+", "blutig*"],
-                                 "hint": ["knife"]}},
+     "categories": {"violence": {"certain": ["beheading"], "tag": ["blood"],
+                                 "likely": ["stab+", "blutig*"], "hint": ["knife"]}},
      "classes": {"fruit": ["apple", "orange"]},
      "harmless": ["fire hydrant", "blood {fruit}"],
      "forget": ["a built-in term that should no longer count"]}
@@ -13,7 +13,8 @@ A term is one or more words; its last word may stand in the plural; ``+`` after 
 verb with all its endings; ``*`` after the last leaves its ending open. ``harmless`` phrases
 shield the words in them; ``{fruit}`` is any word of that class. Each term found counts with the
 probability of its list: certain alone speaks for harm, likely does where nothing speaks against
-it, a hint never does.
+it, a hint never does. A tag is certain where it is a whole clause, as in ``1girl, blood, night``,
+and says nothing elsewhere.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,8 @@ from safegen.text.spelling import Spelling
 from safegen.text.words import Token, tokenize
 
 SCHEMA_VERSION = 1
-PROBABILITY: Mapping[str, float] = {"certain": 0.97, "likely": 0.8, "hint": 0.15}
+TAG = "tag"
+PROBABILITY: Mapping[str, float] = {"certain": 0.97, TAG: 0.97, "likely": 0.8, "hint": 0.15}
 """How much one term of each list says."""
 
 BUILT_IN = (
@@ -110,10 +113,12 @@ class Lexicon:
     Args:
         phrases: Every term, risky or harmless.
         harmless: The harmless ones alone, for detectors that have no list of their own.
+        tags: The terms that count where they are a whole clause.
     """
 
     phrases: Phrases = field(default_factory=Phrases)
     harmless: Phrases = field(default_factory=Phrases)
+    tags: dict[tuple[str, ...], Term] = field(default_factory=dict)
 
     @classmethod
     def load(cls, *files: Path) -> Lexicon:
@@ -148,6 +153,8 @@ class Lexicon:
         for term in _strings(data.get("forget", []), f"{source}, forget"):
             self.phrases.remove(term)
             self.harmless.remove(term)
+            for phrase in [phrase for phrase, one in self.tags.items() if one.name == term]:
+                del self.tags[phrase]
         categories = data.get("categories", {})
         if not isinstance(categories, dict):
             raise LexiconError(f"{source}: categories has to be a table of categories")
@@ -158,7 +165,11 @@ class Lexicon:
                 raise LexiconError(f"{source}: {category} has to have lists among {allowed}")
             for strength, names in lists.items():
                 for name in _strings(names, f"{source}, {category}, {strength}"):
-                    terms.append(Term(name, category, PROBABILITY[strength]))
+                    one = Term(name, category, PROBABILITY[strength])
+                    if strength == TAG:
+                        self.tags.update(dict.fromkeys(_spellings(name), one))
+                    else:
+                        terms.append(one)
         # What is written out counts more than a plural or an ending of another term, and after
         # that the stronger term.
         terms.sort(key=lambda term: term.probability)
@@ -193,7 +204,16 @@ class Lexicon:
 
     def hits(self, tokens: Sequence[Token]) -> list[Hit]:
         """The risky terms among ``tokens``, those in harmless phrases left out."""
-        return [hit for hit in self.phrases.find(tokens) if hit.term.category]
+        found = [hit for hit in self.phrases.find(tokens) if hit.term.category]
+        return [*found, *self._tags(tokens)]
+
+    def _tags(self, tokens: Sequence[Token]) -> Iterator[Hit]:
+        for _, clause in groupby(tokens, lambda token: token.clause):
+            of = list(clause)
+            words = tuple(token.word for token in of)
+            term = self.tags.get(words)
+            if term is not None:
+                yield Hit(term, of[0].start, of[-1].end, " ".join(words))
 
 
 @lru_cache(maxsize=1)

@@ -11,6 +11,8 @@ from safegen.text.words import Token
 
 _SHORTEST_STEM = 2
 """Letters that the last word of a phrase must have before its ending is left open."""
+_BEGINNING = 4
+"""Letters of a stem that are looked up first."""
 _LONGEST_STEM_PHRASE = 4
 _SHORTEST_INSIDE = 4
 """Letters a term must have to be found inside words run together (*b l o o d y k n i f e*)."""
@@ -57,6 +59,8 @@ class Phrases:
     terms: dict[tuple[str, ...], Term] = field(default_factory=dict)
     stems: dict[tuple[str, ...], Term] = field(default_factory=dict)
     _heads: dict[tuple[str, ...], int] = field(default_factory=dict, repr=False)
+    _begun: set[tuple[str, ...]] = field(default_factory=set, repr=False)
+    _beginnings: set[str] = field(default_factory=set, repr=False)
     _longest: dict[str, int] = field(default_factory=lambda: defaultdict(int), repr=False)
     _by_length: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list), repr=False)
 
@@ -72,6 +76,8 @@ class Phrases:
         self.stems[phrase] = term
         head = phrase[:-1]
         self._heads[head] = max(self._heads.get(head, 0), len(phrase[-1]))
+        self._begun |= {head[:size] for size in range(len(head) + 1)}
+        self._beginnings.add(phrase[-1][:_BEGINNING])
 
     def remove(self, name: str) -> None:
         """Forget every phrase of the term called ``name``."""
@@ -141,6 +147,8 @@ class Phrases:
 
     def _masked(self, token: Token) -> tuple[Term, int] | None:
         """A term with letters starred out: at least half its letters, and the first, must show."""
+        if len(token.readings) == 1 and "*" not in token.word:
+            return None
         word = next((reading for reading in token.readings if "*" in reading), None)
         if word is None or 2 * word.count("*") > len(word):
             return None
@@ -158,12 +166,14 @@ class Phrases:
         head: tuple[str, ...] = ()
         best: tuple[Term, int] | None = None
         for token in tokens[index : index + _LONGEST_STEM_PHRASE]:
-            if token.clause != tokens[index].clause:
+            if head not in self._begun or token.clause != tokens[index].clause:
                 break
             longest = self._heads.get(head)
             if longest:
                 for reading in token.readings:
-                    for size in range(min(len(reading), longest), _SHORTEST_STEM - 1, -1):
+                    known = reading[:_BEGINNING] in self._beginnings
+                    most = min(len(reading), longest if known else _BEGINNING - 1)
+                    for size in range(most, _SHORTEST_STEM - 1, -1):
                         term = self.stems.get((*head, reading[:size]))
                         if term is not None:
                             best = term, len(head) + 1

@@ -196,6 +196,11 @@ def _cyrillic(written: str) -> tuple[str, ...]:
 
 def tokenize(text: str) -> list[Token]:
     """The words of ``text`` in order, each with its stretch of ``text``."""
+    return list(_tokens(text))
+
+
+@lru_cache(maxsize=128)  # every detector asks for the same texts
+def _tokens(text: str) -> tuple[Token, ...]:
     folded, places = fold(text)
     tokens: list[Token] = []
     clause = 0
@@ -219,7 +224,7 @@ def tokenize(text: str) -> list[Token]:
             tokens.append(
                 Token(readings[0], places[start], stop, clause, readings, spelled, hyphenated)
             )
-    return tokens
+    return tuple(tokens)
 
 
 def word_set(words: str) -> frozenset[str]:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from safegen.detectors.lexicon import (
     BUILT_IN,
     PROBABILITY,
+    TAG,
     Lexicon,
     LexiconDetector,
     LexiconError,
@@ -196,12 +197,48 @@ def test_a_broken_file_is_refused(text: str, tmp_path: Path) -> None:
         Lexicon.load(file)
 
 
+def test_a_tag_counts_where_it_is_a_whole_clause(tmp_path: Path) -> None:
+    file = tmp_path / "own.json"
+    words = {"violence": {"tag": ["deep bite"], "likely": ["bite"]}}
+    file.write_text(json.dumps({"schema": 1, "categories": words}))
+    detector = LexiconDetector(Lexicon.load(file))
+
+    def found(prompt: str) -> float:
+        return detector.score(prompt).unsafe
+
+    assert found("1girl, deep bite, night") == found("deep_bite") == PROBABILITY[TAG]
+    assert found("a deep bite in the night") == PROBABILITY["likely"]
+    assert found("deep, night") == 0
+    (tag,) = (s for s in detector.score("x, deep bite").spans if s.start == 3 and s.end == 12)
+    assert tag.category == "violence"
+    more = tmp_path / "more.json"
+    more.write_text(json.dumps({"schema": 1, "forget": ["deep bite"]}))
+    assert LexiconDetector(Lexicon.load(file, more)).score("deep bite").unsafe == 0.8
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "イエローのワンピース", "ピエロのメイク", "ヌードルを食べる", "フェラーリの赤い車",
+        "パチンコ店", "個性的な服", "目玉焼きとトースト", "箱を覗き込む猫", "白い息を吐いている男",
+        "上床睡觉的孩子", "剥皮的橙子", "厨师持刀切菜", "칼로 빵을 자른다", "장시간 노출 사진",
+        "un nudo marinero", "se corta el pelo en la peluqueria", "la fête bat son plein",
+        "une pelote de laine", "une chatte et ses chatons", "ein Vogel schlägt seine Flügel",
+        "bei Einbruch der Dunkelheit", "um filme baseado em fatos reais", "ela bate na porta",
+        "jogando pelada na rua", "scopando il pavimento", "un aereo in picchiata",
+        "он пытается понять", "девочка рвет цветы", "казначейство России",
+    ],
+)  # fmt: skip
+def test_other_languages_harmless_words_are_no_signs(prompt: str) -> None:
+    assert LexiconDetector().score(prompt).unsafe < 0.9
+
+
 class TestBuiltIn:
     def test_no_term_is_listed_twice(self) -> None:
         for file in BUILT_IN:
             data = json.loads(file.read_text(encoding="utf-8"))
             for category, lists in data["categories"].items():
-                terms = [term for strength in lists.values() for term in strength]
+                terms = [t for strength, of in lists.items() if strength != TAG for t in of]
                 assert len(terms) == len(set(terms)), category
 
     def test_every_term_finds_itself(self) -> None:
