@@ -10,6 +10,8 @@ from driver import HAZARD, Host
 from facts_guard import ON
 from window import Window
 
+from safegen.learned.pairs import own_pairs
+
 # ---------------------------------------------------------------------- checking
 
 
@@ -52,6 +54,18 @@ def test_the_threshold_and_the_detectors_count(window: Window) -> None:
 @pytest.mark.parametrize("text", ["", " \n ", "a\n" * 501, "a" * 20_001])
 def test_what_is_no_list_of_prompts_is_refused(window: Window, text: str) -> None:
     assert "role='alert'" in window.check(text)
+
+
+def test_the_probe_is_fitted_with_one_click_and_read_then(window: Window) -> None:
+    assert "after fitting" in window.check("a cat", detectors=["probe"])
+    window.click("check_fit")
+    assert f"from {len(own_pairs())} pairs" in str(window.value("safegen_check_fitted"))
+    assert "after fitting" not in window.check("a cat", detectors=["probe"])
+
+
+def test_the_probe_is_not_fitted_under_enforcement(window: Window, enforced: None) -> None:
+    window.click("check_fit")
+    assert "enforced" in str(window.value("safegen_check_fitted"))
 
 
 def test_a_hostile_prompt_stays_text(window: Window) -> None:

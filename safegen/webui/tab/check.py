@@ -7,9 +7,11 @@ from typing import Any
 import gradio as gr
 
 from safegen.errors import InvalidValue, SafeGenError
+from safegen.learned.probe import ProbeStore
 from safegen.plan import AUTO, SETTINGS, TEXTUAL_STRATEGIES
-from safegen.webui import checking, deciding, markup, settings
+from safegen.webui import checking, deciding, encoder, host, markup, settings
 from safegen.webui.arguments import resolve
+from safegen.webui.drafts import NotPermitted
 from safegen.webui.tab.parts import button, html, not_in_config
 
 SHOWN = 5
@@ -89,6 +91,30 @@ def on_check(
     return answer(text, by_line, threshold, detectors, strategy, progress)
 
 
+def on_fit(progress: gr.Progress = gr.Progress()) -> str:  # noqa: B008
+    """Fit the probe in the loaded model, from the pairs kept the last time or the built-in ones."""
+    try:
+        if settings.enforcing():
+            raise NotPermitted(
+                "The probe can't be fitted here while SafeGen is enforced: what is learned is the "
+                "operator's business"
+            )
+        progress(0.0, desc="Waiting for the model")
+
+        def told(done: int, of: int) -> None:
+            progress((done, of), desc="Encoding prompts", unit="prompts")
+
+        with host.exclusively():
+            own = encoder.HostEncoder()
+            fitted = ProbeStore(settings.contexts_folder()).fit(own, progress=told)
+    except (SafeGenError, OSError) as error:
+        return markup.message(str(error), bad=True)
+    return markup.message(
+        f"Fitted the probe from {fitted.origin['pairs']} pairs. Tick it under "
+        f"{SETTINGS['detectors'].label} to use it."
+    )
+
+
 def build() -> None:
     """The pane, within the tab that is being built."""
     base = settings.base_plan()
@@ -130,6 +156,8 @@ def build() -> None:
                     elem_id="safegen_check_detectors",
                 )
             )
+            fit = button("Fit the probe in the loaded model", "safegen_check_fit")
+            fitted = html("safegen_check_fitted")
             strategy = not_in_config(
                 gr.Radio(
                     list(TEXTUAL_STRATEGIES),
@@ -147,4 +175,5 @@ def build() -> None:
             )
     inputs = [text, by_line, threshold, detectors, strategy]
     go.click(on_check, inputs, found)
+    fit.click(on_fit, [], fitted)
     text.submit(on_check, inputs, found)
