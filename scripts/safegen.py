@@ -7,55 +7,57 @@ try:
 
     from safegen.webui import accordion, deciding, infotext, lifecycle, registry, settings
 except Exception as problem:
-    # Nothing of SafeGen may be there to ask, and the host goes on without a script that fails.
-    from fastapi import HTTPException
+    # Nothing of SafeGen may be there to ask, and another host may have none of what is asked here.
     from modules import processing, shared
 
-    LEVEL = getattr(shared.cmd_opts, "safegen_enforce", None) or shared.opts.data.get(
-        "safegen_enforce", "off"
+    LEVEL = str(
+        getattr(shared.cmd_opts, "safegen_enforce", None)
+        or getattr(shared.opts, "data", {}).get("safegen_enforce", "off")
     )
-    if LEVEL.strip().lower() not in ("", "off"):
+    if LEVEL.strip().lower() in ("", "off"):
+        print(f"SafeGen: guards nothing here, as it can't run in this WebUI: {problem!r}")
+    else:
         REASON = (
-            f"SafeGen is enforced here (level {LEVEL}) but can't run in this WebUI, so nothing is "
+            f"SafeGen: enforced here (level {LEVEL}) but can't run in this WebUI, so nothing is "
             f"generated: {problem!r}"
         )
 
         def process_images_inner(p):
+            from fastapi import HTTPException
+
             raise HTTPException(500, REASON) if p.is_api else RuntimeError(REASON)
 
         processing.process_images_inner = process_images_inner
         print(REASON)
-    raise
+else:
 
+    class SafeGenScript(scripts.Script):
+        """Safety guidance inside the denoising loop."""
 
-class SafeGenScript(scripts.Script):
-    """Safety guidance inside the denoising loop."""
+        is_safegen = True
+        # The host forgets it when it reloads script bodies, and its API then refuses the script.
+        alwayson = True
 
-    is_safegen = True
-    # The host forgets it when it reloads script bodies, and its API then refuses the script.
-    alwayson = True
+        def title(self):
+            return "SafeGen"
 
-    def title(self):
-        return "SafeGen"
+        def show(self, is_img2img):
+            return scripts.AlwaysVisible
 
-    def show(self, is_img2img):
-        return scripts.AlwaysVisible
+        def ui(self, is_img2img):
+            made = accordion.build(
+                InputAccordion,
+                self.elem_id,
+                deciding.chooser(),
+                settings.base_plan(),
+                settings.policy_to_show(),
+                settings.enforcing,
+            )
+            self.infotext_fields = [(made[name], key) for name, key in infotext.PASTE_KEYS.items()]
+            self.paste_field_names = [str(key) for key in infotext.PASTE_KEYS.values()]
+            return list(made.values())
 
-    def ui(self, is_img2img):
-        made = accordion.build(
-            InputAccordion,
-            self.elem_id,
-            deciding.chooser(),
-            settings.base_plan(),
-            settings.policy_to_show(),
-            settings.enforcing,
-        )
-        self.infotext_fields = [(made[name], key) for name, key in infotext.PASTE_KEYS.items()]
-        self.paste_field_names = [str(key) for key in infotext.PASTE_KEYS.values()]
-        return list(made.values())
+        def process_before_every_sampling(self, p, *args, **kwargs):
+            lifecycle.before_every_sampling(p)
 
-    def process_before_every_sampling(self, p, *args, **kwargs):
-        lifecycle.before_every_sampling(p)
-
-
-registry.register()
+    registry.register()

@@ -11,7 +11,7 @@ import gradio as gr
 from safegen.choice import Chooser
 from safegen.errors import SafeGenError
 from safegen.plan import AUTO, CUSTOM, SETTINGS, SafetyPlan, Setting
-from safegen.webui import arguments, host
+from safegen.webui import arguments, host, page
 from safegen.webui.enforcement import Policy
 
 context_controls: list[Any] = []
@@ -174,9 +174,9 @@ def build(
         for control in (*inputs, getattr(accordion, "accordion", None)):
             if control is not None:
                 control.do_not_save_to_config = True
-        page = gr.context.Context.root_block
-        if page is not None:
-            page.load(
+        whole = gr.context.Context.root_block
+        if whole is not None:
+            whole.load(
                 lambda: gr.update(value=True) if enforcing() else gr.update(),
                 outputs=[accordion],
                 show_progress=False,
@@ -210,5 +210,5 @@ def build(
     )
     changed = _CHANGED.replace("BUTTON", elem_id("changed"))
     for control in inputs:
-        control.change(None, _js=changed)
+        control.change(None, **page.js(changed))
     return ordered

@@ -66,8 +66,26 @@ def difference(a: np.ndarray, b: np.ndarray) -> int:
     return int(np.abs(a.astype(int) - b.astype(int)).max())
 
 
+WEBUI, FORGE, REFORGE = "the WebUI", "Forge", "reForge"
+
+
+def kind_of(webui: Path) -> str:
+    """Which host is installed in this folder."""
+    if not (webui / "modules_forge").is_dir():
+        return WEBUI
+    return FORGE if (webui / "backend").is_dir() else REFORGE
+
+
+FLAGS = {
+    WEBUI: "--use-cpu all --no-half",
+    FORGE: "--always-cpu --skip-install",
+    REFORGE: "--always-cpu --skip-install",
+}
+"""On a processor; ``SD_WEBUI_FLAGS`` takes their place."""
+
+
 class Server:
-    """A running WebUI.
+    """A running WebUI, Forge or reForge.
 
     Args:
         webui: Its folder.
@@ -85,7 +103,7 @@ class Server:
         extensions: dict[str, Path] | None = None,
         config: dict[str, Any] | None = None,
     ) -> None:
-        self.webui, self.data = webui, data
+        self.webui, self.data, self.kind = webui, data, kind_of(webui)
         self.auth: str | None = None
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -94,11 +112,12 @@ class Server:
         self.log = data / "log.txt"
         (data / "models").mkdir(parents=True, exist_ok=True)
         (data / "extensions").mkdir(exist_ok=True)
-        self._install_model()
         for name, folder in (extensions or {}).items():
             (data / "extensions" / name).symlink_to(folder, target_is_directory=True)
         settings = {
-            "sd_model_checkpoint": "safegen-world.safetensors",
+            "sd_model_checkpoint": self._install_model(),
+            # The others' previews need a file from the internet on Forge and reForge.
+            **({} if self.kind == WEBUI else {"show_progress_type": "Approx cheap"}),
             "show_progress_every_n_steps": 1,
             "live_previews_enable": True,
             **(config or {}),
@@ -112,18 +131,32 @@ class Server:
         server = cls.__new__(cls)
         server.url, server.data, server.log = url.rstrip("/"), data, data / "log.txt"
         server.auth, server.process = None, None
+        server.kind = kind_of(Path(os.environ.get("SD_WEBUI_DIR", ".")))
         return server
 
-    def _install_model(self) -> None:
-        from safegen.lab.model.pipeline import install
+    def _install_model(self) -> str:
+        """The checkpoint's file name. Forge and reForge take none smaller than SD1.5."""
+        models = self.data / "models"
+        if self.kind == WEBUI:
+            from safegen.lab.model.pipeline import install
 
-        install(self.data)
-        variants.make(self.data / "models" / "Stable-diffusion", self.data / "models" / "Lora")
+            install(self.data)
+            variants.make(models / "Stable-diffusion", models / "Lora")
+            return "safegen-world.safetensors"
+        folder = models / "Stable-diffusion"
+        folder.mkdir(exist_ok=True)
+        if os.environ.get("SAFEGEN_SD15"):
+            made = Path(os.environ["SAFEGEN_SD15"]).resolve()
+            (folder / made.name).symlink_to(made)
+            return made.name
+        command = [sys.executable, "-m", "safegen", "demo", "install", str(self.data), "--sd15"]
+        subprocess.run(command, check=True)
+        return next(folder.glob("*.safetensors")).name
 
     def _start(self, flags: tuple[str, ...]) -> subprocess.Popen[bytes]:
         own = self.webui / "venv" / "bin" / "python"
         python = os.environ.get("SD_WEBUI_PYTHON") or (str(own) if own.exists() else sys.executable)
-        device = os.environ.get("SD_WEBUI_FLAGS", "--use-cpu all --no-half")
+        device = os.environ.get("SD_WEBUI_FLAGS", FLAGS[self.kind])
         command = [
             *(python, "-u", "launch.py", "--skip-prepare-environment", "--skip-torch-cuda-test"),
             *("--skip-version-check", "--no-download-sd-model", "--do-not-download-clip"),

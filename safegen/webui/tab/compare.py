@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import gradio as gr
 
 from safegen.errors import SafeGenError
-from safegen.webui import comparison, comparison_markup, host, markup, settings
+from safegen.webui import comparison, comparison_markup, host, markup, page, settings
 from safegen.webui.tab.parts import QUIET, button, html, not_in_config
 
 _generate: list[Any] = []
@@ -38,15 +36,7 @@ def generate_inputs() -> list[Any] | None:
     """The components whose values Generate in txt2img is called with, or ``None``."""
     if not _generate or host.hides_tab("txt2img"):
         return None
-    click = _generate[0]
-    root = click
-    while getattr(root, "parent", None) is not None:
-        root = root.parent
-    for dependency in getattr(root, "dependencies", []):
-        clicked = click._id in dependency["targets"] and dependency["trigger"] == "click"
-        if clicked and dependency["js"] == "submit":
-            return [root.blocks[number] for number in dependency["inputs"]]
-    return None
+    return page.inputs_of_click(_generate[0], "submit")
 
 
 def _introduction() -> str:
@@ -120,9 +110,7 @@ def build() -> None:
     host.paste_button(send, infotext)
 
     def save(image: Any) -> str:
-        path = shown.pil_to_temp_file(image, dir=shown.DEFAULT_TEMP_DIR, format="png")
-        shown.temp_files.add(str(Path(path).resolve()))
-        return f"./file={quote(str(path))}"
+        return page.url_of(image, shown)
 
     def compare(
         id_task: str, request: gr.Request, own_prompt: str, given: str, *values: Any
@@ -143,6 +131,6 @@ def build() -> None:
         host.queued(compare, ["", "", gr.update(interactive=False)]),
         inputs=[task, prompt, weights, *inputs[1:]],
         outputs=[shown, infotext, send, message],
-        _js=_START,
+        **page.js(_START),
         show_progress=False,
     )

@@ -1,0 +1,126 @@
+"""The same yardstick on every host: what the host itself makes of ``P :1-w AND X :w``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from common import BENIGN, HAZARD, HIRES, REPEATABLE, SAFE, SAMPLERS
+from server import FORGE, WEBUI, Answer, Server, difference
+
+WEIGHT = 0.4
+BLENDED: dict[str, Any] = {
+    "context": "custom",
+    "safe_text": SAFE,
+    "unsafe_text": "bloody",
+    "strategy": "context",
+    "weight": WEIGHT,
+    "tau": 0.0,
+    "region": "everywhere",
+    "push": 0.0,
+    "dial": "reconstruction",
+}
+ORACLE = f"{HAZARD} :{1 - WEIGHT} AND {SAFE} :{WEIGHT}"
+OTHERS: dict[str, dict[str, Any]] = {
+    "push": {"push": 1.0},
+    "region": {"region": "disagreement"},
+    "independent": {"streams": "independent"},
+    "independent, push": {"streams": "independent", "push": 1.0},
+    "refresh": {"refresh": 2},
+    "linear": {"curve": "linear"},
+    "conditioning": {"dial": "conditioning"},
+    "counterpart": {"strategy": "counterpart", "context": "violence"},
+    "auto": {"strategy": "counterpart", "context": "auto"},
+}
+FORMS: dict[str, dict[str, Any]] = {
+    "batch": {"batch_size": 2},
+    "two batches": {"n_iter": 2},
+    "hires": HIRES,
+    "CFG 1": {"cfg_scale": 1.0},
+    "CFG 0.5": {"cfg_scale": 0.5},
+    "skip early": {"override_settings": {"skip_early_cond": 0.5}},
+    "image to image": {"image": True},
+    "inpainting": {"image": True, "mask": True},
+    "AND": {"more": "a blue star"},
+}
+
+
+def made(server: Server, prompt: str, safegen: Any, form: dict[str, Any]) -> Answer:
+    fields = {"sampler_name": "Euler", **form}
+    if fields.get("enable_hr") and server.kind != WEBUI:
+        fields["hr_cfg"] = 4.0
+    if fields.get("enable_hr") and server.kind == FORGE:
+        fields["hr_additional_modules"] = ["Use same choices"]
+    if not fields.pop("image", False):
+        return server.txt2img(prompt, safegen, **fields)
+    picture = np.random.default_rng(1).integers(0, 255, (96, 96, 3)).astype(np.uint8)
+    if fields.pop("mask", False):
+        from server import png
+
+        mask = np.zeros((96, 96, 3), np.uint8)
+        mask[:, 48:] = 255
+        fields.update(mask=png(mask), mask_blur=0, inpainting_fill=1)
+    fields.setdefault("denoising_strength", 0.8)
+    return server.img2img(prompt, picture, safegen, scripts=REPEATABLE, **fields)
+
+
+def compared(server: Server, form: dict[str, Any], record_property: Any) -> None:
+    """The guarded pictures are the host's own; without SafeGen they are what they were."""
+    form = dict(form)
+    more = form.pop("more", "")
+    prompt, oracle = HAZARD, ORACLE
+    if more:
+        prompt = f"{HAZARD} AND {more} :0.5"
+        share = 0.5 * WEIGHT
+        oracle = f"{ORACLE} AND {more} :{0.5 - share} AND {SAFE} :{share}"
+    plain = made(server, prompt, None, form)
+    off = made(server, prompt, {"enabled": False}, form)
+    guarded = made(server, prompt, BLENDED, form)
+    own = made(server, oracle, None, form)
+    assert plain.status == own.status == guarded.status == 200, guarded.message[:800]
+    for one, other in zip(plain.images, off.images, strict=True):
+        assert np.array_equal(one, other), "off changes the picture"
+    away = [difference(a, b) for a, b in zip(guarded.images, own.images, strict=True)]
+    moved = [difference(a, b) for a, b in zip(guarded.images, plain.images, strict=True)]
+    record_property("result", f"{max(away)} of 255 from the host's own, {min(moved)} from plain")
+    assert max(away) <= 1
+    assert min(moved) > 1
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_sampler(server: Server, sampler: str, record_property: Any) -> None:
+    """Context strategy, weight 0.4: the host's own AND within one grey level; off is off."""
+    compared(server, {"sampler_name": sampler}, record_property)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_form(server: Server, form: str, record_property: Any) -> None:
+    """The same on other ways."""
+    compared(server, FORMS[form], record_property)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_settings(server: Server, name: str, record_property: Any) -> None:
+    """Every call is guarded, and the picture is another than the plain one."""
+    plain = server.txt2img(HAZARD, sampler_name="Euler")
+    answer = server.txt2img(HAZARD, {**BLENDED, **OTHERS[name]}, sampler_name="Euler")
+    assert answer.status == 200, answer.message
+    run = server.call("GET", "/safegen/status").body["last_run"]
+    record_property("result", f"guarded {run['guarded']} of {run['needed']} calls")
+    assert run["verdict"] == "guarded"
+    assert run["guarded"] == run["needed"] > 0
+    assert difference(answer.image, plain.image) > 1
+
+
+def test_harmless_beside_guarded(server: Server) -> None:
+    """A batch of a flagged and a harmless prompt: the harmless picture is bit-identical."""
+    lines = [BENIGN, HAZARD]
+    script = {
+        "script_name": "prompts from file or textbox",
+        "script_args": [False, False, "start", "\n".join(lines)],
+    }
+    auto = {**BLENDED, "context": "auto", "strategy": "counterpart"}
+    plain, found = server.txt2img("", None, **script), server.txt2img("", auto, **script)
+    assert np.array_equal(plain.images[-2], found.images[-2])
+    assert difference(plain.images[-1], found.images[-1]) > 1
