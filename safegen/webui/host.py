@@ -8,6 +8,7 @@ No other file of the package imports ``modules``. In tests a stand-in provides t
 from __future__ import annotations
 
 import importlib.util
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -210,11 +211,13 @@ def checkpoint_name() -> str:
 
 
 def model_family() -> str:
-    """``sd1``, ``sd2``, ``sdxl``, ``ssd`` or ``sd3``; empty for a family the host does not name."""
+    """``sd1``, ``sd2``, ``sdxl``, ``ssd`` or ``sd3``; ``flow`` on Forge; else empty."""
+    if is_forge() and is_flow_model():
+        return "flow"
     for family in ("ssd", "sdxl", "sd3", "sd2", "sd1"):
         if getattr(shared.sd_model, f"is_{family}", False):
             return family
-    return "flow" if is_flow_model() else ""
+    return ""
 
 
 def prediction() -> str:
@@ -333,8 +336,13 @@ def embed(texts: list[str]) -> Any:
 
 def token_count(text: str) -> int:
     """Tokens of ``text``, without start and end marks."""
-    ask = getattr(shared.sd_model, "get_prompt_lengths_on_ui", None)
-    return int((ask or sd_hijack.model_hijack.get_prompt_lengths)(text)[0])
+    model = shared.sd_model
+    ask = getattr(model, "get_prompt_lengths_on_ui", None)  # Forge
+    if ask is not None:
+        return int(ask(text)[0])
+    lengths = sd_hijack.model_hijack.get_prompt_lengths
+    asks_whom = "cond_stage_model" in inspect.signature(lengths).parameters  # reForge
+    return int((lengths(text, model.cond_stage_model) if asks_whom else lengths(text))[0])
 
 
 def exclusively() -> Any:

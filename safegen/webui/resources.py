@@ -147,9 +147,10 @@ def _network(name: str, on_disk: Any) -> Used:
 
 def _embeddings(host: Any, p: Any) -> Iterator[Used]:
     """What the host's own tokenizers find in the texts that it encodes."""
-    encoder = host.shared.sd_model.cond_stage_model
-    tokenizers = [one for one in encoder.modules() if hasattr(one, "tokenize_line")]
+    tokenizers = _tokenizers(host.shared.sd_model)
     seen: dict[str, Used] = {}
+    if not tokenizers:
+        yield Used("embeddings", ("(which the prompts use can't be read on this host)",))
     for text in _texts(host.prompt_parser, p):
         for tokenizer in tokenizers:
             chunks, _ = tokenizer.tokenize_line(text)
@@ -158,6 +159,13 @@ def _embeddings(host: Any, p: Any) -> Iterator[Used]:
                 name = str(fix.embedding.name)
                 seen[name] = Used("embeddings", (name,), None if file is None else Path(file))
     yield from seen.values()
+
+
+def _tokenizers(model: Any) -> list[Any]:
+    """Parts of the text encoder, or, on Forge, engines beside it."""
+    encoder = getattr(model, "cond_stage_model", None)
+    parts: Any = vars(model).values() if encoder is None else encoder.modules()
+    return [one for one in parts if hasattr(one, "tokenize_line")]
 
 
 def _texts(parser: Any, p: Any) -> set[str]:

@@ -72,6 +72,7 @@ FAMILIES = {
     "sd2": ("Stable Diffusion 2", "guarded; tried on checkpoints made for tests", GOOD),
     "sdxl": ("Stable Diffusion XL", "guarded; tried on checkpoints made for tests", GOOD),
     "ssd": ("SSD-1B", "never tried; a picture that can't be guarded is stopped", BAD),
+    "flow": ("a flow model (Flux, SD3, Chroma)", "refused on this host", BAD),
     "sd3": ("Stable Diffusion 3", "never tried; independent streams are refused", BAD),
 }
 """Family to its name, what is known of it, and how that reads."""
