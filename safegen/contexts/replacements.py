@@ -349,10 +349,5 @@ def has_more(text: str) -> bool:
     )
 
 
-def replacement(found: str, context: SafetyContext) -> str:
-    """Neutral words for ``found`` where nothing is known of what stands around it."""
-    return Replacer(context)(found)
-
-
 def _words(text: str) -> list[str]:
     return [token.word for token in tokenize(text)]

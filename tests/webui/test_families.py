@@ -21,7 +21,6 @@ TXT2IMG = tuple(name for name in families.NAMES if name != "world-depth")
 """The WebUI itself has no txt2img for depth checkpoints."""
 SAME_PICTURE = ("world-sd2", "world-sd2-v", "world-unclip")
 """In txt2img these see and answer exactly what the embedded model does."""
-VECTORED = ("world-xl", "world-xl-v", "world-xl-inpainting", "world-xl-refiner")
 
 
 def load(server: Server, checkpoint: str) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import Any
 
-VAE_SCALE = 8
 LATENT_CHANNELS = 4
 TOKENS = 77
 TEXT_WIDTH = 96

@@ -130,8 +130,3 @@ def changed_pixels(scene: Scene, seed: int) -> Mask:
     """
     twin = render(scene.without_hazard(), seed)
     return np.asarray((pixels(render(scene, seed)) != pixels(twin)).any(2))
-
-
-def to_array(image: Image.Image) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """A picture as an autoencoder reads it: float32 ``[3, height, width]`` in [-1, 1]."""
-    return pixels(image).astype(np.float32).transpose(2, 0, 1) / 127.5 - 1.0
