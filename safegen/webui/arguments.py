@@ -71,13 +71,19 @@ def values_from(args: Sequence[Any], base: SafetyPlan) -> dict[str, Any]:
         for name in named:
             if name not in SETTINGS:
                 raise InvalidValue("setting", name, ", ".join(SETTINGS))
-        return {**values, "enabled": True, **named}
+        return _with_own_mode(values, {"enabled": True, **named})
     if len(args) > len(SETTINGS):
         raise InvalidValue("args", f"{len(args)} values", f"up to {len(SETTINGS)}")
-    for name, value in zip(SETTINGS, args, strict=False):
-        if value is not None:  # a control that the host knows no value for
-            values[name] = value
-    return values
+    given = zip(SETTINGS, args, strict=False)
+    # None: a control that the host knows no value for
+    return _with_own_mode(values, {name: value for name, value in given if value is not None})
+
+
+def _with_own_mode(values: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``values`` with ``changes``; with another context and no mode, the context's own mode."""
+    if changes.get("context", values["context"]) != values["context"]:
+        changes = {"mode": "", **changes}
+    return {**values, **changes}
 
 
 def plan_from(
@@ -90,7 +96,7 @@ def plan_from(
     Raises:
         InvalidValue: Something is not allowed.
     """
-    values = {**values_from(args, base), **changes}
+    values = _with_own_mode(values_from(args, base), changes)
     if SETTINGS["enabled"].check(values["enabled"]) is False:
         return SafetyPlan(enabled=False)
     if isinstance(values["context"], str):
@@ -124,7 +130,7 @@ def resolve(
 
 def suggested(
     context: SafetyContext, args: Sequence[Any], base: SafetyPlan, rules: Policy | None
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """What the dials become when ``context`` is chosen by hand: setting to value.
 
     Only settings that the context has a suggestion for; never below what is enforced, and
