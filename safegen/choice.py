@@ -7,15 +7,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from safegen.conditioning.strategies import SafeConditioning, condition, condition_parts
+from safegen.conditioning.strategies import NEVER, SafeConditioning, condition, condition_parts
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.library import ContextLibrary
 from safegen.detectors.auto import AutoPolicy, Verdict, default_detectors
 from safegen.detectors.coverage import nothing_found
-from safegen.detectors.protocol import Detector, Span
+from safegen.detectors.protocol import MODEL, Detector, Span
 from safegen.errors import InvalidValue, SafeGenError
 from safegen.learned.embedding import LearnedEmbedding
-from safegen.plan import AUTO, CUSTOM, LEARNED_STRATEGIES, SafetyPlan
+from safegen.plan import (
+    ALWAYS,
+    AUTO,
+    CUSTOM,
+    LEARNED_STRATEGIES,
+    PUSH_ALL,
+    SETTINGS,
+    WATCH,
+    WORDS,
+    SafetyPlan,
+)
 from safegen.text.syntax import parts
 
 PROBE = "probe"
@@ -23,6 +33,11 @@ REWRITTEN_TWICE = "rewritten twice, as one rewrite still read as unsafe"
 REWRITTEN_IN_VAIN = (
     "rewritten twice and still read as unsafe: the context's text takes the prompt's place"
 )
+PUSHED_TOO = "as the model would still draw it, the safe version is pushed away from it too"
+SHOWS_NOTHING = "the model would draw nothing of it"
+ALWAYS_FROM = 0.3
+"""What the model's own detector must score for a picture to be guarded where every picture is:
+half of what counts elsewhere."""
 Learned = Callable[[SafetyContext], LearnedEmbedding]
 """Finds a context's embedding for the host's own encoder; raises an error for the user if there
 is none. Auto's context is only known once the prompt has been read."""
@@ -90,8 +105,17 @@ class Chooser:
         if missing:
             raise InvalidValue("detectors", missing[0], ", ".join(self.detectors))
         detectors = [self.detectors[name] for name in plan.detectors]
+        watching = self.detectors.get(MODEL) if plan.mode != WORDS else None
+        if plan.mode == WATCH and watching is None:
+            raise InvalidValue(
+                "mode",
+                WATCH,
+                f"{WORDS}; {WATCH} only after fitting what watches to this model",
+                plain=f"{SETTINGS['mode'].label} '{WATCH}' has to be fitted to this model first: "
+                "safegen probe fit --watch --model MODEL, or the button beside it.",
+            )
         found = tuple(self.library if contexts is None else contexts)
-        return AutoPolicy(detectors, found, plan.threshold)
+        return AutoPolicy(detectors, found, plan.threshold, watching)
 
     def judge(
         self, prompt: str, plan: SafetyPlan, contexts: Iterable[SafetyContext] | None = None
@@ -138,7 +162,7 @@ class Chooser:
             ContextError: The plan names a context that does not exist.
         """
         verdict = self.judge(prompt, plan)
-        if plan.context == AUTO:
+        if plan.mode != ALWAYS:
             context = verdict.context
             if context is None and not verdict.no_context:
                 raise SafeGenError("Auto came to no verdict: neither a context nor why not")
@@ -150,11 +174,26 @@ class Chooser:
                     verdict,
                     (None,) * len(parts(prompt)),
                 )
+            if plan.context != AUTO:
+                context = self.context_named(plan)
             why = f"Auto chose {context.label} (score {verdict.unsafe:.2f})"
         else:
             context = self.context_named(plan)
             why = f"Context: {context.label} (chosen by you)"
+            if self._shows_nothing(verdict, context):
+                why += f"; {SHOWS_NOTHING}"
+                return Choice(None, None, why, verdict, (None,) * len(parts(prompt)))
         return self._conditioned(prompt, context, verdict, plan, why, learned)
+
+    def _shows_nothing(self, verdict: Verdict, context: SafetyContext) -> bool:
+        """Whether neither the words nor the model, asked about ``context``, see anything in it."""
+        watching = self.detectors.get(MODEL)
+        if watching is None or verdict.errors:
+            return False
+        known = context.category in getattr(watching, "about", ())
+        seen = max(verdict.categories.values(), default=0.0) >= ALWAYS_FROM
+        words = replace(verdict, context=context).risky_spans()
+        return known and not seen and not words
 
     def choose_for(
         self,
@@ -187,10 +226,12 @@ class Chooser:
         elif callable(learned):
             learned = learned(context)
         how: dict[str, Any] = {"spans": spans, "learned": learned, "strength": plan.strength}
-        how["push"] = plan.push > 0
+        how["push"] = plan.pushed if plan.push > 0 else NEVER
         text, strategy, note = prompt, plan.strategy, ""
         if strategy == "counterpart":
             text, strategy, how["spans"], note = self._until_safe(prompt, context, spans, plan)
+            if note == PUSHED_TOO:
+                how["push"] = PUSH_ALL
         conditioning = condition(text, context, strategy, **how)
         each = zip(parts(prompt), condition_parts(text, context, strategy, **how), strict=True)
         if note:
@@ -210,19 +251,24 @@ class Chooser:
         """The text to rewrite, by which strategy, its risky stretches, and what to tell the user.
 
         What was rewritten is read again by the same detectors. If it still counts as unsafe it is
-        rewritten once more, and then the context's own text takes over.
+        rewritten once more, and then the context's own text takes over; unless its words are
+        harmless, and only the model would still draw something: then it is pushed away from that.
         """
-        once = condition(prompt, context, "counterpart", spans=spans, push=plan.push > 0)
+        once = condition(prompt, context, "counterpart", spans=spans)
         if once.strategy != "counterpart":
             return prompt, "counterpart", spans, ""
         verdict = self.judge(once.text, plan)
         if verdict.unsafe < plan.threshold:
             return prompt, "counterpart", spans, ""
         more = replace(verdict, context=context).risky_spans()
-        twice = condition(once.text, context, "counterpart", spans=more, push=plan.push > 0)
+        twice = condition(once.text, context, "counterpart", spans=more)
         changed = twice.strategy == "counterpart" and twice.text != once.text
         if changed and self.judge(twice.text, plan).unsafe < plan.threshold:
             return once.text, "counterpart", more, REWRITTEN_TWICE
+        if MODEL in self.detectors and plan.push > 0 and context.unsafe_text:
+            reading = plan.replace(mode=WORDS)
+            if self.judge(once.text, reading).unsafe < plan.threshold:
+                return prompt, "counterpart", spans, PUSHED_TOO
         return prompt, "context", spans, REWRITTEN_IN_VAIN
 
     def choose_parts(

@@ -29,6 +29,10 @@ RECONSTRUCTION, CONDITIONING = DIALS = ("reconstruction", "conditioning")
 """What the weight moves: the sum of the two pictures, or the text that the safe stream sees."""
 REGIONS = ("everywhere", "disagreement")
 DETECTORS = ("lexicon", "ngram", "probe")
+WORDS, WATCH, ALWAYS = MODES = ("auto", "watch", "always")
+"""When the guard acts: on what the words say, also on what the model would draw, or always."""
+NEEDED, PUSH_ALL = PUSHED = ("needed", "always")
+"""Which safe streams are pushed: those for which no word could be replaced, or all."""
 
 
 _FRAGILE = re.compile(r"""^[\s"']|\s\Z|^\d+x\d+\Z""")
@@ -168,9 +172,9 @@ class SafetyPlan:
         advanced=False,
     )
     weight: float = _setting(
-        0.7,
+        1.0,
         label="Safety weight",
-        help="How much the safe version counts: 0 is the plain picture, 1 the safe version alone.",
+        help="How far the picture goes from your prompt's, 0, to the safe version, 1.",
         infotext="SafeGen weight",
         minimum=0.0,
         maximum=1.0,
@@ -178,7 +182,7 @@ class SafetyPlan:
         advanced=False,
     )
     tau: float = _setting(
-        0.2,
+        0.0,
         label="Global-context threshold",
         help="Share of the steps in which your prompt alone lays out the scene; in up to 8 steps "
         "none.",
@@ -231,7 +235,7 @@ class SafetyPlan:
         step=0.1,
     )
     dial: str = _setting(
-        "reconstruction",
+        CONDITIONING,
         label="What the weight moves",
         help="Reconstruction: how far the picture is mixed with the safe one. Conditioning: how "
         "far the safe stream's text lies from your prompt towards the safe text; that stream "
@@ -240,17 +244,17 @@ class SafetyPlan:
         choices=DIALS,
     )
     push: float = _setting(
-        0.0,
+        2.0,
         label="Push away",
-        help="How hard the safe stream is also guided away from the context's unsafe text; 0 is "
-        "not at all. One more model row per picture.",
+        help="How hard the safe stream is guided away from the context's unsafe text; 0 is not at "
+        "all.",
         infotext="SafeGen push",
         minimum=0.0,
         maximum=4.0,
         step=0.25,
     )
     region: str = _setting(
-        "everywhere",
+        "disagreement",
         label="Blend region",
         help="Blend everywhere, or only where the two streams disagree.",
         infotext="SafeGen region",
@@ -307,8 +311,26 @@ class SafetyPlan:
         "guard began. Information only.",
         infotext="SafeGen image check",
     )
+    mode: str = _setting(
+        "",
+        label="When it acts",
+        help="Auto: when the prompt's words are unsafe. Watch: also when the model itself would "
+        "draw something unsafe for it. Always: on every picture, with a context of your choice.",
+        infotext="SafeGen mode",
+        choices=MODES,
+        advanced=False,
+    )
+    pushed: str = _setting(
+        NEEDED,
+        label="Push away when",
+        help="Needed: where no word could be replaced. Always: one more model row per picture.",
+        infotext="SafeGen pushed",
+        choices=PUSHED,
+    )
 
     def __post_init__(self) -> None:
+        if self.mode == "":  # as before there were modes: a named context guards every picture
+            object.__setattr__(self, "mode", WORDS if self.context == AUTO else ALWAYS)
         for name, setting in SETTINGS.items():
             object.__setattr__(self, name, setting.check(getattr(self, name)))
         if self.tau >= self.end:
@@ -321,6 +343,13 @@ class SafetyPlan:
             )
         if not self.context.strip():
             raise InvalidValue("context", self.context, "auto, custom or a context's name")
+        if self.enabled and self.mode == ALWAYS and self.context == AUTO:
+            raise InvalidValue(
+                "mode",
+                self.mode,
+                f"{WORDS} or {WATCH}, since no context is named",
+                plain=f"'{self.mode}' needs a {SETTINGS['context'].label} of your choice.",
+            )
         # A plan that is off may be half filled in: it is what a form holds until it is switched on.
         if self.enabled and self.context == CUSTOM and not self.safe_text.strip():
             raise InvalidValue(
@@ -344,8 +373,14 @@ class SafetyPlan:
         return self.enabled and self.weight > 0.0
 
     def replace(self, **changes: Any) -> SafetyPlan:
-        """A copy with ``changes``; unknown names are refused."""
-        return SafetyPlan.from_dict({**self.to_dict(), **changes})
+        """A copy with ``changes``; unknown names are refused.
+
+        With another context and no mode, the mode is that context's own again.
+        """
+        values = self.to_dict()
+        if changes.get("context", self.context) != self.context:
+            del values["mode"]
+        return SafetyPlan.from_dict({**values, **changes})
 
     def to_dict(self) -> dict[str, Any]:
         """Every setting by name, in plain JSON types."""
@@ -387,7 +422,7 @@ def _collect() -> Mapping[str, Setting]:
                 field.metadata["setting"],
                 name=field.name,
                 kind=type(field.default),
-                default=field.default,
+                default=field.default or MODES[0] if field.name == "mode" else field.default,
             )
             for field in dataclasses.fields(SafetyPlan)
         }

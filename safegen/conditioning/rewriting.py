@@ -9,7 +9,7 @@ from dataclasses import replace
 from safegen.conditioning.rebuilding import rebuilt
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.replacements import Replacer, has_more
-from safegen.detectors.protocol import Span
+from safegen.detectors.protocol import MODEL, Span
 from safegen.errors import InvalidValue
 
 _ARTICLE = re.compile(r"\b(an?)(\s+[(\[]*)$", re.IGNORECASE)
@@ -137,7 +137,8 @@ def rewrite(prompt: str, spans: Sequence[Span], context: SafetyContext) -> str:
 
     Everything outside the spans stays as it is, character for character, but for what a dropped
     word leaves over (blanks, a comma, brackets with nothing else in them) and the article before
-    the span. A word that is cut by syntax, such as ``(bl:1.2)ood``, has one replacement, not one
+    the span. What only the model found is left out, as it was when the model was asked. A word
+    that is cut by syntax, such as ``(bl:1.2)ood``, has one replacement, not one
     for each piece. A clause that has too many spans, or one that no table has a word for, is made
     anew from what is harmless in it.
 
@@ -205,6 +206,7 @@ def _exchanged(
         (span.start, span.end): word for span, word in _pieces(prompt, spans, replacer).items()
     }
     readings = {(span.start, span.end): span.reading for span in spans if span.reading}
+    left_out = _only_by_the_model(spans)
     merged = merge_spans(spans)
     starts = {start for start, _ in merged}
     doubts: list[int] = []
@@ -212,7 +214,7 @@ def _exchanged(
     for start, end in merged:
         result += prompt[position:start]
         rest = prompt[max(position, end) :]
-        word = of_pieces.get((start, end))
+        word = "" if (start, end) in left_out else of_pieces.get((start, end))
         if word is None:
             following = end + len(prompt[end:]) - len(prompt[end:].lstrip())
             guesses = replacer.guesses
@@ -235,6 +237,7 @@ def _exchanged(
         result = _fit_article(result, word or rest) + word
         position = len(prompt) - len(rest)
     clauses = _clauses(prompt)
+    merged = [stretch for stretch in merged if stretch not in left_out]
     doubtful = [
         (first, last)
         for first, last in clauses
@@ -264,6 +267,16 @@ def _more_in(prompt: str, first: int, last: int, merged: Sequence[tuple[int, int
         kept += prompt[position:start] + " "
         position = end
     return bool(inside) and has_more(kept + prompt[position:last])
+
+
+def _only_by_the_model(spans: Sequence[Span]) -> set[tuple[int, int]]:
+    """The merged stretches in which no detector that reads words found anything."""
+    found = set()
+    for start, end in merge_spans(spans):
+        inside = [span for span in spans if start <= span.start and span.end <= end]
+        if all(span.detector == MODEL for span in inside):
+            found.add((start, end))
+    return found
 
 
 def _clauses(prompt: str) -> list[tuple[int, int]]:

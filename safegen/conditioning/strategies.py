@@ -19,8 +19,11 @@ from safegen.contexts.context import SafetyContext
 from safegen.detectors.protocol import Span
 from safegen.errors import InvalidValue
 from safegen.learned.embedding import LearnedEmbedding
-from safegen.plan import AWAY, LEARNED_STRATEGIES, STRATEGIES
+from safegen.plan import AWAY, LEARNED_STRATEGIES, NEEDED, STRATEGIES
 from safegen.text.syntax import Part, parts
+
+NEVER = "never"
+"""That the safe stream is not pushed, beside `safegen.plan.PUSHED`."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def condition(
     spans: Sequence[Span] = (),
     learned: LearnedEmbedding | None = None,
     strength: float = 1.0,
-    push: bool = False,
+    push: str = NEVER,
 ) -> SafeConditioning:
     """What the safe stream shall see for ``prompt``.
 
@@ -94,7 +97,8 @@ def condition(
         strength: How far ``direction`` moves (1 = the mean distance between the pairs' halves)
             and how much ``projection`` removes (1 = all).
         push: Whether the safe stream is also pushed away from the context's unsafe text, if it
-            has one.
+            has one: `NEVER`, where it is `NEEDED` since no word could be replaced, or
+            `PUSH_ALL`.
 
     Raises:
         InvalidValue: An unknown strategy, a learned embedding that is missing, or a span that
@@ -131,7 +135,7 @@ def condition_parts(
     spans: Sequence[Span] = (),
     learned: LearnedEmbedding | None = None,
     strength: float = 1.0,
-    push: bool = False,
+    push: str = NEVER,
 ) -> tuple[SafeConditioning, ...]:
     """What the safe stream shall see for each ``AND`` part, in order; for hosts that encode the
     parts by themselves and weigh their rows.
@@ -153,7 +157,7 @@ def condition_parts(
                 "text encoder; learn one, or choose counterpart, prepend, append or context",
             )
         edit = _edit(learned, strategy, strength)
-    unsafe = context.unsafe_text.strip() if push else ""
+    unsafe = context.unsafe_text.strip() if push != NEVER else ""
     if strategy == AWAY and not unsafe:
         raise InvalidValue(
             "strategy",
@@ -193,6 +197,8 @@ def condition_parts(
                 if unsafe
                 else "the context's text goes before it instead"
             )
+    if push == NEEDED and strategy != AWAY:
+        unsafe = ""
     if not any(place.weight > 0 for place in places):
         note = "every part of the prompt has a weight of 0 or less: nothing to make safe"
 

@@ -21,7 +21,7 @@ from safegen.contexts.library import presets
 from safegen.contexts.replacements import hits
 from safegen.detectors.lexicon import BUILT_IN, Lexicon, LexiconDetector
 from safegen.detectors.ngram import NgramDetector
-from safegen.detectors.protocol import Detection, Detector, Span
+from safegen.detectors.protocol import MODEL, Detection, Detector, Span
 from safegen.errors import InvalidValue
 from safegen.text.syntax import Passage, prepare
 
@@ -150,13 +150,20 @@ def _log_odds(probability: float) -> float:
 def combine(detections: Mapping[str, Detection]) -> dict[str, float]:
     """Category to probability over the detections of several detectors, the likeliest first.
 
+    Those that read words are stacked. What the model itself would draw is not a matter of words:
+    it counts by itself, if it is more.
+
     One detector is believed as it is. Several are stacked: the weighted sum of their log-odds,
     where the lexicon, which only knows words, also counts by its silence. What it finds is
     weighed with how harmful the others hold the prompt to be at all, as a word's category is
     surer than a prompt's. A detector that does not know a category is not asked about it.
     """
-    names = {category for found in detections.values() for category in found.categories}
-    combined = {category: _stacked(category, detections) for category in names}
+    reading = {name: found for name, found in detections.items() if name != MODEL}
+    names = {category for found in reading.values() for category in found.categories}
+    combined = {category: _stacked(category, reading) for category in names}
+    if MODEL in detections:
+        for category, probability in detections[MODEL].categories.items():
+            combined[category] = max(combined.get(category, 0.0), probability)
     return dict(sorted(combined.items(), key=lambda item: (-item[1], item[0])))
 
 
@@ -190,6 +197,7 @@ class AutoPolicy:
         contexts: Where a context may come from. Of several for one category the one that knows
             a neutral word for most of the prompt's words is picked, and of equals the first.
         threshold: Probability from which a category counts, above 0 up to 1.
+        watching: Asked where the others find nothing, as it takes rows of the model.
 
     Raises:
         InvalidValue: for a threshold out of range, no detectors or no contexts.
@@ -198,6 +206,7 @@ class AutoPolicy:
     detectors: Sequence[Detector] = field(default_factory=default_detectors)
     contexts: Iterable[SafetyContext] = field(default_factory=lambda: presets().values())
     threshold: float = DEFAULT_THRESHOLD
+    watching: Detector | None = None
 
     def __post_init__(self) -> None:
         if not 0.0 < self.threshold <= 1.0:
@@ -218,6 +227,8 @@ class AutoPolicy:
         """Score ``prompt`` and pick its context. Never raises because of a detector."""
         passages = prepare(prompt)
         detections = {d.name: score_passages(d, passages) for d in self.detectors}
+        if self.watching is not None and self._harmless(detections):
+            detections[self.watching.name] = score_passages(self.watching, passages)
         errors = [d.error for d in detections.values() if d.error is not None]
         categories = combine(detections)
         if not all(math.isfinite(p) for p in categories.values()):
@@ -240,6 +251,11 @@ class AutoPolicy:
             no_context=why,
         )
 
+    def _harmless(self, detections: Mapping[str, Detection]) -> bool:
+        """Whether no detector failed and nothing counts so far."""
+        counting = max(combine(detections).values(), default=0.0) >= self.threshold
+        return not counting and all(d.error is None for d in detections.values())
+
     def _pick(
         self, categories: Mapping[str, float], passages: Sequence[Passage], *, failed: bool
     ) -> SafetyContext | None:
@@ -254,7 +270,8 @@ class AutoPolicy:
 
 
 def _fitting(contexts: Sequence[SafetyContext], passages: Sequence[Passage]) -> SafetyContext:
-    """Of contexts for one category, the first of those that know most of what is said."""
+    """Of contexts for one category, the first of those that know most of what is said; where none
+    knows anything, the one that knows most at all."""
     if len(contexts) == 1:
         return contexts[0]
 
@@ -262,7 +279,10 @@ def _fitting(contexts: Sequence[SafetyContext], passages: Sequence[Passage]) -> 
         found = (hit for passage in passages for hit in hits(passage.text, context))
         return len({hit.term.name for hit in found})
 
-    return max(contexts, key=known)
+    counts = [known(context) for context in contexts]
+    if not any(counts):
+        return max(contexts, key=lambda context: len(context.neutral))
+    return contexts[counts.index(max(counts))]
 
 
 # ------------------------------------------------------------------ counterpart
@@ -289,7 +309,8 @@ def risky_spans(
         found |= {
             span
             for span in detection.spans
-            if span.category in wanted and not (span.detector != LEXICON and _a_name(prompt, span))
+            if span.category in wanted
+            and not (span.detector not in (LEXICON, MODEL) and _a_name(prompt, span))
         }
 
     def is_key(text: str) -> bool:

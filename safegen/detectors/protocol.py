@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+MODEL = "model"
+"""Name of the detector that reads no words but asks the model what it would draw."""
+
 
 @dataclass(frozen=True, order=True)
 class Span:

@@ -15,7 +15,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,10 @@ KEY = "safegen-probe"
 PENALTY = 1e-2
 """Of the weights' squares, per prompt: the columns are standardised and there are many."""
 FEWEST_PAIRS = 20
+ALARM = 0.25
+"""See `Probe.alarm`. Near 0 nothing suspicious passes, near 1 nothing harmless is stopped."""
+OUTERMOST = 0.02
+"""Share of the held-out halves that are passed over as outliers, at either end."""
 FOLDER = "probe"
 
 
@@ -52,6 +56,9 @@ class Probe:
         mean, scale: What standardises an embedding, ``[width]``.
         slope, offset: Calibration of P(unsafe)'s log-odds.
         origin: Pairs, their hash, and how well it does on pairs held out. For people.
+        alarm: Log-odds from which a text is more suspicious than harmless ones ever are: `ALARM`
+            of the way from the pairs' most suspicious safe halves to their least suspicious
+            unsafe ones, among those held out.
     """
 
     encoder: str
@@ -63,6 +70,7 @@ class Probe:
     slope: float
     offset: float
     origin: dict[str, Any]
+    alarm: float = 0.0
 
     @property
     def width(self) -> int:
@@ -185,7 +193,13 @@ def fit(
     raw = Probe(encoder.identity, categories, weight.detach(), bias.detach(), mean, scale,
                 1.0, 0.0, {})  # fmt: skip
     slope, offset = _calibrate(raw, *rows("calibration"))
-    x_test, y_test = rows("test")
+    calibrated = replace(raw, slope=slope, offset=offset)
+    unseen = [rows("calibration"), rows("test")]
+    alarm = _alarm(
+        calibrated.read(torch.cat([part for part, _ in unseen]))[0],
+        torch.cat([kinds for _, kinds in unseen]) > 0,
+    )
+    x_test, y_test = unseen[1]
     z, shares = raw.read(x_test)
     bad = y_test > 0
     origin = {
@@ -197,8 +211,15 @@ def fit(
         "right_category": round(float((shares[bad].argmax(1) + 1 == y_test[bad]).double().mean()),
                                 4),
     }  # fmt: skip
-    return Probe(encoder.identity, categories, raw.weight, raw.bias, mean, scale, slope, offset,
-                 origin)  # fmt: skip
+    return replace(calibrated, origin=origin, alarm=alarm)
+
+
+def _alarm(z: Tensor, bad: Tensor) -> float:
+    """See `Probe.alarm`."""
+    safe = float(torch.quantile(z[~bad], 1 - OUTERMOST))
+    unsafe = float(torch.quantile(z[bad], OUTERMOST))
+    # Where the halves overlap nothing lies between them: what is likelier unsafe counts.
+    return safe + ALARM * (unsafe - safe) if safe < unsafe else 0.0
 
 
 def _calibrate(probe: Probe, x: Tensor, y: Tensor) -> tuple[float, float]:
@@ -252,6 +273,10 @@ class ProbeStore:
         file = self._home / "pairs.csv"
         return tuple(read_pairs(file)) if file.is_file() else ()
 
+    def has(self, identity: str) -> bool:
+        """Whether a probe was fitted in the encoder, or denoiser, ``identity``."""
+        return self._file(identity).is_file()
+
     def get(self, identity: str) -> Probe:
         """The probe for the text encoder ``identity``.
 
@@ -288,6 +313,7 @@ def to_bytes(probe: Probe) -> bytes:
         "categories": list(probe.categories),
         "slope": probe.slope,
         "offset": probe.offset,
+        "alarm": probe.alarm,
         "origin": probe.origin,
     }
     return safetensors_file.to_bytes(KEY, header, {name: getattr(probe, name) for name in _TENSORS})
@@ -310,10 +336,11 @@ def read_probe(file: Path) -> Probe:
             categories=categories,
             slope=float(header["slope"]),
             offset=float(header["offset"]),
+            alarm=float(header.get("alarm", 0.0)),
             origin=dict(header["origin"]),
             **{name: tensor.double() for name, tensor in tensors.items()},
         )
-    numbers = math.isfinite(probe.slope) and math.isfinite(probe.offset)
+    numbers = all(map(math.isfinite, (probe.slope, probe.offset, probe.alarm)))
     if not categories or not numbers or probe.slope <= 0 or not bool((probe.scale > 0).all()):
         raise ProbeError(f"{file.name}: holds values that are not allowed")
     return probe

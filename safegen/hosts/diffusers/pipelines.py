@@ -15,15 +15,18 @@ from safegen.choice import Choice, Chooser, Learned
 from safegen.conditioning.strategies import SafeConditioning
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.library import default_folder
+from safegen.detectors.model import MODEL, ModelDetector
 from safegen.errors import GuardFailure, Unsupported
+from safegen.hosts.diffusers.denoiser import PipelineDenoiser
 from safegen.hosts.diffusers.encoder import PipelineEncoder
 from safegen.hosts.diffusers.forward import UNetGuard, counted_calls, replaced_forward
 from safegen.hosts.diffusers.request import Request
 from safegen.hosts.diffusers.streams import Streams, encode_streams
 from safegen.learned.embedding import LearnedEmbedding
+from safegen.learned.probe import ProbeStore
 from safegen.learned.store import LearnedStore
 from safegen.method.session import Session, Verdict
-from safegen.plan import AUTO, SafetyPlan
+from safegen.plan import AUTO, WORDS, SafetyPlan
 
 ADDITIONS = (None, "text_time")
 """What else than token embeddings a UNet may be conditioned on: nothing (SD1, SD2), or a pooled
@@ -145,10 +148,12 @@ class GuardedRun:
         return encode_streams(self._pipe, request, first, second)
 
     def _choose(self, prompts: tuple[str, ...], request: Request) -> list[Choice]:
-        learned = self._learned or _learned_in(self._pipe, request.encoding["clip_skip"])
-        known = {
-            text: self._chooser.choose(text, self.plan, learned=learned) for text in set(prompts)
-        }
+        clip_skip = request.encoding["clip_skip"]
+        learned = self._learned or _learned_in(self._pipe, clip_skip)
+        chooser = self._chooser
+        if self.plan.mode != WORDS and MODEL not in chooser.detectors:
+            chooser = _watching(self._pipe, clip_skip, chooser)
+        known = {text: chooser.choose(text, self.plan, learned=learned) for text in set(prompts)}
         return [known[text] for text in prompts]
 
 
@@ -160,6 +165,16 @@ def _learned_in(pipe: Any, clip_skip: int | None) -> Learned:
         return LearnedStore(default_folder()).get(context.name, identity)
 
     return find
+
+
+def _watching(pipe: Any, clip_skip: int | None, chooser: Chooser) -> Chooser:
+    """``chooser`` with what was fitted on this machine to watch the pipeline, if anything was."""
+    denoiser = PipelineDenoiser(pipe, clip_skip)
+    store = ProbeStore(default_folder())
+    if not store.has(denoiser.identity):
+        return chooser
+    detector = ModelDetector(store.get(denoiser.identity), denoiser)
+    return Chooser(chooser.library, {**chooser.detectors, MODEL: detector})
 
 
 _GUARDS = "_safegen_guards"

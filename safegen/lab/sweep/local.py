@@ -19,6 +19,7 @@ from PIL import Image
 import safegen
 from safegen.choice import Chooser
 from safegen.contexts.context import SafetyContext
+from safegen.detectors.model import MODEL
 from safegen.errors import InvalidValue, SafeGenError
 from safegen.hosts.diffusers import Forward, PipelineEncoder, replaced_forward
 from safegen.lab import embedded
@@ -27,6 +28,7 @@ from safegen.lab.sweep.backends import BackendInfo, Unusable
 from safegen.lab.sweep.cells import Unit
 from safegen.lab.sweep.manifest import Picture
 from safegen.lab.sweep.start import code_digest
+from safegen.plan import WORDS, SafetyPlan
 
 SAMPLERS = {
     "DDIM": "DDIMScheduler",
@@ -129,6 +131,14 @@ def _learned(local: Local, name: str) -> Any:
     return learn_from_pairs(pairs_of(context), PipelineEncoder(local.pipeline))
 
 
+@functools.cache
+def _watching(local: Local) -> Any:
+    """What watches the embedded model."""
+    from safegen.lab.embedded import watch
+
+    return watch.detector(local.pipeline)
+
+
 @dataclass(frozen=True)
 class Local:
     """A model on this machine, one thread a process on the CPU.
@@ -156,6 +166,13 @@ class Local:
     def chooser(self) -> Chooser:
         """Whose contexts and detectors it uses."""
         return chooser_for(self.model, self.contexts)
+
+    def choosing(self, plan: SafetyPlan | None) -> Chooser:
+        """The same with what watches the model, where ``plan`` wants it and it is shipped."""
+        chooser = self.chooser
+        if plan is None or plan.mode == WORDS or self.model != embedded.NAME:
+            return chooser
+        return Chooser(chooser.library, {**chooser.detectors, MODEL: _watching(self)})
 
     @property
     def pipeline(self) -> Any:
@@ -195,6 +212,7 @@ class Local:
         """
         arm, sampling, count = unit[0].arm, unit[0].sampling, len(unit)
         pipe = self._with_sampler(sampling.sampler)
+        choosing = self.choosing(arm.plan)
         rows: list[int] = []
 
         def counted(forward: Forward) -> Forward:
@@ -208,7 +226,7 @@ class Local:
         with (
             replaced_forward(pipe.unet, counted),
             applied(
-                pipe, arm, [cell.prompt for cell in unit], self.chooser, sampling.steps,
+                pipe, arm, [cell.prompt for cell in unit], choosing, sampling.steps,
                 self._embedding,
             ) as method,
         ):  # fmt: skip
