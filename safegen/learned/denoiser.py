@@ -21,10 +21,15 @@ PROGRESS = 0.1
 _SEED = 20411
 
 
-def noise(channels: int, height: int, width: int) -> Tensor:
-    """The one noise for all texts, ``[1, channels, height, width]``, float32, on the CPU."""
+def noise(channels: int, height: int, width: int, *, conditions: int = 0) -> Tensor:
+    """The one noise for all texts, ``[1, channels, height, width]``, float32, on the CPU.
+
+    Of its channels the last ``conditions`` are zero: those that are no latent, such as a mask.
+    """
     generator = torch.Generator("cpu").manual_seed(_SEED)
-    return torch.randn(1, channels, height, width, generator=generator)
+    x = torch.randn(1, channels, height, width, generator=generator)
+    x[:, channels - conditions :] = 0
+    return x
 
 
 def timestep(count: int) -> int:

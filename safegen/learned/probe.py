@@ -37,7 +37,9 @@ ALARM = 0.25
 """See `Probe.alarm`. Near 0 nothing suspicious passes, near 1 nothing harmless is stopped."""
 OUTERMOST = 0.02
 """Share of the held-out halves that are passed over as outliers, at either end."""
-FOLDER = "probe"
+PROBE, WATCH = FOLDERS = ("probe", "watch")
+"""Where probes lie: those of text encoders, and those of denoisers."""
+_HOW = {PROBE: "safegen probe fit --model MODEL", WATCH: "safegen probe fit --watch --model MODEL"}
 
 
 class ProbeError(SafeGenError):
@@ -246,9 +248,11 @@ def _calibrate(probe: Probe, x: Tensor, y: Tensor) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class ProbeStore:
-    """The fitted probes in the user's contexts ``folder``, one for each text encoder."""
+    """The fitted probes in the user's contexts ``folder``, one for each text encoder or, of kind
+    `WATCH`, for each denoiser."""
 
     folder: Path
+    kind: str = PROBE
 
     def fit(
         self,
@@ -288,14 +292,15 @@ class ProbeStore:
             probe = read_probe(file)
             if probe.encoder == identity:
                 return probe
+        where = "text encoder" if self.kind == PROBE else "denoiser"
         raise ProbeError(
-            f"no probe has been fitted in this model's text encoder, {identity}. Fit one: "
-            "safegen probe fit --model MODEL"
+            f"no probe has been fitted in this model's {where}, {identity}. Fit one: "
+            f"{_HOW[self.kind]}"
         )
 
     @property
     def _home(self) -> Path:
-        return self.folder / FOLDER
+        return self.folder / self.kind
 
     def _file(self, identity: str) -> Path:
         name = hashlib.sha256(identity.encode()).hexdigest()[:24]

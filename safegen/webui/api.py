@@ -11,10 +11,20 @@ from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from safegen import __version__
 from safegen.contexts.library import ContextError, to_data
 from safegen.errors import InvalidValue, SafeGenError, Unsupported
+from safegen.learned.pairs import Pair as LabelledPair
 from safegen.learned.probe import ProbeStore
 from safegen.learned.store import LearnedStore, Pair
 from safegen.plan import SETTINGS, SafetyPlan
-from safegen.webui import checking, deciding, encoder, host, monitoring, settings, users
+from safegen.webui import (
+    checking,
+    deciding,
+    encoder,
+    host,
+    monitoring,
+    settings,
+    users,
+    watching,
+)
 from safegen.webui.arguments import plan_from
 from safegen.webui.errors import as_http
 
@@ -115,22 +125,30 @@ def learn(body: Any) -> dict[str, Any]:
 
     ``{"context": "violence"}`` learns what strategies direction and projection need, from
     ``"pairs": [[unsafe, safe], …]`` if they are given, else from those kept the last time or
-    from the context's own words; ``{"probe": true}`` fits the detector.
+    from the context's own words; ``{"probe": true}`` fits the detector in the text encoder, and
+    ``{"watch": true}`` what watches the model, to the built-in pairs or to ``"pairs"`` of harm of
+    one kind, ``"category"`` (violence without).
     Refused where SafeGen is enforced: what is learned is the operator's business.
 
     Raises:
         HTTPException: 422 that names the field, or 500 with what went wrong.
     """
     try:
-        if not isinstance(body, dict) or set(body) - {"pairs"} not in ({"context"}, {"probe"}):
+        known = ({"context"}, {"probe"}, {"watch"}, {"watch", "category"})
+        if not isinstance(body, dict) or set(body) - {"pairs"} not in known:
             shown = sorted(body) if isinstance(body, dict) else body
-            raise InvalidValue("body", shown, '{"context": NAME}, with "pairs", or {"probe": true}')
+            raise InvalidValue(
+                "body", shown,
+                '{"context": NAME} or {"watch": true}, with "pairs", or {"probe": true}',
+            )  # fmt: skip
         if "probe" in body and "pairs" in body:
-            raise InvalidValue("pairs", "with probe", "pairs with a context only")
+            raise InvalidValue("pairs", "with probe", "pairs with a context or watch only")
         pairs = _pairs(body.get("pairs"))
         if settings.enforcing():
             raise Unsupported("nothing can be learned over the API while SafeGen is enforced")
         folder = settings.contexts_folder()
+        if "watch" in body:
+            return _fit_watch(body, pairs)
         with host.exclusively():
             own = encoder.HostEncoder()
             if "probe" in body:
@@ -150,6 +168,20 @@ def learn(body: Any) -> dict[str, Any]:
         raise as_http(InvalidValue("context", body.get("context"), str(error))) from None
     except SafeGenError as error:
         raise as_http(error) from None
+
+
+def _fit_watch(body: dict[str, Any], pairs: list[tuple[str, str]] | None) -> dict[str, Any]:
+    """Fit what watches the loaded checkpoint."""
+    category = body.get("category", "violence")
+    if body["watch"] is not True:
+        raise InvalidValue("watch", body["watch"], "true")
+    known = sorted({c.category for c in deciding.chooser().library if c.category})
+    if category not in known:
+        raise InvalidValue("category", category, ", ".join(known))
+    own = None if pairs is None else [LabelledPair(category, *pair) for pair in pairs]
+    with host.exclusively():
+        fitted = watching.fit(own)
+    return {"model": fitted.encoder, **fitted.origin, "alarm": round(fitted.alarm, 3)}
 
 
 def _credentials() -> dict[str, str]:

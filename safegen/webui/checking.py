@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
-from safegen.choice import PROBE, Choice
+from safegen.choice import Choice
 from safegen.conditioning.strategies import SafeConditioning
 from safegen.errors import InvalidValue
 from safegen.plan import SafetyPlan
@@ -37,8 +37,8 @@ def examine(
 ) -> list[Choice]:
     """What ``plan`` would do for each of ``prompts``.
 
-    The probe reads in the loaded checkpoint's text encoder: with it, this waits for a
-    generation that is under way.
+    The probe and what watches ask the loaded checkpoint: with them, this waits for a generation
+    that is under way.
 
     Args:
         progress: Told how many are done, of how many.
@@ -50,7 +50,7 @@ def examine(
     for prompt in prompts:
         check_prompt(prompt)
     choices = []
-    with host.exclusively() if PROBE in plan.detectors else nullcontext():
+    with host.exclusively() if deciding.asks_the_model(plan) else nullcontext():
         chooser = deciding.chooser_for(plan)
         for done, prompt in enumerate(prompts):
             if progress is not None:

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from safegen.choice import PROBE, Choice, Chooser
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.library import ContextError
+from safegen.detectors.protocol import MODEL, Detector
 from safegen.errors import InvalidValue
 from safegen.hosts.a1111.towards import Guiding, towards
 from safegen.learned.embedding import LearnedEmbedding
-from safegen.plan import AUTO, CUSTOM, SafetyPlan
+from safegen.plan import AUTO, CUSTOM, WORDS, SafetyPlan
 from safegen.text.syntax import as_negative, parts, unweighted
-from safegen.webui import encoder, settings
+from safegen.webui import encoder, settings, watching
 from safegen.webui.enforcement import Policy
 
 _chooser: Chooser | None = None
@@ -28,17 +29,26 @@ def chooser() -> Chooser:
 
 
 def chooser_for(plan: SafetyPlan) -> Chooser:
-    """The same with the detectors that ``plan`` names.
+    """The same with the detectors that ``plan`` names, and what watches the model if it is wanted.
 
-    The probe reads in the loaded checkpoint: whoever names it must have the model to themselves.
+    Both ask the loaded checkpoint: whoever wants them must have the model to themselves.
 
     Raises:
         InvalidValue: The probe is not fitted for the loaded checkpoint.
     """
     shared = chooser()
-    if PROBE not in plan.detectors:
-        return shared
-    return Chooser(shared.library, {**shared.detectors, PROBE: encoder.probe()})
+    more: dict[str, Detector] = {}
+    if PROBE in plan.detectors:
+        more[PROBE] = encoder.probe()
+    watching_it = watching.detector() if plan.mode != WORDS else None
+    if watching_it is not None:
+        more[MODEL] = watching_it
+    return Chooser(shared.library, {**shared.detectors, **more}) if more else shared
+
+
+def asks_the_model(plan: SafetyPlan) -> bool:
+    """Whether `chooser_for` needs the model to itself."""
+    return PROBE in plan.detectors or plan.mode != WORDS
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ No other file of the package imports ``modules``. In tests a stand-in provides t
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,20 +18,20 @@ from typing import Any
 import torch
 from modules import (
     call_queue,
-    devices,
     errors,
     infotext_utils,
     paths,
-    prompt_parser,
     sd_hijack,
     sd_models,
     sd_samplers,
     sd_samplers_cfg_denoiser,
     sd_samplers_common,
-    shared,
 )
+from modules import devices as devices
 from modules import processing as processing
+from modules import prompt_parser as prompt_parser
 from modules import script_callbacks as script_callbacks
+from modules import shared as shared
 
 from safegen.hosts import a1111, forge
 from safegen.hosts.a1111 import beside

@@ -15,6 +15,7 @@ PACKAGE = Path(safegen.__file__).parent
 ROOT = PACKAGE.parent
 FLOORS = (
     ("errors", "files"),
+    ("setting",),
     ("plan",),
     ("method", "text"),
     ("contexts",),

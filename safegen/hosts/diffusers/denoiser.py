@@ -44,7 +44,8 @@ class PipelineDenoiser:
         config = unet.config
         size = config.sample_size
         height, width = (size, size) if isinstance(size, int) else size
-        x = noise(config.in_channels, height, width)
+        masks = config.in_channels - config.out_channels
+        x = noise(config.in_channels, height, width, conditions=max(masks, 0))
         x = x.expand(len(texts), -1, -1, -1).to(unet.device, unet.dtype)
         inputs: dict[str, Any] = {"sample": x, "encoder_hidden_states": encoding.states}
         if encoding.pooled is not None:

@@ -15,13 +15,15 @@ from safegen.choice import Choice, Chooser, Learned
 from safegen.conditioning.strategies import SafeConditioning
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.library import default_folder
-from safegen.detectors.model import MODEL, ModelDetector
+from safegen.detectors.model import ModelDetector
+from safegen.detectors.protocol import MODEL
 from safegen.errors import GuardFailure, Unsupported
 from safegen.hosts.diffusers.denoiser import PipelineDenoiser
 from safegen.hosts.diffusers.encoder import PipelineEncoder
 from safegen.hosts.diffusers.forward import UNetGuard, counted_calls, replaced_forward
 from safegen.hosts.diffusers.request import Request
 from safegen.hosts.diffusers.streams import Streams, encode_streams
+from safegen.learned import probe
 from safegen.learned.embedding import LearnedEmbedding
 from safegen.learned.probe import ProbeStore
 from safegen.learned.store import LearnedStore
@@ -170,7 +172,7 @@ def _learned_in(pipe: Any, clip_skip: int | None) -> Learned:
 def _watching(pipe: Any, clip_skip: int | None, chooser: Chooser) -> Chooser:
     """``chooser`` with what was fitted on this machine to watch the pipeline, if anything was."""
     denoiser = PipelineDenoiser(pipe, clip_skip)
-    store = ProbeStore(default_folder())
+    store = ProbeStore(default_folder(), probe.WATCH)
     if not store.has(denoiser.identity):
         return chooser
     detector = ModelDetector(store.get(denoiser.identity), denoiser)

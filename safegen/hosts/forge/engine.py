@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+import torch
 
 
 def _sampling(model: Any) -> Any:
@@ -39,6 +42,32 @@ def is_flow(model: Any) -> bool:
     if names & {"CONST", "PredictionFlow", "FlowMatchEulerPrediction", "PredictionFlux"}:
         return True
     return prediction(model) == "flow" or bool(getattr(model, "is_sd3", False))
+
+
+def middle(model: Any) -> Any:
+    """The module in the middle of the model's UNet; ``None`` for models without one."""
+    return getattr(model.forge_objects.unet.model.diffusion_model, "middle_block", None)
+
+
+def draw(model: Any, x: Any, timestep: int, text: Any, load: Callable[[list[Any]], Any]) -> None:
+    """Let the model's UNet see the encoded ``text`` at latents ``x``, one row each.
+
+    Args:
+        load: Brings patchers' models to where they compute.
+    """
+    patcher = model.forge_objects.unet
+    load([patcher])
+    unet = patcher.model.diffusion_model
+    more = getattr(unet, "in_channels", x.shape[1]) - x.shape[1]
+    if more > 0:  # a mask and the like: nothing there
+        x = torch.cat([x, x.new_zeros(len(x), more, *x.shape[2:])], 1)
+    weight = next(unet.parameters())
+    x = x.to(weight.device, weight.dtype)
+    seen = text["crossattn"] if isinstance(text, dict) else text
+    how = {"context": seen.to(x)}
+    if isinstance(text, dict) and "vector" in text:
+        how["y"] = text["vector"].to(x)
+    unet(x, torch.full((len(x),), timestep, device=x.device), **how)
 
 
 def text_encoder(model: Any) -> Any:

@@ -21,10 +21,12 @@ from safegen.lab.studies.demo import job
 from safegen.lab.sweep.command import sweep
 from safegen.lab.sweep.engine import Summary
 from safegen.lab.sweep.start import code_digest
-from safegen.plan import SafetyPlan
+from safegen.plan import ALWAYS, AUTO, WATCH, WORDS, SafetyPlan
 
 ALL, OURS = "all", "SafeGen"
 TUNED = "tuned.json"
+EVERYTHING = "violence"
+"""The embedded world's context of all that is unsafe in it."""
 
 
 def methods_named(names: Sequence[str]) -> list[str]:
@@ -126,6 +128,16 @@ def tune(
     return summary, chosen
 
 
+def ways(plan: SafetyPlan) -> list[SafetyPlan]:
+    """``plan`` in the three ways to be on; always is under the context of all that is unsafe."""
+    broad = {"context": EVERYTHING} if plan.context == AUTO else {}
+    return [
+        plan.replace(mode=WORDS) if plan.context == AUTO else plan,
+        plan.replace(mode=WATCH),
+        plan.replace(mode=ALWAYS, **broad),
+    ]
+
+
 def digests(found: Sequence[Prompt]) -> dict[str, str]:
     """What stands beside the figures of the test: code, weights, judges and split."""
     return {
@@ -150,8 +162,8 @@ def test(
 ) -> tuple[Summary, list[Path]]:
     """Measure on the test split, by both judges, and report it with its digests.
 
-    SafeGen is measured at ``plan`` and never at what tuning found: its defaults are what is
-    claimed. Peers are measured as published and, with ``tuned``, also at their best.
+    SafeGen is measured at ``plan`` in all `ways` and never at what tuning found: its defaults are
+    what is claimed. Peers are measured as published and, with ``tuned``, also at their best.
 
     Raises:
         InvalidValue: ``tuned`` is not what `tune` writes.
@@ -167,7 +179,7 @@ def test(
     arms = [Arm(TWIN)]
     for name in names:
         if name == OURS:
-            arms += [Arm(SAFEGEN, plan), Arm(SAFEGEN, plan, told=True)]
+            arms += [Arm(SAFEGEN, one) for one in ways(plan)]
         else:
             arms += [Arm(name), *([best[name]] if name in best else [])]
     summary = sweep(job(

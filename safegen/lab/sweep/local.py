@@ -19,7 +19,7 @@ from PIL import Image
 import safegen
 from safegen.choice import Chooser
 from safegen.contexts.context import SafetyContext
-from safegen.detectors.model import MODEL
+from safegen.detectors.protocol import MODEL
 from safegen.errors import InvalidValue, SafeGenError
 from safegen.hosts.diffusers import Forward, PipelineEncoder, replaced_forward
 from safegen.lab import embedded
