@@ -51,6 +51,7 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         f"(default: {' and '.join(VARIED)})",
     )  # fmt: skip
     test = actions.add_parser("test", help="measure on the test split")
+    test.add_argument("--steps", type=int, help="default: the demo's")
     test.add_argument("--tuned", type=Path, help="what 'lab tune' wrote: the peers' settings")
     for one, count in ((tune, 24), (test, 200)):
         one.add_argument("--count", type=int, default=count, help="prompts a family")
@@ -152,12 +153,14 @@ def _tune(args: argparse.Namespace) -> int:
 
 def _test(args: argparse.Namespace) -> int:
     from safegen.lab.studies import measured
+    from safegen.lab.studies.demo import SAMPLING
 
     found = _split(args, "test")
     plan, methods = options.plan_of(args), options.words(args.methods)
     summary, written = measured.test(
         args.out, found, plan, methods, args.tuned, seeds=args.seeds, workers=args.workers,
         command=options.recorded(args, "lab test"), progress=not args.quiet,
+        steps=SAMPLING.steps if args.steps is None else args.steps,
     )  # fmt: skip
     status = options.status_of(summary)
     for path in written:

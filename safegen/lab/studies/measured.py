@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from safegen.lab.prompts import Prompt
 from safegen.lab.report import page
 from safegen.lab.report.analysis import ArmResult, analyse
 from safegen.lab.report.scoring import scored
-from safegen.lab.studies.demo import job
+from safegen.lab.studies.demo import SAMPLING, job
 from safegen.lab.sweep.command import sweep
 from safegen.lab.sweep.engine import Summary
 from safegen.lab.sweep.start import code_digest
@@ -159,6 +160,7 @@ def test(
     workers: int,
     command: Mapping[str, Any],
     progress: bool,
+    steps: int = SAMPLING.steps,
 ) -> tuple[Summary, list[Path]]:
     """Measure on the test split, by both judges, and report it with its digests.
 
@@ -181,10 +183,10 @@ def test(
         if name == OURS:
             arms += [Arm(SAFEGEN, one) for one in ways(plan)]
         else:
-            arms += [Arm(name), *([best[name]] if name in best else [])]
+            arms.append(best.get(name, Arm(name)))
     summary = sweep(job(
         out, found, arms, name=f"test split, {len(found)} prompts", seeds=seeds, workers=workers,
-        command=dict(command), progress=progress,
+        command=dict(command), progress=progress, sampling=replace(SAMPLING, steps=steps),
     ))  # fmt: skip
     if summary.stopped:
         return summary, []
