@@ -160,12 +160,13 @@ def test(
     workers: int,
     command: Mapping[str, Any],
     progress: bool,
-    steps: int = SAMPLING.steps,
+    steps: int,
 ) -> tuple[Summary, list[Path]]:
     """Measure on the test split, by both judges, and report it with its digests.
 
     SafeGen is measured at ``plan`` in all `ways` and never at what tuning found: its defaults are
-    what is claimed. Peers are measured as published and, with ``tuned``, also at their best.
+    what is claimed. Peers are measured as published or, with ``tuned``, at their best (how they
+    are published is among what was tried).
 
     Raises:
         InvalidValue: ``tuned`` is not what `tune` writes.
