@@ -214,12 +214,13 @@ def test_the_samplers_dtype_stays(plan: SafetyPlan, given_: Inputs, how: dict) -
         assert torch.isfinite(run.latent).all()
 
 
+@pytest.mark.parametrize("region", ["everywhere", "disagreement"])
 @pytest.mark.parametrize("streams", ["shared", "independent"])
 @given(seed=st.integers(0, 1000))
-def test_videos_are_guarded_everywhere(streams: str, seed: int) -> None:
-    """[B, C, T, H, W]: the blend takes it; a mask, which is of one picture, refuses it."""
+def test_videos_are_guarded(streams: str, region: str, seed: int) -> None:
+    """[B, C, T, H, W]."""
     x, cond, safe = (noise((2, 4, 3, 4, 5), seed + i, torch.float32) for i in range(3))
-    plan = blending(weight=0.6, streams=streams)
+    plan = blending(weight=0.6, streams=streams, region=region)
     run = sample(plan, x, cond, safe)
     alone = sample(plan, x[1:], cond[1:], safe[1:])
     assert same_bits(run.latent[1:], alone.latent)
