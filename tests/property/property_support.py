@@ -161,6 +161,8 @@ def plans(draw: st.DrawFn, **fixed: Any) -> SafetyPlan:
         drawn["safe_text"] = "calm"
     if drawn["strategy"] == "away":
         drawn["push"] = drawn["push"] or 1.0
+    if drawn["mode"] == "always" and drawn["context"] == "auto":
+        drawn["mode"] = "auto"
     return SafetyPlan(**drawn)
 
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from plans import blending
 from torch import Tensor
 
 from safegen.method.mixing import aligned, mixed
 from safegen.method.session import Session
-from safegen.plan import SafetyPlan
 
 WIDTH = 16
 seeds = st.integers(0, 2**31)
@@ -98,7 +98,7 @@ def test_texts_of_two_encoders_are_refused() -> None:
 def test_with_the_dial_on_the_conditioning_the_safe_stream_counts_in_full(
     weight: float, push: float
 ) -> None:
-    plan = SafetyPlan(weight=weight, tau=0.5, push=push, dial="conditioning")
+    plan = blending(weight=weight, tau=0.5, push=push, dial="conditioning")
     session = Session(plan, [True, False], [True, True])
     before = session.begin(0.0)
     assert not before.active

@@ -100,7 +100,7 @@ def test_plain_json_holds_a_plan(plan: SafetyPlan) -> None:
 @given(plans(), st.sets(st.sampled_from(list(SETTINGS))))
 def test_what_a_dict_leaves_out_has_its_default(plan: SafetyPlan, kept: set[str]) -> None:
     # Settings that only go together stay or go together.
-    for together in ({"tau", "end"}, {"context", "safe_text", "enabled"}):
+    for together in ({"tau", "end"}, {"context", "safe_text", "enabled", "mode"}):
         kept |= together if together & kept else set()
     part = {name: value for name, value in plan.to_dict().items() if name in kept}
     built = SafetyPlan.from_dict(part)

@@ -6,12 +6,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from plans import blending
 from torch import Tensor
 
 from safegen.method.blend import blend
 from safegen.method.push import pushed
 from safegen.method.session import Session
-from safegen.plan import SafetyPlan
 
 IMAGES = 3
 scales = st.floats(0.25, 20.0)
@@ -91,7 +91,7 @@ def test_a_session_blends_towards_the_pushed_row(
     seed: int, weight: float, push: float, scale: float
 ) -> None:
     original, safe, unsafe, uncond = rows(seed, 4)
-    plan = SafetyPlan(weight=weight, tau=0.0, push=push, region="everywhere")
+    plan = blending(weight=weight, tau=0.0, push=push, region="everywhere")
     session = Session(plan, [True, False, True], [True, True, False])
     call = session.begin(0.0)
     assert call.push
@@ -107,7 +107,7 @@ def test_a_session_blends_towards_the_pushed_row(
 @given(seeds, st.floats(0.05, 1.0))
 def test_a_push_of_zero_is_the_blend_without_one(seed: int, weight: float) -> None:
     original, safe = rows(seed, 2)
-    plan = SafetyPlan(weight=weight, tau=0.0, push=0.0)
+    plan = blending(weight=weight, tau=0.0, push=0.0)
     plain, told = Session(plan, [True] * IMAGES), Session(plan, [True] * IMAGES, [True] * IMAGES)
     call = told.begin(0.0)
     assert not call.push

@@ -249,6 +249,24 @@ def test_a_mask_is_the_same_whatever_the_batch(pair: Pair) -> None:
     assert same_bits(reversed_batch, together)
 
 
+@given(pairs(ndim=4))
+def test_the_mask_of_a_video_of_one_frame_is_the_picture_s(pair: Pair) -> None:
+    original, safe = pair
+    video = disagreement_mask(original.unsqueeze(2), safe.unsqueeze(2))
+    torch.testing.assert_close(video.squeeze(2), disagreement_mask(original, safe))
+
+
+@given(st.integers(0, 10_000))
+def test_a_video_s_frames_share_one_scale_and_its_neighbours_do_not_matter(seed: int) -> None:
+    original, safe = noise((2, 4, 3, 6, 7), seed), noise((2, 4, 3, 6, 7), seed + 1)
+    safe[:, :, 1] = original[:, :, 1]
+    mask = disagreement_mask(original, safe)
+    assert mask.shape == (2, 1, 3, 6, 7)
+    assert (mask[:, :, 1] == 0).all()
+    assert (mask.flatten(1).amax(1) == 1).all()
+    assert same_bits(mask[1:], disagreement_mask(original[1:], safe[1:]))
+
+
 @pytest.mark.parametrize("channels", CHANNELS)
 @settings(max_examples=4)
 @given(st.integers(0, 10_000))

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plans import blending
 from property_support import SIGMAS, noise, plans, same_bits, sample, toy_model
 from torch import Tensor
 
@@ -127,7 +128,7 @@ def test_both_streams_agree_at_the_fork(plan: SafetyPlan, given_: Inputs, how: d
 
 @given(inputs(batch=1), st.floats(0.2, 0.8))
 def test_streams_part_after_the_fork(given_: Inputs, weight: float) -> None:
-    plan = SafetyPlan(weight=weight, tau=0.0)
+    plan = blending(weight=weight, tau=0.0)
     shared, independent = (
         sample(plan.replace(streams=streams), *given_).latent
         for streams in ("shared", "independent")
@@ -197,7 +198,7 @@ def test_more_weight_goes_further_from_the_plain_reconstruction(
     plain = sample(None, *given_, sigmas=(3.0,)).latent
 
     def distance(weight: float) -> float:
-        plan = SafetyPlan(weight=weight, tau=0.0, streams=streams, region=region)
+        plan = blending(weight=weight, tau=0.0, streams=streams, region=region)
         return float((sample(plan, *given_, sigmas=(3.0,)).latent - plain).norm())
 
     assert distance(low) <= distance(high) + 1e-9
@@ -213,12 +214,13 @@ def test_the_samplers_dtype_stays(plan: SafetyPlan, given_: Inputs, how: dict) -
         assert torch.isfinite(run.latent).all()
 
 
+@pytest.mark.parametrize("region", ["everywhere", "disagreement"])
 @pytest.mark.parametrize("streams", ["shared", "independent"])
 @given(seed=st.integers(0, 1000))
-def test_videos_are_guarded_everywhere(streams: str, seed: int) -> None:
-    """[B, C, T, H, W]: the blend takes it; a mask, which is of one picture, refuses it."""
+def test_videos_are_guarded(streams: str, region: str, seed: int) -> None:
+    """[B, C, T, H, W]."""
     x, cond, safe = (noise((2, 4, 3, 4, 5), seed + i, torch.float32) for i in range(3))
-    plan = SafetyPlan(weight=0.6, streams=streams)
+    plan = blending(weight=0.6, streams=streams, region=region)
     run = sample(plan, x, cond, safe)
     alone = sample(plan, x[1:], cond[1:], safe[1:])
     assert same_bits(run.latent[1:], alone.latent)

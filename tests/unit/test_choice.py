@@ -122,9 +122,27 @@ def test_a_named_context_applies_to_any_prompt(library: ContextLibrary) -> None:
     choice = chooser(library).choose("a red ball", SafetyPlan(context="violence"))
     assert choice.context == library.get("violence")
     assert choice.conditioning is not None
-    assert choice.conditioning.strategy == "prepend"
-    assert choice.conditioning.text.endswith("a red ball")
+    assert choice.conditioning.strategy == "away"
+    assert choice.conditioning.text == "a red ball"
+    assert choice.conditioning.unsafe == library.get("violence").unsafe_text
     assert choice.why.startswith("Context: Violence (chosen by you); no risky words found")
+
+
+def test_without_a_push_a_named_context_goes_before_the_prompt(library: ContextLibrary) -> None:
+    choice = chooser(library).choose("a red ball", SafetyPlan(context="violence", push=0.0))
+    assert choice.conditioning is not None
+    assert (choice.conditioning.strategy, choice.conditioning.unsafe) == ("prepend", "")
+    assert choice.conditioning.text.endswith("a red ball")
+
+
+@pytest.mark.parametrize(("pushed", "is_pushed"), [("needed", False), ("always", True)])
+def test_a_prompt_with_its_words_replaced_is_pushed_away_only_if_asked(
+    library: ContextLibrary, pushed: str, is_pushed: bool
+) -> None:
+    choice = chooser(library).choose("a gore ball", SafetyPlan(pushed=pushed))
+    assert choice.conditioning is not None
+    assert choice.conditioning.strategy == "counterpart"
+    assert bool(choice.conditioning.unsafe) is is_pushed
 
 
 def test_a_named_context_replaces_words_of_every_category(library: ContextLibrary) -> None:

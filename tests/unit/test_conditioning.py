@@ -9,12 +9,17 @@ import torch
 
 from safegen.conditioning.edits import MoveAlong, ProjectOut
 from safegen.conditioning.rewriting import merge_spans, rewrite
-from safegen.conditioning.strategies import SafeConditioning, condition, condition_parts
+from safegen.conditioning.strategies import (
+    NEVER,
+    SafeConditioning,
+    condition,
+    condition_parts,
+)
 from safegen.contexts.context import SafetyContext
 from safegen.detectors.protocol import Span
 from safegen.errors import InvalidValue
 from safegen.learned.embedding import LearnedEmbedding
-from safegen.plan import STRATEGIES
+from safegen.plan import NEEDED, PUSH_ALL, STRATEGIES
 
 NEUTRAL = {
     "bloody": "clean",
@@ -78,25 +83,26 @@ LEARNED = LearnedEmbedding(
         ("away", "a bloody ball"),
     ],
 )
-@pytest.mark.parametrize("push", [False, True])
-def test_each_strategy_has_its_text(strategy: str, text: str, push: bool) -> None:
-    if strategy == "away" and not push:
+@pytest.mark.parametrize("push", [NEVER, NEEDED, PUSH_ALL])
+def test_each_strategy_has_its_text(strategy: str, text: str, push: str) -> None:
+    if strategy == "away" and push == NEVER:
         return
     prompt = "a bloody ball"
     spans = spans_in(prompt)
     found = condition(prompt, context(), strategy, spans=spans, learned=LEARNED, push=push)
     assert (found.strategy, found.text, found.note) == (strategy, text, "")
     assert (found.edit is not None) is (strategy in ("direction", "projection"))
-    assert found.unsafe == (context().unsafe_text if push else "")
+    is_pushed = push == PUSH_ALL or (push == NEEDED and strategy == "away")
+    assert found.unsafe == (context().unsafe_text if is_pushed else "")
 
 
 def test_every_strategy_of_the_plan_is_known() -> None:
     for strategy in STRATEGIES:
-        assert condition("a ball", context(), strategy, learned=LEARNED, push=True).text
+        assert condition("a ball", context(), strategy, learned=LEARNED, push=NEEDED).text
 
 
 def test_where_no_word_is_risky_the_prompt_itself_is_pushed_away() -> None:
-    found = condition("a ball", context(), "counterpart", push=True)
+    found = condition("a ball", context(), "counterpart", push=NEEDED)
     assert (found.strategy, found.text) == ("away", "a ball")
     assert found.unsafe == context().unsafe_text
     assert "no risky words found" in found.note
@@ -106,11 +112,11 @@ def test_away_without_a_push_or_an_unsafe_text_is_refused() -> None:
     with pytest.raises(InvalidValue, match="strategy: 'away' is not allowed"):
         condition("a ball", context(), "away")
     with pytest.raises(InvalidValue, match="unsafe text"):
-        condition("a ball", context(unsafe_text=" "), "away", push=True)
+        condition("a ball", context(unsafe_text=" "), "away", push=NEEDED)
 
 
 def test_each_part_is_pushed_that_the_model_moves_towards() -> None:
-    found = condition_parts("a ball AND a cup AND gore:-1", context(), "away", push=True)
+    found = condition_parts("a ball AND a cup AND gore:-1", context(), "away", push=NEEDED)
     assert [bool(part.unsafe) for part in found] == [True, True, False]
 
 

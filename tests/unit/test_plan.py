@@ -170,7 +170,7 @@ def test_detectors_keep_their_order_and_lose_doubles() -> None:
     assert SETTINGS["detectors"].parse(" lexicon + ngram") == ("lexicon", "ngram")
 
 
-@pytest.mark.parametrize("name", ["curve", "streams", "strategy", "region"])
+@pytest.mark.parametrize("name", ["curve", "streams", "strategy", "region", "dial", "pushed"])
 @pytest.mark.parametrize("value", ["", "Constant", "nonsense", None, 1, ["constant"]])
 def test_a_choice_takes_its_own_words_only(name: str, value: Any) -> None:
     with pytest.raises(InvalidValue) as caught:
@@ -315,3 +315,33 @@ def test_infotext_values_may_come_parsed() -> None:
     values = {"SafeGen weight": 0.5, "SafeGen enabled": False, "SafeGen refresh": 2}
     plan = SafetyPlan.from_infotext(values)
     assert (plan.weight, plan.enabled, plan.refresh) == (0.5, False, 2)
+
+
+# ------------------------------------------------------------------ modes
+
+
+@pytest.mark.parametrize(("context", "mode"), [(AUTO, "auto"), ("violence", "always")])
+def test_a_plan_without_a_mode_is_as_before_there_were_modes(context: str, mode: str) -> None:
+    """A picture's infotext may be older than the setting."""
+    assert SafetyPlan(context=context).mode == mode
+    assert SafetyPlan.from_infotext({"SafeGen context": context}).mode == mode
+
+
+def test_always_needs_a_context_by_name() -> None:
+    with pytest.raises(InvalidValue, match="mode: 'always' .* auto or watch") as caught:
+        SafetyPlan(mode="always")
+    assert (caught.value.field, caught.value.value) == ("mode", "always")
+    off = SafetyPlan(mode="always", enabled=False)
+    assert SafetyPlan.from_dict(off.to_dict()) == off
+    with pytest.raises(InvalidValue, match="mode"):
+        off.replace(enabled=True)
+
+
+def test_another_context_brings_its_own_mode_unless_one_is_named() -> None:
+    named = SafetyPlan(context="violence")
+    assert named.replace(context=AUTO).mode == "auto"
+    assert named.replace(context="sexual").mode == "always"
+    assert named.replace(context=AUTO, mode="watch").mode == "watch"
+    watching = SafetyPlan(context="violence", mode="watch")
+    assert watching.replace(weight=0.5).mode == "watch"
+    assert watching.replace(context="violence").mode == "watch"

@@ -1,11 +1,11 @@
 import pytest
 import torch
+from plans import blending
 from torch import Tensor
 
 from safegen.errors import GuardFailure
 from safegen.method.evidence import TOP, Disagreement, concentration, observe, pull
 from safegen.method.session import Session
-from safegen.plan import SafetyPlan
 
 
 def rows(seed: int, images: int = 3) -> Tensor:
@@ -69,7 +69,7 @@ def test_rows_that_do_not_match_are_refused() -> None:
 
 class TestInASession:
     def run(self, *observations: tuple[Tensor, Tensor, Tensor | None]) -> Session:
-        session = Session(SafetyPlan(weight=0.5, tau=0.25, evidence=True), [True] * 3)
+        session = Session(blending(weight=0.5, tau=0.25, evidence=True), [True] * 3)
         for i in range(4):
             call = session.begin(i / 4)
             for original, safe, uncond in observations:
@@ -88,7 +88,7 @@ class TestInASession:
         assert self.run(broken).finish() == self.run().finish()
 
     def test_a_failed_run_stays_failed(self) -> None:
-        session = Session(SafetyPlan(weight=0.5, tau=0.0, evidence=True), [True])
+        session = Session(blending(weight=0.5, tau=0.0, evidence=True), [True])
         call = session.begin(0.0)
         session.observe(call, rows(0, 1), rows(1, 1))
         with pytest.raises(GuardFailure):
@@ -97,7 +97,7 @@ class TestInASession:
             session.finish()
 
     def test_nothing_is_looked_at_unless_the_plan_asks(self) -> None:
-        session = Session(SafetyPlan(weight=0.5, tau=0.0), [True])
+        session = Session(blending(weight=0.5, tau=0.0), [True])
         call = session.begin(0.0)
         assert not session.observing
         session.observe(call, rows(0, 1), rows(1, 1))

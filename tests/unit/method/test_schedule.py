@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from plans import blending
 
 from safegen.errors import InvalidValue
 from safegen.method.schedule import curve_at, weight_at
@@ -37,17 +38,17 @@ def test_a_cosine_weight_rises_smoothly() -> None:
 
 @pytest.mark.parametrize("curve", ["constant", "linear", "cosine"])
 def test_an_end_of_1_includes_the_last_call(curve: str) -> None:
-    assert weight_at(SafetyPlan(weight=0.4, curve=curve), 1.0) == pytest.approx(0.4)
-    assert weight_at(SafetyPlan(weight=0.4, curve=curve, end=0.99), 1.0) == 0
+    assert weight_at(blending(weight=0.4, curve=curve), 1.0) == pytest.approx(0.4)
+    assert weight_at(blending(weight=0.4, curve=curve, end=0.99), 1.0) == 0
 
 
 def test_a_threshold_of_0_guards_the_first_call() -> None:
-    assert weight_at(SafetyPlan(weight=0.4, tau=0.0), 0.0) == 0.4
+    assert weight_at(blending(weight=0.4, tau=0.0), 0.0) == 0.4
 
 
 @pytest.mark.parametrize("progress", [-1e-9, 1 + 1e-9, math.nan, math.inf, -math.inf])
 def test_progress_out_of_range_is_refused_even_when_off(progress: float) -> None:
-    for plan in (SafetyPlan(), SafetyPlan(enabled=False)):
+    for plan in (blending(), blending(enabled=False)):
         with pytest.raises(InvalidValue, match=r"progress: .* allowed: a number from 0 to 1"):
             weight_at(plan, progress)
 

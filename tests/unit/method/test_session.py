@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from plans import blending
 from torch import Tensor
 
 from safegen.errors import GuardFailure, InvalidValue, SafeGenError
 from safegen.method.session import Call, Session
 from safegen.plan import SafetyPlan
 
-PLAN = SafetyPlan(weight=0.5, tau=0.0)
+PLAN = blending(weight=0.5, tau=0.0)
 OWN = PLAN.replace(streams="independent")
 ROWS = torch.arange(2 * 4 * 3 * 3, dtype=torch.float32).reshape(2, 4, 3, 3) / 10
 SAFE = ROWS.flip(0) + 1
@@ -631,7 +632,7 @@ def test_a_weight_that_is_no_share_of_the_plan_s_fails(
     answer: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("safegen.method.session.weight_at", lambda *_: answer)
-    guard = Session(SafetyPlan(weight=0.7, tau=0.0), [True])
+    guard = Session(blending(weight=0.7, tau=0.0), [True])
     with pytest.raises(GuardFailure):
         guard.begin(0.0)
     with pytest.raises(GuardFailure):
@@ -640,7 +641,7 @@ def test_a_weight_that_is_no_share_of_the_plan_s_fails(
 
 @pytest.mark.parametrize(("calls", "steps", "free"), [(8, None, 0), (9, None, 2), (16, 8, 0)])
 def test_in_few_steps_no_call_is_free(calls: int, steps: int | None, free: int) -> None:
-    guard = Session(SafetyPlan(weight=0.7, tau=0.2, curve="linear"), [True])
+    guard = Session(blending(weight=0.7, tau=0.2, curve="linear"), [True])
     guard.expect(calls, steps)
     weights = []
     for i in range(calls):
@@ -653,7 +654,7 @@ def test_in_few_steps_no_call_is_free(calls: int, steps: int | None, free: int) 
 
 
 def test_a_threshold_behind_the_last_of_few_calls_is_refused() -> None:
-    guard = Session(SafetyPlan(tau=0.95), [True])
+    guard = Session(blending(tau=0.95), [True])
     with pytest.raises(InvalidValue) as caught:
         guard.expect(4)
     assert caught.value.field == "tau"

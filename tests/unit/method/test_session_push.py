@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from plans import blending
 
 from safegen.errors import GuardFailure
 from safegen.method.session import Session
 from safegen.plan import SafetyPlan
 
 SHAPE = (2, 4, 6, 6)
-PLAN = SafetyPlan(weight=1.0, tau=0.0, push=2.0)
+PLAN = blending(weight=1.0, tau=0.0, push=2.0)
 ROWS = {"unsafe": torch.ones(SHAPE), "uncond": torch.zeros(SHAPE), "scale": 4.0}
 
 

@@ -7,12 +7,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 from a1111_support import Denoiser, Host, Params, number_of
+from plans import blending
 
 from safegen.conditioning.strategies import SafeConditioning
 from safegen.hosts.a1111 import PassGuard
-from safegen.plan import CONDITIONING, SafetyPlan
+from safegen.plan import CONDITIONING
 
-PLAN = SafetyPlan(enabled=True, weight=0.25, tau=0.0, dial=CONDITIONING)
+PLAN = blending(enabled=True, weight=0.25, tau=0.0, dial=CONDITIONING)
 SAFE = SafeConditioning("counterpart", "safe", unsafe="blood")
 
 

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 import torch
 from a1111_support import Denoiser, Dict, Host, Params, number_of
+from plans import blending
 from torch import Tensor
 
 from safegen.conditioning.strategies import SafeConditioning
 from safegen.errors import GuardFailure, Unsupported
 from safegen.hosts.a1111 import PassGuard, check_pass
-from safegen.plan import SafetyPlan
 
 SAFE = SafeConditioning("counterpart", "safe")
-PLAN = SafetyPlan(enabled=True, weight=1.0, tau=0.0)
+PLAN = blending(enabled=True, weight=1.0, tau=0.0)
 UNHOOKED = Host()
 UNHOOKED.hooked = False
 
@@ -108,6 +108,6 @@ def test_of_an_image_with_several_parts_the_guided_result_is_shown(
 def test_independent_streams_are_refused_on_a_flow_model() -> None:
     host = Host()
     host.flow = True
-    check_pass(host, None, None, SafetyPlan(enabled=True, streams="shared"))
+    check_pass(host, None, None, blending(enabled=True, streams="shared"))
     with pytest.raises(Unsupported, match="SD3"):
-        check_pass(host, None, None, SafetyPlan(enabled=True, streams="independent"))
+        check_pass(host, None, None, blending(enabled=True, streams="independent"))

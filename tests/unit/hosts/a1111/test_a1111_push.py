@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from a1111_support import Denoiser, Host, Params, number_of
+from plans import blending
 from torch import Tensor
 
 from safegen.conditioning.strategies import SafeConditioning
@@ -16,7 +17,7 @@ from safegen.hosts.a1111 import PassGuard, check_pass
 from safegen.plan import SafetyPlan
 
 R = 2.0
-PLAN = SafetyPlan(enabled=True, weight=1.0, tau=0.0, push=R)
+PLAN = blending(enabled=True, weight=1.0, tau=0.0, push=R)
 SWAP = SafeConditioning("counterpart", "safe", unsafe="blood")
 AWAY_A, AWAY_B = (SafeConditioning("away", text, unsafe="blood", own=True) for text in "ab")
 

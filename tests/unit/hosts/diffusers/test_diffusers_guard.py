@@ -10,6 +10,7 @@ import torch
 diffusers = pytest.importorskip("diffusers")
 
 from diffusers_support import BENIGN, CALM, RISKY, TOLD, Told, near, plain, settings  # noqa: E402
+from plans import blending  # noqa: E402
 
 import safegen  # noqa: E402
 from safegen.conditioning.edits import MoveAlong  # noqa: E402
@@ -17,7 +18,6 @@ from safegen.contexts.library import ContextError  # noqa: E402
 from safegen.errors import GuardFailure, InvalidValue, Unsupported  # noqa: E402
 from safegen.hosts.diffusers import PipelineEncoder, guard, replaced_forward  # noqa: E402
 from safegen.learned.store import LearnedStore, learn_from_pairs  # noqa: E402
-from safegen.plan import SafetyPlan  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_reads_chooses_and_tells(pipe: Any) -> None:
 
 @pytest.mark.parametrize("how", ["positional", "keyword", "list", "tuple out"])
 def test_a_prompt_in_any_form(pipe: Any, how: str) -> None:
-    with guard(pipe, SafetyPlan(weight=1.0, tau=0.0), chooser=TOLD) as run:
+    with guard(pipe, blending(weight=1.0, tau=0.0), chooser=TOLD) as run:
         if how == "positional":
             picture = pipe(RISKY, **quick()).images
         elif how == "keyword":
@@ -80,7 +80,7 @@ def test_prompt_embeds_need_a_context_and_a_strategy_that_need_not_read(pipe: An
     for how in ({}, {"context": "violence"}, {"strategy": "context"}):
         with guard(pipe, **how), pytest.raises(Unsupported, match="prompt_embeds can't be read"):
             pipe(prompt_embeds=states, **quick())
-    plan = SafetyPlan(weight=1.0, tau=0.0, context="custom", safe_text=CALM, strategy="context")
+    plan = blending(weight=1.0, tau=0.0, context="custom", safe_text=CALM, strategy="context")
     with guard(pipe, plan) as run:
         picture = pipe(prompt_embeds=states, num_images_per_prompt=2, **quick(2)).images
     assert run.verdict.guarded_images == 2
@@ -91,7 +91,7 @@ def test_prompt_embeds_need_a_context_and_a_strategy_that_need_not_read(pipe: An
 def test_prompt_embeds_are_edited_by_what_was_learned(pipe: Any) -> None:
     pairs = [(f"a bloody {c} ball", f"a clean {c} ball") for c in ("red", "blue")]
     learned = learn_from_pairs(pairs, PipelineEncoder(pipe))
-    plan = SafetyPlan(weight=1.0, tau=0.0, context="violence", strategy="direction")
+    plan = blending(weight=1.0, tau=0.0, context="violence", strategy="direction")
     states, _ = pipe.encode_prompt([RISKY], "cpu", 1, False)
     with guard(pipe, plan, learned=learned):
         ours = pipe(prompt_embeds=states, **quick()).images
@@ -104,7 +104,7 @@ def test_prompt_embeds_are_edited_by_what_was_learned(pipe: Any) -> None:
 
 def test_what_the_command_line_learned_is_found(pipe: Any, tmp_path: Any) -> None:
     pairs = [("a bloody ball", "a clean ball")]
-    plan = SafetyPlan(weight=1.0, tau=0.0, context="violence", strategy="direction")
+    plan = blending(weight=1.0, tau=0.0, context="violence", strategy="direction")
     with guard(pipe, plan), pytest.raises(ContextError, match="no embedding has been learned"):
         pipe(RISKY, **quick())
     store, encoder = LearnedStore(tmp_path), PipelineEncoder(pipe)
@@ -129,7 +129,7 @@ def test_settings_are_validated_at_once(pipe: Any) -> None:
 
 
 def test_settings_go_before_the_plans(pipe: Any) -> None:
-    with guard(pipe, SafetyPlan(weight=0.2, tau=0.1), weight=0.9) as run:
+    with guard(pipe, blending(weight=0.2, tau=0.1), weight=0.9) as run:
         assert (run.plan.weight, run.plan.tau) == (0.9, 0.1)
 
 
@@ -290,7 +290,7 @@ def test_an_interrupted_picture_is_one_that_was_guarded_so_far(pipe: Any) -> Non
 def test_a_pipeline_of_another_kind_is_refused(pipe: Any) -> None:
     with pytest.raises(Unsupported, match="object can't be guarded"), guard(object()):
         pass
-    plan = SafetyPlan(streams="independent")
+    plan = blending(streams="independent")
     with guard(pipe, plan), pytest.raises(Unsupported, match="guidance_rescale"):
         pipe(RISKY, guidance_rescale=0.5, **quick())
 

@@ -25,11 +25,12 @@ from diffusers_support import (
     settings,
     tiny_sdxl,
 )
+from plans import blending
 
 from safegen import GuardFailure, InvalidValue, SafeGuidance, SafetyPlan, Unsupported
 from safegen.conditioning.strategies import SafeConditioning
 
-PLAN = SafetyPlan(weight=0.6, tau=0.3)
+PLAN = blending(weight=0.6, tau=0.3)
 SCALE = 4.0
 
 
@@ -95,16 +96,16 @@ def test_pushes_as_the_guarded_pipeline_does(
 
 def test_full_weight_is_the_safe_prompt_and_0_the_plain_one(modular: Any) -> None:
     plain = ClassifierFreeGuidance(SCALE)
-    full = made(modular, [RISKY], SafetyPlan(weight=1.0, tau=0.0))
+    full = made(modular, [RISKY], blending(weight=1.0, tau=0.0))
     assert near(full, latents(modular, plain, [CALM]))
-    off = made(modular, [RISKY], SafetyPlan(weight=0.0))
+    off = made(modular, [RISKY], blending(weight=0.0))
     assert torch.equal(off, latents(modular, plain, [RISKY]))
 
 
 @pytest.mark.parametrize("how", [{"guidance_rescale": 0.7}, {"stop": 0.5}])
 def test_guides_as_classifier_free_guidance_does(modular: Any, how: dict[str, Any]) -> None:
     plain = latents(modular, ClassifierFreeGuidance(SCALE, **how), [CALM])
-    ours = made(modular, [RISKY], SafetyPlan(weight=1.0, tau=0.0), **how)
+    ours = made(modular, [RISKY], blending(weight=1.0, tau=0.0), **how)
     assert near(ours, plain)
 
 
@@ -145,7 +146,7 @@ def test_a_prompt_that_was_not_read_gives_no_picture(modular: Any) -> None:
 
 
 def test_too_few_steps_are_refused_before_sampling(modular: Any) -> None:
-    guider = SafeGuidance(SCALE, SafetyPlan(tau=0.9))
+    guider = SafeGuidance(SCALE, blending(tau=0.9))
     guider.read(modular, RISKY, chooser=TOLD)
     with pytest.raises(InvalidValue, match="with 6 steps"):
         latents(modular, guider, [RISKY])

@@ -23,6 +23,7 @@ from diffusers_support import (  # noqa: E402
     plain,
     settings,
 )
+from plans import blending  # noqa: E402
 
 from safegen.choice import Chooser  # noqa: E402
 from safegen.conditioning.strategies import SafeConditioning  # noqa: E402
@@ -42,7 +43,7 @@ def pipe(embedded_pipe: Any) -> Any:
 @pytest.mark.parametrize("streams", ["shared", "independent"])
 def test_the_image_time_check_is_in_the_verdict_if_asked_for(pipe: Any, streams: str) -> None:
     prompts = [RISKY, BENIGN]
-    plan = SafetyPlan(weight=0.7, tau=0.2, streams=streams)
+    plan = blending(weight=0.7, tau=0.2, streams=streams)
     steps = {"num_inference_steps": 10}
     quiet, verdict, _ = made(pipe, prompts, plan, **steps)
     assert verdict.evidence is None
@@ -61,7 +62,7 @@ def test_the_image_time_check_is_in_the_verdict_if_asked_for(pipe: Any, streams:
 
 
 @pytest.mark.parametrize(
-    "plan", [SafetyPlan(weight=0.0), SafetyPlan(enabled=False)], ids=["weight 0", "disabled"]
+    "plan", [blending(weight=0.0), blending(enabled=False)], ids=["weight 0", "disabled"]
 )
 def test_off_is_off(pipe: Any, plan: SafetyPlan) -> None:
     assert (guarded(pipe, [RISKY], plan) == plain(pipe, [RISKY])).all()
@@ -70,7 +71,7 @@ def test_off_is_off(pipe: Any, plan: SafetyPlan) -> None:
 def test_before_tau_nothing_changes(pipe: Any) -> None:
     steps: dict[float, list[torch.Tensor]] = {0.0: [], 0.8: []}
     for tau, seen in steps.items():
-        plan = SafetyPlan(weight=tau and 1.0, tau=tau)
+        plan = blending(weight=tau and 1.0, tau=tau)
 
         def keep(_pipe: Any, _i: int, _t: Any, state: dict[str, Any], seen: Any = seen) -> Any:
             seen.append(state["latents"])
@@ -84,18 +85,18 @@ def test_before_tau_nothing_changes(pipe: Any) -> None:
 
 def test_a_run_without_any_guarded_call_is_refused(pipe: Any) -> None:
     with pytest.raises(InvalidValue, match="with 6 steps"):
-        guarded(pipe, [RISKY], SafetyPlan(weight=1.0, tau=0.9))
+        guarded(pipe, [RISKY], blending(weight=1.0, tau=0.9))
 
 
 def test_full_weight_is_the_safe_prompt(pipe: Any) -> None:
-    plan = SafetyPlan(weight=1.0, tau=0.0)
+    plan = blending(weight=1.0, tau=0.0)
     swapped = plain(pipe, [CALM])
     assert np.abs(guarded(pipe, [RISKY], plan) - swapped).max() < 1e-3
     assert np.abs(plain(pipe, [RISKY]) - swapped).max() > 0.02
 
 
 def test_the_same_prompt_in_both_streams_changes_nothing(pipe: Any) -> None:
-    plan = SafetyPlan(weight=0.6, tau=0.0)
+    plan = blending(weight=0.6, tau=0.0)
     difference = guarded(pipe, [RISKY], plan, Told({RISKY: RISKY})) - plain(pipe, [RISKY])
     assert np.abs(difference).max() < 1e-3
 
@@ -113,7 +114,7 @@ def test_shared_streams_blend_the_guided_reconstructions(pipe: Any) -> None:
             original = eps[""] + g * (eps[RISKY] - eps[""])
             safe = eps[""] + g * (eps[CALM] - eps[""])
             latent = scheduler.step((1 - weight) * original + weight * safe, t, latent).prev_sample
-    plan = SafetyPlan(weight=weight, tau=0.0)
+    plan = blending(weight=weight, tau=0.0)
     ours = guarded(pipe, [RISKY], plan, output_type="latent")
     assert (ours - latent).abs().max() < 1e-3
 
@@ -145,14 +146,14 @@ def test_independent_streams_follow_two_latents(pipe: Any) -> None:
                 safe_eps = (safe_x - alphas[t].sqrt() * safe) / (1 - alphas[t]).sqrt()
                 safe_x = scheduler.step(safe_eps, t, safe_x).prev_sample
             x = scheduler.step(eps, t, x).prev_sample
-    plan = SafetyPlan(weight=weight, tau=fork / steps, streams="independent")
+    plan = blending(weight=weight, tau=fork / steps, streams="independent")
     ours = guarded(pipe, [RISKY], plan, output_type="latent", num_inference_steps=steps)
     assert (ours - x).abs().max() < 2e-3
 
 
 @pytest.mark.parametrize("streams", ["shared", "independent"])
 def test_a_benign_neighbour_is_untouched_bit_for_bit(pipe: Any, streams: str) -> None:
-    plan = SafetyPlan(weight=0.8, tau=0.0, streams=streams)
+    plan = blending(weight=0.8, tau=0.0, streams=streams)
     both = guarded(pipe, [RISKY, BENIGN], plan)
     before = plain(pipe, [RISKY, BENIGN])
     assert (both[1] == before[1]).all()
@@ -160,7 +161,7 @@ def test_a_benign_neighbour_is_untouched_bit_for_bit(pipe: Any, streams: str) ->
 
 
 def test_a_picture_does_not_depend_on_its_neighbours(pipe: Any) -> None:
-    plan = SafetyPlan(weight=0.8, tau=0.0, region="disagreement")
+    plan = blending(weight=0.8, tau=0.0, region="disagreement")
     alone = guarded(pipe, [RISKY], plan)
     crowd = guarded(pipe, [RISKY, BENIGN, "a cup"], plan, Told({RISKY: CALM, BENIGN: CALM}))
     assert np.abs(crowd[0] - alone[0]).max() < 1e-3
@@ -187,7 +188,7 @@ def test_every_scheduler_is_guarded_at_every_call(pipe: Any, name: str, streams:
     former = pipe.scheduler
     pipe.scheduler = getattr(diffusers, name).from_config(former.config)
     try:
-        plan = SafetyPlan(weight=1.0, tau=0.0, streams=streams)
+        plan = blending(weight=1.0, tau=0.0, streams=streams)
         images, verdict, _ = made(pipe, [RISKY], plan)
         swapped = plain(pipe, [CALM])
     finally:
@@ -199,19 +200,19 @@ def test_every_scheduler_is_guarded_at_every_call(pipe: Any, name: str, streams:
 
 
 def test_refresh_evaluates_every_third_call(pipe: Any) -> None:
-    plan = SafetyPlan(weight=0.5, tau=0.0, refresh=3)
+    plan = blending(weight=0.5, tau=0.0, refresh=3)
     verdict = made(pipe, [RISKY], plan).verdict
     assert (verdict.guarded, verdict.evaluated) == (STEPS, STEPS // 3)
 
 
 def test_no_guidance_means_one_row(pipe: Any) -> None:
-    plan = SafetyPlan(weight=1.0, tau=0.0)
+    plan = blending(weight=1.0, tau=0.0)
     ours = guarded(pipe, [RISKY], plan, guidance_scale=1.0)
     assert np.abs(ours - plain(pipe, [CALM], guidance_scale=1.0)).max() < 1e-3
 
 
 def test_several_pictures_of_one_prompt(pipe: Any) -> None:
-    plan = SafetyPlan(weight=1.0, tau=0.0)
+    plan = blending(weight=1.0, tau=0.0)
     generators = [torch.Generator().manual_seed(i) for i in range(4)]
     ours, verdict, _ = made(
         pipe, [RISKY, BENIGN], plan, generator=generators, num_images_per_prompt=2
@@ -242,7 +243,7 @@ def test_img2img(pipe: Any, strength: float) -> None:
             "output_type": "np",
         }
 
-    plan = SafetyPlan(weight=1.0, tau=0.0)
+    plan = blending(weight=1.0, tau=0.0)
     ours, verdict, _ = generate(other, [RISKY], plan, chooser=TOLD, **arguments())
     assert verdict.guarded == verdict.calls == round(10 * strength)
     assert np.abs(ours - other(prompt=[CALM], **arguments()).images).max() < 1e-3
@@ -274,7 +275,7 @@ def test_nan_in_the_safe_rows_stops_the_picture(pipe: Any) -> None:
     broken_unet(pipe, spoil)
     try:
         with pytest.raises(GuardFailure, match="not finite"):
-            guarded(pipe, [RISKY], SafetyPlan(weight=0.5))
+            guarded(pipe, [RISKY], blending(weight=0.5))
     finally:
         del pipe.unet.forward
 
@@ -283,7 +284,7 @@ def test_missing_rows_stop_the_picture(pipe: Any) -> None:
     broken_unet(pipe, lambda rows: rows[:2])
     try:
         with pytest.raises(GuardFailure, match="answered 3 rows with 2"):
-            guarded(pipe, [RISKY], SafetyPlan(weight=0.5))
+            guarded(pipe, [RISKY], blending(weight=0.5))
     finally:
         del pipe.unet.forward
 
@@ -295,7 +296,7 @@ def test_the_unet_is_restored_after_an_error(pipe: Any) -> None:
         raise RuntimeError("a callback of the user's")
 
     with pytest.raises(RuntimeError, match="a callback"):
-        guarded(pipe, [RISKY], SafetyPlan(), callback_on_step_end=explode)
+        guarded(pipe, [RISKY], blending(), callback_on_step_end=explode)
     assert "forward" not in vars(pipe.unet)
     assert (plain(pipe, [RISKY]) == before).all()
 

@@ -24,10 +24,10 @@ from diffusers_support import (
     settings,
     tiny_sdxl,
 )
+from plans import blending
 
 from safegen.conditioning.strategies import SafeConditioning
 from safegen.hosts.diffusers import guard, replaced_forward
-from safegen.plan import SafetyPlan
 
 UNSAFE = "blood, a fire, a skull"
 STEPS = 3
@@ -88,7 +88,7 @@ def test_pushes_the_guided_reconstruction(pipe: Any, g: float, safe: str) -> Non
         original = eps[""] + g * (eps[RISKY] - eps[""])
         pushed = eps[""] + g * (eps[safe] - eps[""]) - PUSH * (eps[UNSAFE] - eps[""])
         x = scheduler.step((1 - weight) * original + weight * pushed, t, x).prev_sample
-    plan = SafetyPlan(weight=weight, tau=0.0, push=PUSH)
+    plan = blending(weight=weight, tau=0.0, push=PUSH)
     with watched(pipe.unet) as seen:
         ours = guarded(pipe, [RISKY], plan, told(safe), **quick(guidance_scale=g))
     assert near(ours, x)
@@ -122,13 +122,13 @@ def test_independent_streams_push_the_second_latent(pipe: Any, g: float) -> None
         safe = safe - PUSH * (x0(safe_x, t, UNSAFE) - safe_base)
         blended = (1 - weight) * (base + g * (x0(x, t, RISKY) - base)) + weight * safe
         x, safe_x = step(x, blended), step(safe_x, safe)
-    plan = SafetyPlan(weight=weight, tau=0.0, push=PUSH, streams="independent")
+    plan = blending(weight=weight, tau=0.0, push=PUSH, streams="independent")
     ours = guarded(pipe, [RISKY], plan, told(), **quick(guidance_scale=g))
     assert near(ours, x)
 
 
 def test_rows_are_evaluated_where_they_act_and_nowhere_else(sdxl: Any) -> None:
-    plan = SafetyPlan(weight=0.6, tau=0.3, end=0.9, push=PUSH, refresh=2)
+    plan = blending(weight=0.6, tau=0.3, end=0.9, push=PUSH, refresh=2)
     with watched(sdxl.unet) as seen:
         verdict = made(sdxl, [RISKY], plan, told(), **quick(num_inference_steps=10)).verdict
     assert (verdict.guarded, verdict.evaluated) == (6, 3)
@@ -139,7 +139,7 @@ def test_rows_are_evaluated_where_they_act_and_nowhere_else(sdxl: Any) -> None:
 
 
 def test_no_push_is_todays_blend_bit_for_bit(sdxl: Any) -> None:
-    plan = SafetyPlan(weight=0.6, tau=0.0)
+    plan = blending(weight=0.6, tau=0.0)
     without = guarded(sdxl, [RISKY], plan, told(unsafe=""), **quick())
     assert torch.equal(without, guarded(sdxl, [RISKY], plan, told(), **quick()))
     off = plan.replace(weight=0.0, push=PUSH)
@@ -149,7 +149,7 @@ def test_no_push_is_todays_blend_bit_for_bit(sdxl: Any) -> None:
 
 
 def test_harmless_neighbours_stay_bit_for_bit_and_the_batch_does_not_matter(sdxl: Any) -> None:
-    plan = SafetyPlan(weight=0.8, tau=0.0, push=PUSH, region="disagreement")
+    plan = blending(weight=0.8, tau=0.0, push=PUSH, region="disagreement")
     other = "a red ball"
     chooser = told()
     chooser.table[other] = SafeConditioning("away", other, unsafe=UNSAFE)
@@ -174,7 +174,7 @@ def test_sdxls_rows_have_their_own_pooled_vectors(sdxl: Any, g: float, negative:
     _, uncond, _, pooled = sdxl.encode_prompt(RISKY, negative_prompt=negative)
     expected = [encoded(RISKY), encoded(CALM), encoded(UNSAFE)]
     expected.insert(0 if g > 1 else 3, (uncond[0], pooled[0]))
-    plan = SafetyPlan(weight=0.6, tau=0.0, push=PUSH)
+    plan = blending(weight=0.6, tau=0.0, push=PUSH)
     with watched(sdxl.unet) as seen:
         how = {"guidance_scale": g, "negative_prompt": negative and [negative]}
         guarded(sdxl, [RISKY], plan, told(), **quick(**how))

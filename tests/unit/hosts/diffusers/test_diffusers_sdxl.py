@@ -25,15 +25,15 @@ from diffusers_support import (  # noqa: E402
     settings,
     tiny_sdxl,
 )
+from plans import blending  # noqa: E402
 
 from safegen.conditioning.edits import MoveAlong  # noqa: E402
 from safegen.conditioning.strategies import SafeConditioning  # noqa: E402
 from safegen.errors import Unsupported  # noqa: E402
 from safegen.hosts.diffusers import PipelineEncoder, generate, guard, replaced_forward  # noqa: E402
 from safegen.method.mixing import mixed  # noqa: E402
-from safegen.plan import SafetyPlan  # noqa: E402
 
-FULL = SafetyPlan(weight=1.0, tau=0.0)
+FULL = blending(weight=1.0, tau=0.0)
 SIZES = {"original_size": (96, 64), "crops_coords_top_left": (8, 0), "target_size": (96, 96)}
 
 
@@ -43,7 +43,7 @@ def pipe() -> Any:
 
 
 def test_weight_0_is_the_plain_picture_bit_for_bit(pipe: Any) -> None:
-    off = guarded(pipe, [RISKY], SafetyPlan(weight=0.0), output_type="latent")
+    off = guarded(pipe, [RISKY], blending(weight=0.0), output_type="latent")
     assert torch.equal(off, plain(pipe, [RISKY], output_type="latent"))
 
 
@@ -97,7 +97,7 @@ def test_the_second_encoders_own_prompt_is_read_too(pipe: Any) -> None:
 
 
 def test_harmless_neighbours_stay_bit_for_bit_and_the_batch_does_not_matter(pipe: Any) -> None:
-    plan = SafetyPlan(weight=0.8, tau=0.0, region="disagreement")
+    plan = blending(weight=0.8, tau=0.0, region="disagreement")
     both = guarded(pipe, [RISKY, BENIGN], plan, output_type="latent")
     before = plain(pipe, [RISKY, BENIGN], output_type="latent")
     alone = guarded(pipe, [RISKY], plan, output_type="latent")
@@ -122,7 +122,7 @@ def test_an_edit_changes_the_tokens_and_a_text_the_pooled_vector(pipe: Any) -> N
 
 @pytest.mark.parametrize("streams", ["shared", "independent"])
 def test_the_weight_may_move_the_text_instead_of_the_picture(pipe: Any, streams: str) -> None:
-    plan = SafetyPlan(weight=0.4, tau=0.0, dial="conditioning", streams=streams)
+    plan = blending(weight=0.4, tau=0.0, dial="conditioning", streams=streams)
     how = {"num_inference_steps": 3, "output_type": "latent"}
     risky, _, risky_pooled, _ = pipe.encode_prompt(RISKY, do_classifier_free_guidance=False)
     calm, _, calm_pooled, _ = pipe.encode_prompt(CALM, do_classifier_free_guidance=False)
@@ -166,7 +166,7 @@ def test_inpainting(channels: int) -> None:
     other.set_progress_bar_config(disable=True)
     mask = torch.zeros((1, 1, 96, 96))
     mask[..., 48:] = 1.0
-    plan = SafetyPlan(weight=1.0, tau=0.0)
+    plan = blending(weight=1.0, tau=0.0)
     ours, verdict, _ = generate(
         other, [RISKY, BENIGN], plan, chooser=TOLD, mask_image=mask, **arguments(2)
     )

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from forge_support import Calc, Denoiser, Host, Text, Unet, encoded
+from plans import blending
 from torch import Tensor
 
 from safegen.conditioning.strategies import SafeConditioning
@@ -22,7 +23,7 @@ from safegen.plan import SafetyPlan
 
 P, X, N, U = "a bloody ball", "a calm harbour", "low quality", "blood"
 SAFE = SafeConditioning("context", X)
-PLAN = SafetyPlan(
+PLAN = blending(
     weight=0.4,
     tau=0.0,
     strategy="context",
