@@ -328,7 +328,7 @@ def test_a_plan_without_a_mode_is_as_before_there_were_modes(context: str, mode:
 
 
 def test_always_needs_a_context_by_name() -> None:
-    with pytest.raises(InvalidValue, match="mode: 'always' .* auto or watch") as caught:
+    with pytest.raises(InvalidValue, match=r"mode: 'always' .* auto or watch") as caught:
         SafetyPlan(mode="always")
     assert (caught.value.field, caught.value.value) == ("mode", "always")
     off = SafetyPlan(mode="always", enabled=False)

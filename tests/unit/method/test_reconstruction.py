@@ -138,8 +138,8 @@ def test_weights_take_the_rows_shape_and_dtype() -> None:
 # ------------------------------------------------------------------ mask
 
 
-@pytest.mark.parametrize("shape", [(4, 3), (2, 4, 3), (2, 4, 1, 3, 3)])
-def test_a_mask_is_of_one_picture_each(shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("shape", [(4, 3), (2, 4, 3), (2, 4, 1, 1, 3, 3)])
+def test_a_mask_is_of_pictures_or_videos(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=rf"original: {len(shape)} dimensions .* \[B, C, H, W\]"):
         disagreement_mask(torch.zeros(shape), torch.ones(shape))
 
