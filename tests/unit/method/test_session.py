@@ -455,12 +455,11 @@ def test_a_bad_safe_row_fails_however_small_its_weight(weight: float) -> None:
         session.combine(session.begin(0.0), ROWS, NAN)
 
 
-def test_videos_have_no_region() -> None:
-    session = opened(PLAN.replace(region="disagreement"))
-    with pytest.raises(GuardFailure, match="5 dimensions"):
-        session.combine(session.begin(0.0), ROWS[:, :, None], SAFE[:, :, None])
-    everywhere = opened()
-    assert everywhere.combine(everywhere.begin(0.0), ROWS[:, :, None], SAFE[:, :, None]).ndim == 5
+@pytest.mark.parametrize("region", ["everywhere", "disagreement"])
+def test_a_video_of_one_frame_is_combined_as_a_picture_is(region: str) -> None:
+    video, picture = opened(PLAN.replace(region=region)), opened(PLAN.replace(region=region))
+    frames = video.combine(video.begin(0.0), ROWS[:, :, None], SAFE[:, :, None])
+    torch.testing.assert_close(frames[:, :, 0], picture.combine(picture.begin(0.0), ROWS, SAFE))
 
 
 def test_rows_that_come_uncalled_for_fail() -> None:
