@@ -25,13 +25,13 @@ from modules import (
     prompt_parser,
     sd_hijack,
     sd_models,
-    sd_samplers,
     sd_samplers_cfg_denoiser,
     sd_samplers_common,
     shared,
 )
 from modules import processing as processing
 from modules import script_callbacks as script_callbacks
+from modules import sd_samplers as sd_samplers
 
 from safegen.hosts import a1111, forge
 from safegen.hosts.a1111 import beside
