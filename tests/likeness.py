@@ -8,8 +8,9 @@ nearest to one of theirs, in two measures:
   and string is replaced by a mark for its kind. Renaming does not change it.
 
 Comments, docstrings, annotations, formatting and a function's parameters do not count: the
-host dictates the parameters. What a file says outside functions is one more unit. A function
-*stands out* if a measure is above its limit; docs/decisions.md says how the limits were chosen.
+host dictates the parameters. Nor do options declared with argparse: any two lists of them have
+one shape. What a file says outside functions is one more unit. A function *stands out* if a
+measure is above its limit; docs/decisions.md says how the limits were chosen.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ class Likeness:
 
 
 class _Bare(ast.NodeTransformer):
-    """Without docstrings, annotations and functions' parameters."""
+    """Without docstrings, annotations, functions' parameters and declared options."""
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         return self._function(node)
@@ -130,6 +131,9 @@ class _Bare(ast.NodeTransformer):
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             return None
+        call = node.value.func if isinstance(node.value, ast.Call) else None
+        if isinstance(call, ast.Attribute) and call.attr == "add_argument":
+            return None  # a list in argparse's words, which has argparse's shape
         return self.generic_visit(node)
 
 

@@ -24,7 +24,6 @@ from modules import (
     paths,
     sd_hijack,
     sd_models,
-    sd_samplers,
     sd_samplers_cfg_denoiser,
     sd_samplers_common,
 )
@@ -32,6 +31,7 @@ from modules import devices as devices
 from modules import processing as processing
 from modules import prompt_parser as prompt_parser
 from modules import script_callbacks as script_callbacks
+from modules import sd_samplers as sd_samplers
 from modules import shared as shared
 
 from safegen.hosts import a1111, forge

@@ -10,6 +10,7 @@ from safegen.webui import host, infotext, record, reporting, settings
 from safegen.webui.arguments import Resolved
 from safegen.webui.batch import FIRST, SECOND, Batch
 from safegen.webui.errors import explained, explaining, for_caller, message
+from safegen.webui.launching import watched
 
 
 class Run:
@@ -78,7 +79,8 @@ class Run:
                 self.batch = Batch(p, self.plan, self.policy, self._caches, kept)
                 if not self.batch.guarding:
                     reporting.comment(self.batch)
-            samples = original(*args, **kwargs)
+            with watched(self.batch):
+                samples = original(*args, **kwargs)
             if self.batch.guarding:
                 with explaining():
                     self.batch.verify()

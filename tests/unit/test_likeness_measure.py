@@ -136,6 +136,15 @@ def test_lists_of_assignments_have_no_shape() -> None:
     assert shares(second, first)["shape"] == 0.0
 
 
+def test_declared_options_have_no_shape_and_hide_nothing_beside_them() -> None:
+    options = "".join(f"    p.add_argument('--a{n}', type=int, default={n})\n" for n in range(30))
+    assert shares("def f(p):\n" + options, "def g(p):\n" + options) == {"named": 0, "shape": 0}
+    mixed = ORIGINAL.replace(
+        "    total = 0\n", options.replace("p.", "values.") + "    total = 0\n"
+    )
+    assert stands_out(mixed, ORIGINAL) == {"named", "shape"}
+
+
 def test_unrelated_code_does_not_stand_out() -> None:
     """The limits are above what chance brings: this package and Python's own library."""
     library = Path(ast.__file__).parent

@@ -65,7 +65,8 @@ def _denoiser(params):
     elif kind == "wrong shape":
         params.x = params.x[..., :-1]
     elif kind in ("NaN", "infinity") and _is_forge():
-        params.text_cond = params.text_cond * float("nan" if kind == "NaN" else "inf")
+        for name in ("text_cond", "text_uncond"):
+            setattr(params, name, getattr(params, name) * float(kind[:3]))
     elif kind == "interrupt":
         shared.state.interrupt()
     elif kind == "skip":
