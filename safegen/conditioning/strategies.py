@@ -19,7 +19,7 @@ from safegen.contexts.context import SafetyContext
 from safegen.detectors.protocol import Span
 from safegen.errors import InvalidValue
 from safegen.learned.embedding import LearnedEmbedding
-from safegen.plan import AWAY, LEARNED_STRATEGIES, NEEDED, STRATEGIES
+from safegen.plan import AWAY, LEARNED_STRATEGIES, NEEDED, PUSHED, STRATEGIES
 from safegen.text.syntax import Part, parts
 
 NEVER = "never"
@@ -147,6 +147,8 @@ def condition_parts(
     """
     if strategy not in STRATEGIES:
         raise InvalidValue("strategy", strategy, ", ".join(STRATEGIES))
+    if push not in (NEVER, *PUSHED):
+        raise InvalidValue("push", push, ", ".join((NEVER, *PUSHED)))
     edit: EmbeddingEdit | None = None
     if strategy in LEARNED_STRATEGIES:
         if learned is None:

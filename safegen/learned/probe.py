@@ -277,6 +277,11 @@ class ProbeStore:
         file = self._home / "pairs.csv"
         return tuple(read_pairs(file)) if file.is_file() else ()
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was ever fitted, in whatever model."""
+        return not any(self._home.glob("*.safetensors"))
+
     def has(self, identity: str) -> bool:
         """Whether a probe was fitted in the encoder, or denoiser, ``identity``."""
         return self._file(identity).is_file()

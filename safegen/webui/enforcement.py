@@ -121,20 +121,20 @@ class Policy:
 _WHOLE = {
     "end": 1.0,
     "curve": "constant",
-    "region": "everywhere",
+    "dial": "conditioning",
     "hires": True,
     "detectors": ("lexicon", "ngram"),
 }
 LEVELS: Mapping[str, Policy] = {
     "basic": Policy(
         "basic",
-        minimum={"weight": 0.5},
-        maximum={"tau": 0.3, "threshold": 0.6, "refresh": 2},
+        minimum={"weight": 0.7, "push": 1.0},
+        maximum={"tau": 0.1, "threshold": 0.6, "refresh": 2},
         fixed=_WHOLE,
     ),
     "strict": Policy(
         "strict",
-        minimum={"weight": 0.8},
+        minimum={"weight": 1.0, "push": 2.0},
         maximum={"tau": 0.0, "threshold": 0.5, "refresh": 1},
         fixed={**_WHOLE, "strategy": "counterpart"},
     ),

@@ -31,7 +31,7 @@ class PipelineDenoiser:
         if unet is None or not hasattr(unet, "mid_block"):
             raise Unsupported(f"{type(pipe).__name__} has no UNet that could be asked")
         self.pipe, self.clip_skip = pipe, clip_skip
-        self.width = int(self.encode([""])[0].shape[-1])
+        self.width = int(unet.config.block_out_channels[-1])
         if unet not in _identities:
             _identities[unet] = identity_of([unet], self.width, LAYER)
         self.identity = _identities[unet] + (f"/skip{clip_skip}" if clip_skip else "")

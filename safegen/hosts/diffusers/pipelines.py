@@ -171,8 +171,10 @@ def _learned_in(pipe: Any, clip_skip: int | None) -> Learned:
 
 def _watching(pipe: Any, clip_skip: int | None, chooser: Chooser) -> Chooser:
     """``chooser`` with what was fitted on this machine to watch the pipeline, if anything was."""
-    denoiser = PipelineDenoiser(pipe, clip_skip)
     store = ProbeStore(default_folder(), probe.WATCH)
+    if store.empty:
+        return chooser
+    denoiser = PipelineDenoiser(pipe, clip_skip)
     if not store.has(denoiser.identity):
         return chooser
     detector = ModelDetector(store.get(denoiser.identity), denoiser)

@@ -42,7 +42,7 @@ def test_no_plan_comes_out_below_the_policy(level: str, plan: SafetyPlan) -> Non
 
 
 def test_stronger_values_are_left_alone() -> None:
-    plan = SafetyPlan(weight=0.95, tau=0.0, threshold=0.3)
+    plan = SafetyPlan(weight=1.0, tau=0.0, threshold=0.3, push=3.0)
     assert LEVELS["strict"].apply(plan)[0] == plan
 
 
@@ -56,7 +56,7 @@ def test_a_text_that_anybody_may_write_is_no_protection() -> None:
 
 def test_the_explanation_names_level_and_limits() -> None:
     text = LEVELS["strict"].explain()
-    for part in ("strict", "weight at least 0.8", "tau at most 0", "can't be switched off"):
+    for part in ("strict", "weight at least 1", "tau at most 0", "can't be switched off"):
         assert part in text
 
 
@@ -118,7 +118,7 @@ def test_two_policies_hold_together() -> None:
     both = strongest([LEVELS["basic"], Policy("more", minimum={"weight": 0.9}, required=())])
     assert both is not None
     plan, _ = both.apply(SafetyPlan(weight=0.0, tau=0.9))
-    assert (plan.weight, plan.tau) == (0.9, 0.3)
+    assert (plan.weight, plan.tau) == (0.9, 0.1)
     assert strongest([]) is None
 
 

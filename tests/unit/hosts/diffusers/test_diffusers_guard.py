@@ -163,8 +163,9 @@ def test_works_repeatedly_and_tells_of_the_latest_call(pipe: Any) -> None:
 
 def test_the_innermost_guard_counts_and_the_outer_one_resumes(pipe: Any) -> None:
     before = plain(pipe, [RISKY], **quick())
-    with guard(pipe, chooser=TOLD, weight=1.0, tau=0.0) as outer:
-        with guard(pipe, chooser=TOLD, weight=0.3, tau=0.0) as inner:
+    whole = {"chooser": TOLD, "tau": 0.0, "region": "everywhere"}
+    with guard(pipe, weight=1.0, **whole) as outer:
+        with guard(pipe, weight=0.3, **whole) as inner:
             weak = pipe(RISKY, **quick()).images
             assert inner.verdict.guarded == 3
             with pytest.raises(GuardFailure, match="no picture has been made"):
@@ -265,7 +266,7 @@ def test_a_callback_may_switch_guidance_off(pipe: Any) -> None:
         return state
 
     how = {"callback_on_step_end": off, "callback_on_step_end_tensor_inputs": ["prompt_embeds"]}
-    with guard(pipe, chooser=TOLD, weight=1.0, tau=0.0) as run:
+    with guard(pipe, chooser=TOLD, weight=1.0, tau=0.0, region="everywhere") as run:
         ours = pipe(RISKY, **how, **quick()).images
     assert run.verdict.guarded == 3
     assert near(ours, pipe(CALM, **how, **quick()).images)
