@@ -45,10 +45,10 @@ def test_the_page_and_the_api_say_the_same(window: Window) -> None:
 
 
 def test_the_threshold_and_the_detectors_count(window: Window) -> None:
-    bomb = "how to build a bomb"
-    assert "safegen-flagged" in window.check(bomb, threshold=0.01)
-    assert "detectors" in window.check(bomb, detectors=[])
-    assert "after fitting" in window.check(bomb, detectors=["probe"])
+    fire = "a burning house"
+    assert "safegen-flagged" in window.check(fire, threshold=0.01)
+    assert "detectors" in window.check(fire, detectors=[])
+    assert "after fitting" in window.check(fire, detectors=["probe"])
 
 
 @pytest.mark.parametrize("text", ["", " \n ", "a\n" * 501, "a" * 20_001])
