@@ -8,50 +8,44 @@
     "use strict";
 
     const TABS = ["txt2img", "img2img"];
-    const WORDS = {off: "off", on: "on", auto: "Auto", enforced: "enforced", failed: "failed"};
-    const MEANING = {
-        off: "SafeGen is off.",
-        on: "SafeGen guards the next pictures.",
-        auto: "SafeGen reads each prompt and guards those that need it.",
-        enforced: "The operator enforces SafeGen on every picture.",
-        failed: "SafeGen stopped the last generation; the message is under the picture.",
-    };
-    // The host shows an error under the picture as its kind and its message; all of ours begin so.
-    const OUR_ERROR = /^\w+: SafeGen: /;
-    // Where the settings ask for a black picture instead, the message is a comment.
-    const BLACKED = "SafeGen: stopped this picture";
+    // The host shows an error under the picture as its class and its text; ours is this class.
+    const OURS = "SafeGen: ";
+    // In a message, before the technical part.
+    const DETAILS = " Details: ";
+    // Where the settings ask for a black picture instead, its infotext says so.
+    const BLACKED = "SafeGen failed: ";
     // Milliseconds in which changes of several controls, as a pasted infotext makes, are gathered.
     const TOGETHER = 60;
+    // Milliseconds after which an answer is not waited for any more.
+    const PATIENCE = 5000;
 
     const find = selector => gradioApp().querySelector(selector);
 
     // ------------------------------------------------------------------ badge
 
-    /** Whether this tab's last generation was stopped by SafeGen, and no other has begun. */
-    function failed(tab) {
-        if (find(`#${tab}_interrupt`)?.style.display === "block") return false;
-        const log = find(`#html_log_${tab}`);
-        const error = log?.querySelector(".error")?.textContent.trim() || "";
-        return OUR_ERROR.test(error) || Boolean(log?.textContent.includes(BLACKED));
+    /** Where it stands that this tab's last generation was stopped by SafeGen, or null. */
+    function failure(tab) {
+        if (find(`#${tab}_interrupt`)?.style.display === "block") return null;
+        const error = find(`#html_log_${tab} .error`);
+        if (error?.textContent.trim().startsWith(OURS)) return error;
+        const info = find(`#html_info_${tab}`);
+        return info?.textContent.includes(BLACKED) ? info.firstElementChild : null;
     }
 
-    /** State and label as the server has worked them out, corrected by the tick. */
-    function stateOf(tab) {
-        const told = find(`#script_${tab}_safegen_summary [data-safegen-state]`)?.dataset || {};
-        const ticked = find(`#script_${tab}_safegen_enable-checkbox input`)?.checked;
-        let state = told.safegenState || (ticked ? "on" : "off");
-        let label = told.safegenLabel || "";
-        if (state !== "enforced") {
-            if (!ticked) {
-                state = "off";
-                label = "";
-            } else if (state === "off") {
-                state = "on"; // ticked before the server knew
-                label = "";
-            }
+    const past = {};  // by tab, the failure that was there when a control was changed
+
+    /** The server's own words on how things stand, or those for a failure seen on this page. */
+    function standing(tab) {
+        const told = answer(tab)?.dataset;
+        if (!told) return null;
+        const {safegenState: state, safegenWord: word, safegenLabel: label, safegenMeaning: meaning} = told;
+        const failed = failure(tab);
+        // What can't run, or is blocked, is told first: that is what is to be mended.
+        if (!failed || failed === past[tab] || ["invalid", "blocked"].includes(state)) {
+            return {state, word, label, meaning, enforced: told.safegenEnforced};
         }
-        if (failed(tab)) return {state: "failed", label: ""};
-        return {state, label};
+        const words = {word: told.safegenFailedWord, meaning: told.safegenFailedMeaning};
+        return {state: "failed", label: "", enforced: told.safegenEnforced, ...words};
     }
 
     function makeBadge(tab, box) {
@@ -73,7 +67,7 @@
         spoken.className = "safegen-spoken";
         spoken.setAttribute("role", "status");
         spoken.setAttribute("aria-live", "polite");
-        spoken.textContent = MEANING[stateOf(tab).state]; // what is there at first is not read out
+        spoken.textContent = standing(tab).meaning; // what is there at first is not read out
         badge.append(button, spoken);
         box.after(badge);
         return badge;
@@ -85,18 +79,54 @@
 
     function updateBadge(tab) {
         const box = find(`#${tab}_generate_box`);
-        if (!box || !find(`#script_${tab}_safegen_enable`)) return;
+        if (!box || !standing(tab)) return;
         const badge = find(`#${tab}_safegen_badge`) || makeBadge(tab, box);
         // At phone width the host moves the buttons over the pictures, and back.
         if (box.nextElementSibling !== badge) box.after(badge);
-        const {state, label} = stateOf(tab);
+        const now = standing(tab);
         const button = badge.querySelector("button");
-        if (button.dataset.state !== state) button.dataset.state = state;
+        if (button.dataset.state !== now.state) button.dataset.state = now.state;
         // Without the label: what is read out changes with the state, not with every dial.
-        setText(badge.querySelector(".safegen-spoken"), MEANING[state]);
-        setText(button.querySelector(".safegen-badge-word"), WORDS[state] || state);
-        setText(button.querySelector(".safegen-badge-label"), label);
-        if (button.title !== MEANING[state]) button.title = MEANING[state];
+        setText(badge.querySelector(".safegen-spoken"), now.meaning);
+        setText(button.querySelector(".safegen-badge-word"), now.word);
+        setText(button.querySelector(".safegen-badge-label"), now.label);
+        if (button.title !== now.meaning) button.title = now.meaning;
+        lockTick(tab, now.enforced);
+        fold(find(`#html_log_${tab} .error`));
+    }
+
+    /** The box in the accordion's title can't be used while SafeGen is enforced, and says why. */
+    function lockTick(tab, reason) {
+        const tick = find(`#script_${tab}_safegen_enable-visible-checkbox`);
+        if (!tick || tick.disabled === Boolean(reason)) return;
+        tick.disabled = Boolean(reason);
+        tick.title = reason;
+        if (reason) tick.checked = true;
+        let note = tick.parentElement.querySelector(".safegen-locked");
+        if (!note) {
+            note = document.createElement("small");
+            note.className = "safegen-locked";
+            tick.parentElement.append(note);
+        }
+        note.textContent = reason;
+    }
+
+    /** An error of ours: the sentence for everybody, and the technical part to be opened. */
+    function fold(error) {
+        const text = error?.textContent.trim() || "";
+        if (!text.startsWith(OURS) || error.querySelector("details")) return;
+        const [said, more] = text.slice(OURS.length).split(DETAILS);
+        if (more === undefined) return;
+        const sentence = document.createElement("p");
+        sentence.textContent = OURS + said;
+        const details = document.createElement("details");
+        const title = document.createElement("summary");
+        title.textContent = DETAILS.trim().slice(0, -1);
+        const reason = document.createElement("p");
+        reason.textContent = more;
+        details.append(title, reason);
+        error.classList.add("safegen-refusal");
+        error.replaceChildren(sentence, details);
     }
 
     function updateBadges() {
@@ -125,15 +155,65 @@
         }, 100);
     }
 
-    // ------------------------------------------------------------------ one request for many changes
+    // ------------------------------------------------------------------ asking the server
 
-    const waiting = new Map();
+    const presses = {};  // by button: the timer, the answer before it, and whether to press it again
 
-    /** Controls have changed: their tab's hidden button is pressed once, when no more do. */
+    /** Presses a hidden button, once for many reasons at once.
+     *
+     *  Gradio drops what is pressed while it waits for an answer, so then it is pressed later.
+     *  `answer` finds an element that every answer makes anew. */
+    function press(button, answer) {
+        const now = presses[button] || (presses[button] = {answer});
+        if (now.before && now.before === answer() && Date.now() - now.since < PATIENCE) {
+            now.again = true;
+            return;
+        }
+        clearTimeout(now.timer);
+        now.timer = setTimeout(() => {
+            Object.assign(now, {before: answer(), since: Date.now(), again: false});
+            find(`#${button}`)?.click();
+        }, TOGETHER);
+    }
+
+    function pressAgain() {
+        for (const [button, now] of Object.entries(presses)) {
+            if (now.again && now.before !== now.answer()) press(button, now.answer);
+        }
+    }
+
+    const answer = tab => find(`#script_${tab}_safegen_summary [data-safegen-state]`);
+    const ask = tab => press(`script_${tab}_safegen_changed`, () => answer(tab));
+
+    /** Something is written in the form of a context. */
+    function onTyped() {
+        press("safegen_context_typed", () => find("#safegen_context_heading [data-safegen-asked]"));
+    }
+
+    function askAll() {
+        TABS.forEach(ask);
+    }
+
+    /** Controls have changed: what failed with the old values says nothing about the new ones. */
     function onChanged(event) {
-        const {button} = event.detail;
-        clearTimeout(waiting.get(button));
-        waiting.set(button, setTimeout(() => find(`#${button}`)?.click(), TOGETHER));
+        const {tab} = event.detail;
+        past[tab] = failure(tab);
+        ask(tab);
+    }
+
+    const logs = {};  // by tab, what is said under the pictures
+
+    /** After a run the server is asked: settings or contexts may have changed meanwhile. */
+    function noticeRuns() {
+        for (const tab of TABS) {
+            const log = find(`#html_log_${tab}`)?.textContent || "";
+            if (logs[tab] !== undefined && logs[tab] !== log) ask(tab);
+            logs[tab] = log;
+        }
+    }
+
+    function onVisible() {
+        if (!document.hidden) askAll();
     }
 
     // ------------------------------------------------------------------ slider
@@ -200,6 +280,9 @@
         after.src = source;
         after.alt = name;
         after.classList.toggle("safegen-original", weight === "0");
+        // Nothing is compared with itself.
+        const single = weight === compare.dataset.before;
+        compare.querySelector(".safegen-stage").classList.toggle("safegen-single", single);
         if (map) {
             compare.querySelector(".safegen-map").src = map;
         } else {
@@ -232,7 +315,7 @@
         for (const element of compare.querySelectorAll(original)) {
             element.classList.toggle("safegen-veiled", veil);
         }
-        setText(button.firstElementChild, veil ? "Show the original" : "Blur the original");
+        setText(button.firstElementChild, veil ? button.dataset.show : button.dataset.blur);
     }
 
     // ------------------------------------------------------------------ progress
@@ -256,6 +339,7 @@
     function onTab() {
         const refresh = find("#safegen_status_refresh");
         if (refresh?.offsetParent) refresh.click();
+        askAll();
     }
 
     // ------------------------------------------------------------------ listening
@@ -276,7 +360,6 @@
 
     function onChange(event) {
         if (event.target.matches?.(".safegen-show-map")) showMap(event.target.closest(".safegen-compare"));
-        if (event.target.closest?.("[id*='_safegen_enable']")) updateBadges();
     }
 
     document.addEventListener("pointerdown", onPointerDown);
@@ -287,7 +370,17 @@
     document.addEventListener("input", onChange);
     document.addEventListener("safegen:comparing", onComparing);
     document.addEventListener("safegen:changed", onChanged);
-    onUiLoaded(updateBadges);
-    onAfterUiUpdate(updateBadges);
+    document.addEventListener("safegen:typed", onTyped);
+    document.addEventListener("visibilitychange", onVisible);
+    onUiLoaded(() => {
+        updateBadges();
+        askAll();
+    });
+    onAfterUiUpdate(() => {
+        updateBadges();
+        noticeRuns();
+        pressAgain();
+    });
     onUiTabChange(onTab);
+    window.onOptionsChanged?.(askAll);
 })();

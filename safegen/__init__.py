@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from safegen.method.session import Verdict
     from safegen.plan import SafetyPlan
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PLACES = {
     "Generated": "safegen.hosts.diffusers.pipelines",

@@ -13,6 +13,8 @@ from safegen.contexts.library import ContextLibrary
 from safegen.detectors.auto import AutoPolicy, Verdict, default_detectors
 from safegen.detectors.coverage import nothing_found
 from safegen.detectors.protocol import MODEL, Detector, Span
+from safegen.detectors.sentences import NAME as SENTENCES
+from safegen.detectors.sentences import SentenceDetector
 from safegen.errors import InvalidValue, SafeGenError
 from safegen.learned.embedding import LearnedEmbedding
 from safegen.plan import (
@@ -94,6 +96,8 @@ class Chooser:
     def _policy(
         self, plan: SafetyPlan, contexts: Iterable[SafetyContext] | None = None
     ) -> AutoPolicy:
+        if SENTENCES in plan.detectors and SENTENCES not in self.detectors:
+            self.detectors[SENTENCES] = SentenceDetector()
         missing = [name for name in plan.detectors if name not in self.detectors]
         if PROBE in missing:
             raise InvalidValue(
@@ -123,7 +127,7 @@ class Chooser:
         """What Auto finds in ``prompt`` and would pick, of ``contexts`` or else of the library.
 
         Raises:
-            InvalidValue: The plan names a detector that is not to be had.
+            InvalidValue: The plan names a detector that is not to be had; says what it needs.
         """
         return self._policy(plan, contexts).judge(prompt)
 

@@ -28,7 +28,7 @@ STRATEGIES = TEXTUAL_STRATEGIES + LEARNED_STRATEGIES
 RECONSTRUCTION, CONDITIONING = DIALS = ("reconstruction", "conditioning")
 """What the weight moves: the sum of the two pictures, or the text that the safe stream sees."""
 REGIONS = ("everywhere", "disagreement")
-DETECTORS = ("lexicon", "ngram", "probe")
+DETECTORS = ("lexicon", "ngram", "probe", "sentences")
 WORDS, WATCH, ALWAYS = MODES = ("auto", "watch", "always")
 """When the guard acts: on what the words say, also on what the model would draw, or always."""
 NEEDED, PUSH_ALL = PUSHED = ("needed", "always")

@@ -5,7 +5,7 @@ from modules import scripts
 try:
     from modules.ui_components import InputAccordion
 
-    from safegen.webui import accordion, deciding, infotext, lifecycle, registry, settings
+    from safegen.webui import accordion, infotext, lifecycle, registry
 except Exception as problem:
     # Nothing of SafeGen may be there to ask, and another host may have none of what is asked here.
     from modules import processing, shared
@@ -45,14 +45,7 @@ else:
             return scripts.AlwaysVisible
 
         def ui(self, is_img2img):
-            made = accordion.build(
-                InputAccordion,
-                self.elem_id,
-                deciding.chooser(),
-                settings.base_plan(),
-                settings.policy_to_show(),
-                settings.enforcing,
-            )
+            made = accordion.build(InputAccordion, self.elem_id)
             self.infotext_fields = [(made[name], key) for name, key in infotext.PASTE_KEYS.items()]
             self.paste_field_names = [str(key) for key in infotext.PASTE_KEYS.values()]
             return list(made.values())

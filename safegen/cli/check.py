@@ -17,7 +17,10 @@ from typing import Any
 from safegen.contexts.library import ContextLibrary, default_folder
 from safegen.detectors.auto import DEFAULT_THRESHOLD, AutoPolicy, Verdict, default_detectors
 from safegen.detectors.protocol import Detector
+from safegen.detectors.sentences import NAME as SENTENCES
+from safegen.detectors.sentences import SentenceDetector
 from safegen.errors import InvalidValue, SafeGenError
+from safegen.plan import DETECTORS
 
 Subparsers = argparse._SubParsersAction  # argparse has no public name for it
 
@@ -47,7 +50,8 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         "--detectors",
         default="lexicon,ngram",
         metavar="NAMES",
-        help="which detectors run, joined by commas: lexicon, ngram, probe (default: %(default)s)",
+        help=f"which detectors run, joined by commas: {', '.join(DETECTORS)} "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--model",
@@ -138,9 +142,11 @@ def _policy(args: argparse.Namespace) -> AutoPolicy:
     names = [name.strip() for name in args.detectors.split(",")]
     if "probe" in names:
         available["probe"] = _probe(args)
+    if SENTENCES in names:
+        available[SENTENCES] = SentenceDetector()
     for name in names:
         if name not in available:
-            raise InvalidValue("detectors", name, ", ".join([*available, "probe"]))
+            raise InvalidValue("detectors", name, ", ".join(DETECTORS))
     library = ContextLibrary(args.contexts or default_folder())
     for problem in library.problems:
         print(f"skipped: {problem.message}", file=sys.stderr)

@@ -28,6 +28,16 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         help="run (the default), or install the model in a WebUI",
     )  # fmt: skip
     parser.add_argument("dir", nargs="?", type=Path, help="install: the WebUI's folder")
+    parser.add_argument(
+        "--sd15", action="store_true",
+        help="install: the same model in Stable Diffusion 1.5's own shapes, which every host "
+        "loads (2.1 GB)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--clip-vocabulary", type=Path, metavar="FILE",
+        help="--sd15: CLIP's bpe_simple_vocab_16e6.txt.gz, if neither open_clip nor clip is "
+        "installed here or in DIR's own environment",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder for results")
     parser.add_argument("--prompt", help="make one comparison of this prompt instead")
     parser.add_argument("--seed", type=int, default=1, help="first seed of --prompt")
@@ -39,7 +49,7 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the subcommand."""
     if args.action == "install":
-        return _install(args.dir)
+        return _install(args)
     plan = options.plan_of(args)
     options.at_least_one(args, "prompts")
     if not 0 <= args.seed < 2**32 - 3:
@@ -57,12 +67,18 @@ def run(args: argparse.Namespace) -> int:
     return status
 
 
-def _install(webui: Path | None) -> int:
-    from safegen.lab import embedded
-
-    if webui is None:
-        print("usage: safegen demo install DIR (a WebUI's folder)")
+def _install(args: argparse.Namespace) -> int:
+    if args.dir is None:
+        print("usage: safegen demo install DIR [--sd15] (DIR: a WebUI's folder)")
         return WRONG_USE
-    for path in embedded.install(webui):
+    if args.sd15:
+        from safegen.lab.model.sd15 import checkpoint
+
+        written = checkpoint.install(args.dir, args.clip_vocabulary)
+    else:
+        from safegen.lab import embedded
+
+        written = embedded.install(args.dir)
+    for path in written:
         print(path)
     return OK

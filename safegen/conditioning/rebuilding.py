@@ -119,6 +119,9 @@ def _head(word: _Word, before: str, after: str) -> tuple[str, str] | None:
         return (word.text, "P") if named or word.owner else None
     if form.part == "n":
         kind = "P" if word.plain in _PEOPLE else form.kind
+        other = substitutes().nouns.get(form.lemma) if kind == "P" else None
+        if other and word.plain not in _PEOPLE:
+            return (grammar.pluralised(other) if form.form == "pl" else other), "P"
         return word.text, "O" if kind == "P" and word.plain in _NO_PEOPLE else kind
     return None
 
@@ -152,7 +155,8 @@ def _phrases(words: Sequence[_Word]) -> list[_Phrase]:
             loose = form is None or word.plain.endswith(("ing", "ed"))
             adjective = bool(parts) and (loose or (form is not None and form.part == "a"))
             adjective = adjective and word.plain not in grammar.FUNCTION
-            if adjective and not word.risky and len(parts) <= _LONGEST:
+            harmless = not word.risky and word.plain not in substitutes().adjectives
+            if adjective and harmless and len(parts) <= _LONGEST:
                 parts.append(word.text)
             elif not adjective:
                 parts, placed = [], ""

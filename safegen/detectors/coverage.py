@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from safegen.detectors.ngram import GLUE, UNKNOWN, read
+from safegen.detectors.ngram import GLUE
+from safegen.detectors.reading import UNKNOWN, read
 from safegen.text.phrases import Phrases
 from safegen.text.syntax import prepare
 from safegen.text.words import tokenize

@@ -1,6 +1,7 @@
 """A detector that has learned from prompts: a small network over runs of words.
 
-Each word is a vector that tells its meaning in ten languages (`safegen.text.vocabulary`). Two
+Each word is a vector that tells its meaning in ten languages (`safegen.text.vocabulary`), and, if
+training met it often enough, a short one of its own, which tells what meaning alone does not. Two
 layers read runs of five words and of five such runs, and say for every place in the prompt how
 much speaks for harm there, z, in log-odds. The prompt's own log-odds pool the places::
 
@@ -18,33 +19,30 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from safegen.detectors.lexicon import built_in
 from safegen.detectors.protocol import Detection, Span
+from safegen.detectors.reading import STOP, UNKNOWN, Reading, read
 from safegen.errors import SafeGenError
 from safegen.text.phrases import Phrases
 from safegen.text.spelling import Spelling
 from safegen.text.vocabulary import Vocabulary, vocabulary
-from safegen.text.words import Token, tokenize, word_set
+from safegen.text.words import tokenize, word_set
 
 Floats = NDArray[np.float32]
 
 WEIGHTS = Path(__file__).with_name("ngram.safetensors")
-FORMAT = "safegen-ngram-2"
+FORMAT = "safegen-ngram-3"
 REACH = 5
 """Words in a run."""
 STRIDE = 3
 """How far apart the runs lie that the second layer reads."""
 LONGEST = 400
 """Words of a prompt that are read at once; the rest is read in further pieces."""
-STOP, UNKNOWN = -1, -2
-"""What stands for the end of a clause, and for a word nobody knows or that is shielded."""
 NAMED = 0.5
 """P(unsafe) from which causes are named."""
 SPAN_EVIDENCE = 0.5
@@ -53,8 +51,8 @@ SPAN_SHARE = 0.5
 """The same, as a share of what goes with the strongest word."""
 _PLACES = 4
 """How many places of a prompt are asked for their causes."""
-_LONGEST_UNSPACED = 6
-_SHORTEST_CUT = 4
+FOREIGN = 4.0
+"""Log-odds that are taken from places in clauses of other languages, which it knows less of."""
 GLUE = word_set(
     "a an the of in on at to and or his her their its with is are was were as by for from it that "
     "this into while who be been has have had he she they them him one two man woman men women "
@@ -67,98 +65,19 @@ class WeightsError(SafeGenError):
     """Weights that are missing or of another format."""
 
 
-# ------------------------------------------------------------------ a prompt as rows of the table
-
-
-@dataclass(frozen=True)
-class Reading:
-    """A prompt as the network reads it.
-
-    Args:
-        rows: Row of the vocabulary for each word, or `STOP`, or `UNKNOWN`.
-        tokens: The token of each row; ``None`` for a stop. A word of several characters in a
-            script without blanks is one token.
-    """
-
-    rows: tuple[int, ...]
-    tokens: tuple[Token | None, ...]
-
-
-@lru_cache(maxsize=1 << 16)
-def _row(word: str) -> int:
-    """The row of ``word``, or of the longest known beginning of it in a language with many
-    endings; `UNKNOWN` if there is none."""
-    known = vocabulary()
-    row = known.row(word)
-    if row is None and not word.isascii():
-        for size in range(len(word) - 1, max(_SHORTEST_CUT, len(word) // 2) - 1, -1):
-            row = known.row(word[:size])
-            if row is not None:
-                break
-    return UNKNOWN if row is None else row
-
-
-def _unspaced(tokens: Sequence[Token], index: int) -> int:
-    """How many one-character tokens from ``index`` on are one known word."""
-    word, best = "", 1
-    for size, token in enumerate(tokens[index : index + _LONGEST_UNSPACED], 1):
-        if size > 1 and token.start != tokens[index + size - 2].end:
-            break
-        word += token.word
-        if size > 1 and word in vocabulary():
-            best = size
-    return best
-
-
-def _is_unspaced(token: Token) -> bool:
-    return (
-        token.end - token.start == 1
-        and "\u2e80" <= token.word[:1] <= "\U0003ffff"
-        and not ("\uac00" <= token.word[:1] <= "\ud7ff")
-    )
-
-
-def read(tokens: Sequence[Token], harmless: Phrases | None = None) -> Reading:
-    """``tokens`` as rows. The words of ``harmless`` phrases say nothing."""
-    shielded = list((harmless or built_in().harmless).find(tokens))
-    rows: list[int] = []
-    kept: list[Token | None] = []
-    index, clause = 0, None
-    while index < len(tokens):
-        token = tokens[index]
-        if clause is not None and token.clause != clause:
-            rows.append(STOP)
-            kept.append(None)
-        clause = token.clause
-        size = 1
-        if any(hit.start <= token.start < hit.end for hit in shielded):
-            rows.append(UNKNOWN)
-        elif _is_unspaced(token):
-            size = _unspaced(tokens, index)
-            rows.append(_row("".join(t.word for t in tokens[index : index + size])))
-        else:
-            rows.append(next((r for r in map(_row, token.readings) if r >= 0), UNKNOWN))
-        if size > 1:
-            word = "".join(t.word for t in tokens[index : index + size])
-            token = Token(word, token.start, tokens[index + size - 1].end, token.clause, (word,))
-        kept.append(token)
-        index += size
-    return Reading(tuple(rows), tuple(kept))
-
-
-# ------------------------------------------------------------------ weights
-
-
 @dataclass(frozen=True, eq=False)
 class Weights:
     """What training gave.
 
     Args:
-        first: ``[REACH · (width + 2), hidden]`` and its bias ``[hidden]``; the two columns
-            beside a word's vector say that it is unknown, and that a clause ends.
+        first: ``[REACH · (width + 2 + own), hidden]`` and its bias ``[hidden]``; beside a word's
+            vector stand two columns that say that it is unknown, and that a clause ends, and then
+            the word's own vector.
         second: ``[REACH · hidden, hidden]`` and its bias.
         out: ``[2 · hidden, 1 + categories]`` and its bias, over both layers; the first column is
             harm, the others which kind.
+        words: Hashes of the words that have a vector of their own, ``[words]``.
+        own: Those vectors, ``[words, own]``.
         categories: Their names.
         slope: Calibration, together with ``offset``.
         offset: Calibration.
@@ -169,6 +88,8 @@ class Weights:
     first: tuple[Floats, Floats]
     second: tuple[Floats, Floats]
     out: tuple[Floats, Floats]
+    words: NDArray[np.uint32]
+    own: Floats
     categories: tuple[str, ...]
     slope: float
     offset: float
@@ -198,6 +119,8 @@ class Weights:
                     first=layer("first"),
                     second=layer("second"),
                     out=layer("out"),
+                    words=tensors.get_tensor("words"),
+                    own=tensors.get_tensor("own").astype(np.float32),
                     categories=tuple(header["categories"]),
                     slope=float(header["slope"]),
                     offset=float(header["offset"]),
@@ -221,7 +144,10 @@ class Weights:
             "wanted": list(self.wanted),
             "origin": self.origin,
         }
-        tensors: dict[str, NDArray[Any]] = {}
+        tensors: dict[str, NDArray[Any]] = {
+            "words": self.words,
+            "own": np.ascontiguousarray(self.own, np.float16),
+        }
         for name in ("first", "second", "out"):
             weight, bias = getattr(self, name)
             tensors[name] = np.ascontiguousarray(weight, np.float16)
@@ -229,28 +155,50 @@ class Weights:
         save_file(tensors, file, metadata={"safegen": json.dumps(header, sort_keys=True)})
 
 
-def inputs(rows: Sequence[int] | NDArray[np.int64], known: Vocabulary, scale: float) -> Floats:
-    """``[..., width + 2]``: each word's vector, whether it is unknown, whether a clause ends."""
+def inputs(rows: Sequence[int] | NDArray[np.int64], known: Vocabulary, own: Floats) -> Floats:
+    """``[..., width + 2 + own]``: what the network sees of each place.
+
+    Args:
+        rows: Rows of the vocabulary, `STOP` or `UNKNOWN`.
+        known: The vocabulary.
+        own: Each row's own vector, ``[len(known.vectors), own]``.
+    """
     index = np.asarray(rows, np.int64)
     found = index >= 0
-    vectors = known.vectors[np.where(found, index, 0)].astype(np.float32) * (known.scale * scale)
-    vectors *= found[..., None]
-    marks = np.stack([index == UNKNOWN, index == STOP], axis=-1).astype(np.float32)
-    return np.concatenate([vectors, marks], axis=-1)
+    row = np.where(found, index, 0)
+    width = known.vectors.shape[1]
+    x = np.empty((*index.shape, width + 2 + own.shape[1]), np.float32)
+    x[..., :width] = known.vectors[row]
+    x[..., :width] *= known.scale * INPUT_SCALE
+    x[..., width : width + 2] = 0.0
+    x[..., width + 2 :] = own[row]
+    x *= found[..., None]
+    x[..., width] = index == UNKNOWN
+    x[..., width + 1] = index == STOP
+    return x
 
 
 INPUT_SCALE = 4.0
 """What vectors of unit length are multiplied with: half the root of their width."""
 
 
-def _run(x: Floats, layer: tuple[Floats, Floats], stride: int) -> Floats:
-    """A layer over runs of `REACH` places, ``stride`` apart: ``[batch, places, ...]``."""
-    half = REACH // 2 * stride
-    padded = np.pad(x, ((0, 0), (half, half), (0, 0)))
-    n = x.shape[1]
-    seen = [padded[:, i * stride : i * stride + n] for i in range(REACH)]
-    said = np.concatenate(seen, axis=-1) @ layer[0] + layer[1]
-    return np.asarray(np.maximum(said, 0.0), np.float32)
+def _run(
+    x: Floats, layer: tuple[Floats, Floats], stride: int, first: int = 0, last: int | None = None
+) -> Floats:
+    """A layer over runs of `REACH` places, ``stride`` apart, for the places from ``first`` to
+    ``last``: ``[batch, places, ...]``."""
+    weight, bias = layer
+    batch, n, width = x.shape
+    last = n if last is None else last
+    half, hidden = REACH // 2 * stride, weight.shape[1]
+    padded = np.zeros((batch, n + 2 * half, width), np.float32)
+    padded[:, half : half + n] = x
+    starts = range(first, first + REACH * stride, stride)
+    seen = np.concatenate([padded[:, i : i + last - first] for i in starts], axis=-1)
+    said = seen.reshape(-1, REACH * width) @ weight
+    said += bias
+    np.maximum(said, 0.0, out=said)
+    return np.asarray(said.reshape(batch, last - first, hidden), np.float32)
 
 
 class NgramDetector:
@@ -273,16 +221,24 @@ class NgramDetector:
         self.weights = weights or Weights.load()
         self.harmless = harmless
         self._known = vocabulary()
+        self._own = np.zeros((len(self._known.vectors), self.weights.own.shape[1]), np.float32)
+        for word, vector in zip(self.weights.words.tolist(), self.weights.own, strict=True):
+            if word in self._known.rows:
+                self._own[self._known.rows[word]] = vector
         self._spelling = Spelling(self.weights.wanted)
 
-    def _places(self, rows: Sequence[int] | NDArray[np.int64]) -> Floats:
-        """What the network says of every place, ``[..., places, 1 + categories]``."""
+    def _places(
+        self, rows: Sequence[int] | NDArray[np.int64], first: int = 0, last: int | None = None
+    ) -> Floats:
+        """What the network says of every place from ``first`` up to ``last``,
+        ``[..., places, 1 + categories]``."""
         index = np.asarray(rows, np.int64)
         single = index.ndim == 1
-        x = inputs(index[None] if single else index, self._known, INPUT_SCALE)
-        first = _run(x, self.weights.first, 1)
-        second = _run(first, self.weights.second, STRIDE)
-        said = np.concatenate([first, second], axis=-1) @ self.weights.out[0] + self.weights.out[1]
+        x = inputs(index[None] if single else index, self._known, self._own)
+        near = _run(x, self.weights.first, 1)
+        far = _run(near, self.weights.second, STRIDE, first, last)
+        both = np.concatenate([near[:, first:last], far], axis=-1)
+        said = both @ self.weights.out[0] + self.weights.out[1]
         return np.asarray(said[0] if single else said, np.float32)
 
     def reading(self, prompt: str) -> Reading:
@@ -291,12 +247,15 @@ class NgramDetector:
 
     def log_odds(self, prompt: str) -> float:
         """z of one prompt, not calibrated; minus infinity if there is no word in it."""
-        rows = self.reading(prompt).rows
-        return _pooled(self._all_places(rows)[:, 0]) if rows else -np.inf
+        reading = self.reading(prompt)
+        return _pooled(self._all_places(reading)[:, 0]) if reading.rows else -np.inf
 
-    def _all_places(self, rows: Sequence[int]) -> Floats:
+    def _all_places(self, reading: Reading) -> Floats:
+        rows = reading.rows
         pieces = [rows[i : i + LONGEST] for i in range(0, len(rows), LONGEST)]
-        return np.concatenate([self._places(piece) for piece in pieces])
+        said = np.concatenate([self._places(piece) for piece in pieces])
+        said[:, 0] -= FOREIGN * np.asarray(reading.foreign)
+        return said
 
     def probability(self, z: float) -> float:
         """Calibrated P(unsafe)."""
@@ -307,7 +266,7 @@ class NgramDetector:
         reading = self.reading(prompt)
         if not reading.rows:
             return Detection(dict.fromkeys(self.weights.categories, 0.0))
-        said = self._all_places(reading.rows)
+        said = self._all_places(reading)
         z = said[:, 0]
         probability = self.probability(_pooled(z))
         weight = np.exp(z - z.max())
@@ -340,12 +299,11 @@ class NgramDetector:
             kind = int(np.where(relative >= NAMED, said[place, 1:], -np.inf).argmax())
             category = self.weights.categories[kind]
             if asked:
-                without = np.repeat(window[None], len(asked), axis=0)
-                without[np.arange(len(asked)), asked] = UNKNOWN
-                here = slice(max(0, place - 2 - first), place + 3 - first)
-                before = _pooled(self._places(window)[here, 0])
-                after = self._places(without)[:, here, 0]
-                drops = [before - _pooled(one) for one in after]
+                without = np.repeat(window[None], 1 + len(asked), axis=0)  # the first is whole
+                without[np.arange(1, 1 + len(asked)), asked] = UNKNOWN
+                here = max(0, place - 2 - first), min(place + 3, last) - first
+                left = [_pooled(one) for one in self._places(without, *here)[..., 0]]
+                drops = [left[0] - one for one in left[1:]]
                 least = min(max(SPAN_EVIDENCE, SPAN_SHARE * max(drops)), max(max(drops), 1e-3))
                 for i, drop in zip(asked, drops, strict=True):
                     token = reading.tokens[first + i]

@@ -17,6 +17,8 @@ from safegen.errors import InvalidValue, SafeGenError
 from safegen.plan import SETTINGS, SafetyPlan
 from safegen.webui import arguments, host, record, settings
 from safegen.webui.enforcement import Policy
+from safegen.webui.errors import plainly
+from safegen.webui.words import say
 
 DEFAULT_WEIGHTS = (0.0, 0.25, 0.5, 0.7, 1.0)
 FEWEST, MOST = 2, 12
@@ -69,10 +71,18 @@ class Comparison:
         return [shot for shot in self.shots if shot.image is not None]
 
     @property
+    def guarded(self) -> list[Shot]:
+        """The pictures that SafeGen had a part in."""
+        return [shot for shot in self.pictures if shot.weight > 0]
+
+    @property
     def chosen(self) -> Shot | None:
-        """Which picture to begin with: at the accordion's weight, or nearest to it but above 0."""
-        guarded = [s for s in self.pictures if s.weight > 0] or self.pictures
-        return min(guarded, key=lambda s: abs(s.weight - self.asked), default=None)
+        """Which picture to begin with: at the accordion's weight, or nearest to it.
+
+        Never the first if there are others: that one it is compared with.
+        """
+        others = self.pictures[1:] or self.pictures
+        return min(others, key=lambda s: abs(s.weight - self.asked), default=None)
 
 
 def parse_weights(text: str) -> list[float]:
@@ -81,15 +91,21 @@ def parse_weights(text: str) -> list[float]:
     Raises:
         InvalidValue: One is no number from 0 to 1, or there are too few or too many.
     """
-    weight = SETTINGS["weight"]
     found: set[float] = set()
     for word in re.split(r"[\s,;]+", str(text or "").strip()):
         if word:
-            found.add(round(float(weight.parse(word)), 4))
+            found.add(round(_one(word), 4))
     if not FEWEST <= len(found) <= MOST:
         allowed = f"{FEWEST} to {MOST} different numbers from 0 to 1, separated by commas"
-        raise InvalidValue("weights", str(text), allowed)
+        raise InvalidValue("weights", str(text), allowed, plain=f"Weights: write {allowed}.")
     return sorted(found)
+
+
+def _one(word: str) -> float:
+    try:
+        return float(SETTINGS["weight"].parse(word))
+    except InvalidValue as error:
+        raise InvalidValue("weights", word, error.allowed) from None
 
 
 def allowed(weight: float, rules: Policy | None) -> bool:
@@ -115,13 +131,13 @@ def _shot(p: Any, weight: float) -> Shot:
     with record.keeping_maps():
         processed = host.process(p)
     if host.stopping():  # half made
-        return Shot(weight, message="stopped before it was finished")
+        return Shot(weight, message=say("Stopped before it was finished."))
     run = record.of(p)
     if run is not None and run.outcome == record.FAILED:
         return Shot(weight, message=run.message)  # the settings ask for a black picture
     image, infotext = host.first_picture(processed)
     if image is None:
-        return Shot(weight, message="the WebUI returned no picture")
+        return Shot(weight, message=say("The WebUI returned no picture."))
     if run is None or run.outcome == record.OFF:
         return Shot(weight, image, infotext)
     seen = run.disagreement[0] if run.disagreement else None
@@ -170,19 +186,21 @@ def compare(
             args = list(p.script_args)
             args[place] = {**values, "enabled": True, "weight": weight}
             p.script_args = tuple(args)
-            host.tell(f"weight {weight:g}, {number} of {len(made)}:")
+            host.tell(f"weight {weight:g}, {number} of {len(made)}:")  # the log has it too
             try:
                 shot = _shot(p, weight)
             except SafeGenError as error:
-                shot = Shot(weight, message=str(error))
+                shot = Shot(weight, message=plainly(error))
             except Exception as error:
                 host.report(f"SafeGen's comparison failed at weight {weight:g}")
-                shot = Shot(weight, message=f"{type(error).__name__}: {error}")
+                shot = Shot(weight, message=_said(error))
         stopped = shot.image is None and host.stopping()
         if stopped:
             result.missing = made[number - 1 :]
             break
         result.shots.append(shot)
+    if len(result.pictures) > 1 and all(s.context is None and s.why for s in result.guarded):
+        result.notes.append(say("All pictures are the same: Auto found nothing unsafe."))
     return result
 
 
@@ -190,9 +208,17 @@ def _safegen_args(p: Any) -> tuple[dict[str, Any], int]:
     """The accordion's values by name, and where they begin among the script arguments."""
     script = arguments.script_of(p)
     if script is None:
-        raise SafeGenError("SafeGen's script is not loaded in txt2img: reload the UI")
+        raise SafeGenError("SafeGen is not in txt2img: press Reload UI")
     args = p.script_args[script.args_from : script.args_to]
     return arguments.values_from(args, settings.base_plan()), int(script.args_from)
+
+
+def _said(error: Exception) -> str:
+    """What anybody can make of an error that is not ours, or that the door has put in words."""
+    detail = getattr(error, "detail", None)
+    if isinstance(detail, dict):
+        return str(detail.get("plain", error))
+    return str(error) if isinstance(error, SafeGenError) else f"{type(error).__name__}: {error}"
 
 
 def _number(value: Any, default: float) -> float:
@@ -202,9 +228,9 @@ def _number(value: Any, default: float) -> float:
 def _notes(p: Any) -> list[str]:
     notes = []
     if p.batch_size * p.n_iter > 1:
-        notes.append("only the first picture of the batch is compared")
+        notes.append(say("Only the first picture of the batch is compared."))
     if _selected_script(p.script_args):
-        notes.append("the script chosen in txt2img is left out")
+        notes.append(say("The script chosen in txt2img is left out."))
     return notes
 
 

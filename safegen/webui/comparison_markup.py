@@ -17,6 +17,7 @@ from PIL import Image
 
 from safegen.webui.comparison import Comparison, Shot
 from safegen.webui.record import Map
+from safegen.webui.words import say
 
 _MAP_COLOUR = (255, 0, 200)
 """Of what the streams disagree on: a colour that few pictures have much of."""
@@ -36,15 +37,13 @@ def map_uri(disagreement: Map) -> str:
 
 def name(weight: float) -> str:
     """A weight for people."""
-    return "Original" if weight == 0 else f"Weight {weight:g}"
+    return say("Original") if weight == 0 else say("Weight {weight}", weight=f"{weight:g}")
 
 
 def _caption(shot: Shot) -> str:
     if shot.weight == 0:
-        return "as without SafeGen"
-    if shot.context is None:
-        return f"no context: {shot.why}" if shot.why else ""
-    return f"{shot.context}: {shot.why}"
+        return say("As without SafeGen")
+    return shot.why
 
 
 def _thumbnail(shot: Shot, source: str, *, chosen: bool) -> str:
@@ -84,16 +83,19 @@ def summary(result: Comparison) -> str:
         lines.append(
             (
                 "safegen-enforced",
-                f"Enforced on this server: not made at weight {_weights(result.refused)}.",
+                say(
+                    "Not allowed here, so not made: weight {weights}.",
+                    weights=_weights(result.refused),
+                ),
             )
         )
     if result.missing:
-        lines.append(("safegen-bad", f"Interrupted: nothing at weight {_weights(result.missing)}."))
-    lines += [("safegen-bad", f"Weight {shot.weight:g}: {shot.message}") for shot in failed]
-    lines += [("safegen-note", f"{note[0].upper()}{note[1:]}.") for note in result.notes]
+        text = say("Interrupted: nothing at weight {weights}.", weights=_weights(result.missing))
+        lines.append(("safegen-bad", text))
+    lines += [("safegen-bad", f"{name(shot.weight)}: {shot.message}") for shot in failed]
+    lines += [("safegen-note", note) for note in result.notes]
     if result.pictures:
-        text = f"{len(result.pictures)} pictures, not saved."
-        lines.append(("safegen-note", text.replace("1 pictures", "1 picture")))
+        lines.append(("safegen-note", say("Pictures, not saved: {n}", n=len(result.pictures))))
     body = "".join(f"<p class='{kind}'>{escape(text)}</p>" for kind, text in lines)
     return f"<div role='status'>{body}</div>"
 
@@ -111,6 +113,7 @@ def comparison(result: Comparison, save: Callable[[Any], str]) -> str:
     before = pictures[0]
     width, height = chosen.image.size
     veiled = before.weight == 0
+    kinds = " ".join(["safegen-veiled"] * veiled + ["safegen-single"] * (chosen is before))
     strip = "".join(
         _thumbnail(shot, sources[shot.weight], chosen=shot is chosen) for shot in pictures
     )
@@ -118,14 +121,17 @@ def comparison(result: Comparison, save: Callable[[Any], str]) -> str:
     shown_map = "" if chosen.disagreement is None else f"src='{map_uri(chosen.disagreement)}'"
     after = escape(sources[chosen.weight])
     own = " safegen-original" if chosen.weight == 0 else ""
+    which = escape(say("Weight to compare"))
+    show, blur = escape(say("Show the original")), escape(say("Blur the original"))
     reveal = (
-        "<button type='button' class='safegen-reveal'><span>Show the original</span></button>"
+        f"<button type='button' class='safegen-reveal' data-show='{show}' data-blur='{blur}'>"
+        f"<span>{show}</span></button>"
         if veiled
         else ""
     )
     return f"""
 <div class='safegen-compare' data-before='{before.weight:g}'>
-  <div class='safegen-stage{" safegen-veiled" if veiled else ""}'
+  <div class='safegen-stage {kinds}'
        style='aspect-ratio: {width} / {height}; --safegen-wide: {width / height:.4f}'>
     <img class='safegen-after{own}' src='{after}' alt='{name(chosen.weight)}' draggable='false'>
     <img class='safegen-before' src='{escape(sources[before.weight])}' draggable='false'
@@ -134,15 +140,15 @@ def comparison(result: Comparison, save: Callable[[Any], str]) -> str:
     <span class='safegen-tag safegen-tag-before'>{name(before.weight)}</span>
     <span class='safegen-tag safegen-tag-after'>{name(chosen.weight)}</span>
     <div class='safegen-handle' role='slider' tabindex='0' aria-orientation='horizontal'
-         aria-label='Share of the picture that shows {name(before.weight)}'
+         aria-label='{escape(say("Share of the picture that shows it"))}: {name(before.weight)}'
          aria-valuemin='0' aria-valuemax='100' aria-valuenow='50' aria-valuetext='50%'></div>
     {reveal}
   </div>
   <div class='safegen-below'>
     <p class='safegen-caption'>{escape(_caption(chosen))}</p>
     <label class='safegen-mapped'><input type='checkbox' class='safegen-show-map'>
-      <span>Show where the two streams disagree</span></label>
+      <span>{escape(say("Show where the two versions differ"))}</span></label>
   </div>
-  <div class='safegen-strip' role='radiogroup' aria-label='Weight to compare'>{strip}</div>
+  <div class='safegen-strip' role='radiogroup' aria-label='{which}'>{strip}</div>
   {f"<div class='safegen-strip'>{failed}</div>" if failed else ""}
 </div>"""

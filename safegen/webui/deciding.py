@@ -106,6 +106,8 @@ def _refuse_others(
                 f"{part.text} :{part.weight:g}",
                 "in a part of this weight, a harmless text: with CFG scale "
                 f"{guiding.cfg:g} the picture is moved towards it ({found})",
+                plain=f"A part of the prompt counts here in a way that can't be guarded ({found}). "
+                "Leave it out, or give it a weight above 0.",
             )
     found = _found(as_negative(negative), plan, choosing) if ways.negative else ""
     if found:
@@ -116,6 +118,8 @@ def _refuse_others(
             f"a harmless text, or a higher CFG scale: it is {guiding.cfg:g}, which with the "
             f"prompt's weights and the sampler's own factor makes {total:.3g}, and below 1 the "
             f"picture is moved towards the negative prompt ({found})",
+            plain="With these settings the picture is moved towards the negative prompt, which is "
+            f"not harmless ({found}). Raise the CFG scale, or change the negative prompt.",
         )
 
 
@@ -143,6 +147,8 @@ def _not_counting(prompt: str, guiding: Guiding, plan: SafetyPlan, choosing: Cho
             guiding.cfg,
             f"above 0 with context {plan.context}: else the picture is not moved towards the "
             "prompt, and nothing in it could be guarded",
+            plain="At this CFG scale the prompt does not count, and nothing could be guarded. "
+            "Raise the CFG scale above 0.",
         )
     why = "at this CFG scale the prompt doesn't count, and what does is harmless"
     return Choice(None, None, why, choosing.judge(prompt, plan), (None,) * len(parts(prompt)))

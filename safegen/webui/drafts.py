@@ -152,6 +152,12 @@ class Form:
         )
 
 
+def suggestion_label(name: str) -> str:
+    """What the form calls a context's own value of a setting."""
+    label = SETTINGS[name].label
+    return f"Suggested {label[:1].lower()}{label[1:]}"
+
+
 def _number(name: str, text: str) -> float | None:
     if not text.strip():
         return None
@@ -159,9 +165,8 @@ def _number(name: str, text: str) -> float | None:
     try:
         return float(setting.check(float(text.strip().replace(",", "."))))
     except ValueError:
-        label = {"weight": "Suggested weight", "tau": "Suggested threshold"}[name]
         allowed = f"a number from {setting.minimum:g} to {setting.maximum:g}, or nothing"
-        raise InvalidValue(label, text, allowed) from None
+        raise InvalidValue(suggestion_label(name), text, allowed) from None
 
 
 def _replacements(text: str) -> dict[str, str]:
@@ -204,13 +209,11 @@ class Drafts:
     Args:
         shown: The key whose form the page shows.
         made: New contexts begun so far.
-        answered: What the page has sent and been answered last.
     """
 
     shown: str = ""
     of_context: dict[str, Draft] = field(default_factory=dict)
     made: int = 0
-    answered: tuple[Any, ...] = ()
 
     def form(self, library: ContextLibrary, key: str) -> Form:
         """What to show for ``key``: its draft, or what is saved, or an empty form."""

@@ -26,6 +26,17 @@ def known_identity() -> str | None:
     return None if found is None else found[0]
 
 
+def identity_at_once() -> str | None:
+    """The loaded encoder's identity; ``None`` if it can't be asked without waiting."""
+    if not host.is_loaded():
+        return None
+    known = known_identity()
+    if known is not None:
+        return known
+    with host.exclusively_at_once() as free:
+        return HostEncoder().identity if free else None
+
+
 class HostEncoder:
     """What the WebUI conditions its denoiser on, as an `Encoder`.
 

@@ -8,17 +8,23 @@ of `Policy`, such as ``{"minimum": {"weight": 0.8}, "required": ["violence"]}``.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from safegen.errors import InvalidValue, SafeGenError
 from safegen.plan import AUTO, CUSTOM, SETTINGS, SafetyPlan
+from safegen.webui.errors import plainly
 from safegen.webui.resources import allowed_from
+from safegen.webui.words import say
 
 ALL = "all"
 OFF = "off"
+
+
+STAYS_ON = "SafeGen stays on: it is enforced here"
 
 
 class PolicyError(SafeGenError):
@@ -53,7 +59,7 @@ class Policy:
         for table in (self.minimum, self.maximum, self.fixed):
             for name, value in table.items():
                 if name not in SETTINGS or name == "enabled":
-                    raise InvalidValue("policy setting", name, ", ".join([*SETTINGS][1:]))
+                    raise _no_such("policy setting", name, [*SETTINGS][1:])
                 SETTINGS[name].check(tuple(value) if isinstance(value, list) else value)
         for name in (*self.minimum, *self.maximum):
             if SETTINGS[name].minimum is None:
@@ -94,28 +100,50 @@ class Policy:
             changes.update(safe_text="", unsafe_text="")
         if not changes:
             return plan, ()
-        notes = tuple(
-            f"{name} {SETTINGS[name].format(getattr(plan, name))} became "
+        notes = [STAYS_ON] if "enabled" in changes else []
+        notes += [
+            f"{SETTINGS[name].label}: {SETTINGS[name].format(getattr(plan, name))} became "
             f"{SETTINGS[name].format(value)}"
             for name, value in changes.items()
-            if not name.endswith("_text")
+            if name != "enabled" and not name.endswith("_text")
+        ]
+        return plan.replace(**changes), tuple(notes)
+
+    def headline(self) -> str:
+        """In one sentence, that it is enforced."""
+        return say(
+            "SafeGen is enforced here and can't be switched off (level {name}).", name=self.name
         )
-        return plan.replace(**changes), notes
+
+    def limits(self) -> list[str]:
+        """What is limited, a line each."""
+        label = {name: setting.label for name, setting in SETTINGS.items()}
+        found = [
+            say("{setting}: at least {value}", setting=label[name], value=f"{value:g}")
+            for name, value in self.minimum.items()
+        ]
+        found += [
+            say("{setting}: at most {value}", setting=label[name], value=f"{value:g}")
+            for name, value in self.maximum.items()
+        ]
+        found += [
+            say("{setting}: always {value}", setting=label[name], value=_text(name, value))
+            for name, value in self.fixed.items()
+        ]
+        if ALL in self.required:
+            found.append(say("Any context that Auto finds in a prompt applies."))
+        elif self.required:
+            names = ", ".join(self.required)
+            found.append(say("Where Auto finds them, these contexts apply: {names}", names=names))
+        return found
 
     def explain(self) -> str:
-        """One sentence for the user."""
-        limits = [f"{name} at least {value:g}" for name, value in self.minimum.items()]
-        limits += [f"{name} at most {value:g}" for name, value in self.maximum.items()]
-        limits += [
-            f"{name} {SETTINGS[name].format(tuple(v) if isinstance(v, list) else v)}"
-            for name, v in self.fixed.items()
-        ]
-        contexts = "every context" if ALL in self.required else ", ".join(self.required)
-        return (
-            f"The operator of this server enforces SafeGen (level {self.name}): it can't be "
-            f"switched off; {'; '.join(limits) or 'no limits'}; where the prompt calls for it, "
-            f"applies: {contexts}."
-        )
+        """The headline and the limits in one text."""
+        return f"{self.headline()} {'; '.join(self.limits())}"
+
+
+def _text(name: str, value: Any) -> str:
+    return SETTINGS[name].format(tuple(value) if isinstance(value, list) else value)
 
 
 _WHOLE = {
@@ -168,18 +196,31 @@ def load(level: str | None) -> Policy | None:
             raise InvalidValue("policy users", users, "a table: name to policy")
         own = {user: _policy(f"{file.stem}, {user}", table) for user, table in users.items()}
         return replace(_policy(file.stem, data), users=own)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise PolicyError(f"enforcement policy {file}: {error}") from error
+    except OSError as error:
+        why = f"it can't be read ({error.strerror})"
+        raise PolicyError(f"The policy {file.name} can't be used: {why}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise PolicyError(f"The policy {file.name} can't be used: {plainly(error)}") from error
+
+
+def _no_such(what: str, name: str, known: Iterable[str]) -> InvalidValue:
+    """The error for an unknown ``name`` in a policy."""
+    names = list(known)
+    meant = get_close_matches(str(name), names, 1)
+    hint = f"Did you mean {meant[0]}?" if meant else f"Allowed: {', '.join(names)}."
+    return InvalidValue(what, name, ", ".join(names), plain=f"{what} {name!r} is unknown. {hint}")
+
+
+_ENTRIES = ("minimum", "maximum", "fixed", "required", "allowed", "users")
 
 
 def _policy(name: str, data: Any) -> Policy:
     """The policy that a table of a file describes."""
     if not isinstance(data, dict):
         raise InvalidValue("policy", data, "a table")
-    unknown = set(data) - {"minimum", "maximum", "fixed", "required", "allowed"}
-    if unknown:
-        entries = "minimum, maximum, fixed, required, allowed, and users at the top"
-        raise InvalidValue("policy", sorted(unknown)[0], entries)
+    for entry in data:
+        if entry not in _ENTRIES or entry == "users":  # they have been taken out at the top
+            raise _no_such("policy entry", entry, _ENTRIES)
     required = data.get("required", [ALL])
     if not isinstance(required, list) or not all(isinstance(r, str) for r in required):
         raise InvalidValue("policy required", required, "a list of context names, or all")

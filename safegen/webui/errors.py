@@ -9,19 +9,54 @@ from typing import Any
 from fastapi import HTTPException
 
 from safegen.errors import GuardFailure, InvalidValue, SafeGenError, Unsupported
+from safegen.plan import SETTINGS
+from safegen.webui.words import refusal
 
 PREFIX = "SafeGen: "
-"""Every message of ours begins so; the page's badge goes by it."""
+"""Every message of ours begins so; the page's script goes by it."""
+DETAILS = " Details: "
+"""Between what anybody understands and the technical part, which the page's script folds."""
 
 
-class Refused(SafeGenError):
-    """A message for the page, which shows it under the picture."""
+class SafeGen(SafeGenError):
+    """A message for the page. The host shows it after this class's name, which is ours."""
 
 
 def message(error: object) -> str:
     """``error`` as a message that begins with `PREFIX`."""
     text = str(error)
     return text if text.startswith(PREFIX) else PREFIX + text.removeprefix("SafeGen ")
+
+
+_LABELS = {"cfg_scale": "CFG scale"}
+"""What a person calls a field of a request, where that isn't told by its name."""
+
+
+def label_of(field: str) -> str:
+    """What a person calls ``field``: a setting's label, or the field's name in words."""
+    if field in SETTINGS:
+        return SETTINGS[field].label
+    words = field.replace("_", " ")
+    return _LABELS.get(field, words[:1].upper() + words[1:])
+
+
+def _about(error: BaseException) -> BaseException:
+    """The value that a guard stopped for, if it was one; else ``error`` itself."""
+    cause = error.__cause__
+    return cause if isinstance(error, GuardFailure) and isinstance(cause, InvalidValue) else error
+
+
+def plainly(error: BaseException) -> str:
+    """``error`` for somebody who knows labels and no field names."""
+    error = _about(error)
+    if not isinstance(error, InvalidValue):
+        text = str(error).removeprefix(PREFIX).removeprefix("SafeGen ")
+        if text.split(" ", 1)[0].rstrip(",:;").isalpha():  # a word, and no file's name
+            text = text[:1].upper() + text[1:]
+        return text if text.endswith((".", "!", "?")) else f"{text}."
+    if error.plain:
+        return error.plain
+    return f"{label_of(error.field)}: {error.shown} is not allowed. Allowed: {error.allowed}."
 
 
 def explained(error: BaseException) -> SafeGenError:
@@ -50,9 +85,21 @@ def explaining() -> Iterator[None]:
         raise explained(error) from error
 
 
+def for_page(error: BaseException) -> str:
+    """``error`` as the page says it.
+
+    What is wrong with a control says what to do. Any other refusal begins with the operator's own
+    sentence; the reason comes behind `DETAILS`.
+    """
+    about = _about(error)
+    if isinstance(about, InvalidValue) and about.field in SETTINGS:
+        return plainly(about)
+    return f"{refusal()}{DETAILS}{plainly(error)}"
+
+
 def for_caller(error: SafeGenError, p: Any) -> Exception:
     """``error`` as whoever asked for the picture of ``p`` can read it."""
-    return as_http(error) if getattr(p, "is_api", False) else Refused(message(error))
+    return as_http(error) if getattr(p, "is_api", False) else SafeGen(for_page(error))
 
 
 def as_http(error: SafeGenError) -> HTTPException:
@@ -61,7 +108,7 @@ def as_http(error: SafeGenError) -> HTTPException:
     Only an ``HTTPException`` reaches an API client with its text: the host's own handler of
     other exceptions meets them wrapped in an ``ExceptionGroup`` and answers without their cause.
     """
-    detail: dict[str, Any] = {"field": None, "message": message(error)}
+    detail: dict[str, Any] = {"field": None, "message": message(error), "plain": plainly(error)}
     if isinstance(error, InvalidValue):
         detail.update(field=error.field, value=repr(error.value), allowed=error.allowed)
     at_fault = isinstance(error, InvalidValue | Unsupported)

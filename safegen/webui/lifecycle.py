@@ -290,4 +290,5 @@ def _stop(denoiser: Any, run: Run | None, error: Exception) -> None:
     else:
         shown = for_caller(explained(error), denoiser.p)
         _put_on_record(denoiser.p, None, explained(error))
-    host.adapter().stop(denoiser, shown, error)
+    # What stopped a guard is the error's own cause: it must not become its own.
+    host.adapter().stop(denoiser, shown, shown.__cause__ if shown is error else error)

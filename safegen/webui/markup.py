@@ -1,7 +1,4 @@
-"""What the panes show, as HTML. Every text comes from outside and is escaped here.
-
-Fixed words stand in elements of their own, so that the host's localisations find them.
-"""
+"""What the panes show, as HTML. Every text comes from outside and is escaped here."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ import base64
 import difflib
 import itertools
 import re
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from html import escape
@@ -18,6 +16,7 @@ from safegen.choice import Choice
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.library import to_text
 from safegen.plan import LEARNED_STRATEGIES
+from safegen.webui.words import say, say_html
 
 LONGEST_COMPARED = 4000
 """Characters of a text up to which its changed words are looked for: it takes quadratic time."""
@@ -39,6 +38,11 @@ def message(text: str, *, bad: bool = False) -> str:
 def problem(text: str) -> str:
     """What is wrong with what stands there. It is not read out: it comes with every key."""
     return f"<p class='safegen-message safegen-bad'>{escape(text)}</p>"
+
+
+def asked() -> str:
+    """An attribute by which the page's script knows an answer from the one before it."""
+    return f'data-safegen-asked="{time.monotonic_ns()}"'
 
 
 def note(text: str) -> str:
@@ -102,7 +106,7 @@ def compared(before: str, after: str) -> str:
 
 def bars(categories: Mapping[str, float], threshold: float) -> str:
     """A bar for each category's score, 0 to 1, with the threshold marked on all of them."""
-    rows = []
+    rows, limit = [], f"{threshold:.2f}"
     for category, score in sorted(categories.items(), key=lambda item: (-item[1], item[0])):
         over = " class='safegen-over'" if score >= threshold else ""
         rows.append(
@@ -111,8 +115,9 @@ def bars(categories: Mapping[str, float], threshold: float) -> str:
             f"<i style='left:{100 * threshold:.1f}%'></i></td><td>{score:.2f}</td></tr>"
         )
     return (
-        "<table class='safegen-bars'><caption><span>Scores by category; the line is the threshold"
-        f"</span> <b>{threshold:.2f}</b></caption><tbody>{''.join(rows)}</tbody></table>"
+        "<table class='safegen-bars'><caption>"
+        f"{say_html('Scores. From the line on, {limit}, it counts as unsafe.', limit=limit)}"
+        f"</caption><tbody>{''.join(rows)}</tbody></table>"
     )
 
 
@@ -123,45 +128,58 @@ def reason(data: Data, labels: Mapping[str, str]) -> str:
         labels: Context name to label and category's context, for names of categories.
     """
     scores: Mapping[str, float] = data["categories"]
-    threshold = data["threshold"]
-    limit = f"the threshold {threshold:.2f}"
+    limit = f"{data['threshold']:.2f}"
     top = max(scores.items(), key=lambda item: item[1], default=None)
     if data["errors"]:
-        return f"A detector failed, so the prompt counts as unsafe: {data['errors'][0]}"
-    if top is None or top[1] < threshold:
-        most = "" if top is None else f"; the highest is {readable(top[0])} with {top[1]:.2f}"
-        return f"No category reaches {limit}{most}."
+        error = data["errors"][0]
+        return say("A detector failed, so the prompt counts as unsafe: {error}", error=error)
+    if top is None:
+        return f"{data['why']}."
+    name, score = readable(top[0]), f"{top[1]:.2f}"
+    if top[1] < data["threshold"]:
+        more = say("Highest score: {name}, {score}.", name=name, score=score)
+        return f"{data['why']}. {more}"
     if data["context"] is None:
-        return (
-            f"{readable(top[0])} reaches {limit} with {top[1]:.2f}, but no part of the prompt "
-            "has a weight above 0: the model moves away from it anyway."
+        return say(
+            "{name} scores {score}, but every part of the prompt has a weight of 0 or less: the "
+            "model moves away from it anyway.",
+            name=name,
+            score=score,
         )
-    category = labels.get(data["context"], "")
-    if category in scores and scores[category] >= threshold:
-        first = (
-            "" if category == top[0] else f" ({readable(top[0])} scores more and has no context)"
+    own = labels.get(data["context"], "")
+    if own == top[0] or scores.get(own, 0.0) < data["threshold"]:
+        return say(
+            "{name} scores {score}. That counts as unsafe from {limit}.",
+            name=name,
+            score=score,
+            limit=limit,
         )
-        return f"{readable(category)} scores {scores[category]:.2f}, {limit} is reached{first}."
-    return (
-        f"{readable(top[0])} scores {top[1]:.2f}, {limit} is reached; there is no context for "
-        "it alone."
+    return say(
+        "{name} scores {score}. That counts as unsafe from {limit}. {other} scores more and has no "
+        "context.",
+        name=readable(own),
+        score=f"{scores[own]:.2f}",
+        limit=limit,
+        other=name,
     )
 
 
 def safe_stream(prompt: str, data: Data) -> str:
     """What the safe stream sees of ``prompt``, part by part."""
     if data["context"] is None:
-        return "<p>Nothing: the picture is the one without SafeGen.</p>"
+        return f"<p>{escape(say('Nothing: the picture is made as without SafeGen.'))}</p>"
     parts = data["safe_stream"]
     lines, notes = [], []
     for part in parts:
         if part is None:
-            lines.append("<p class='safegen-text'><em>this part as it is</em></p>")
+            lines.append(
+                f"<p class='safegen-text'><em>{escape(say('this part as it is'))}</em></p>"
+            )
             continue
         lines.append(f"<p class='safegen-text'>{compared(prompt, part['text'])}</p>")
         notes.append(part["note"])
         if part["strategy"] in LEARNED_STRATEGIES:
-            notes.append(f"its embedding is changed afterwards ({part['strategy']})")
+            notes.append(say("Its embedding is changed then: {how}", how=part["strategy"]))
     lines += [f"<p class='safegen-note'>{escape(n)}</p>" for n in dict.fromkeys(notes) if n]
     return "".join(lines)
 
@@ -171,20 +189,20 @@ def card(data: Data, number: int, contexts: Iterable[SafetyContext]) -> str:
     found = {context.name: context for context in contexts}
     context = found.get(data["context"] or "")
     style = "safegen-flagged" if data["unsafe"] >= data["threshold"] else "safegen-harmless"
-    title = "No context" if context is None else context.label
+    title = say("nothing") if context is None else context.label
     scores = {c.category: 0.0 for c in found.values() if c.category} | dict(data["categories"])
     labels = {name: one.category for name, one in found.items()}
     detectors = sorted({span["detector"] for span in data["spans"]})
-    by = (
-        f"<p class='safegen-note'>Found by: {escape(', '.join(detectors))}</p>" if detectors else ""
-    )
+    by = note(say("Found by: {detectors}", detectors=", ".join(detectors))) if detectors else ""
+    takes = say_html("Auto takes: {context}", context=title)
+    seen = escape(say("What the safe version is made from"))
     return (
         f"<section class='safegen-card {style}' aria-label='Prompt {number}'>"
-        f"<h3><span>Auto takes:</span> <b>{escape(title)}</b></h3>"
+        f"<h3>{takes}</h3>"
         f"<p>{escape(reason(data, labels))}</p>"
         "<div class='safegen-columns'><div>"
-        f"<h4>Prompt</h4>{highlighted(data['prompt'], data['spans'])}{by}"
-        f"<h4>What the safe stream sees</h4>{safe_stream(data['prompt'], data)}"
+        f"<h4>{escape(say('Prompt'))}</h4>{highlighted(data['prompt'], data['spans'])}{by}"
+        f"<h4>{seen}</h4>{safe_stream(data['prompt'], data)}"
         f"</div><div>{bars(scores, data['threshold'])}</div></div></section>"
     )
 
@@ -193,13 +211,15 @@ def table(all_data: Sequence[Data], contexts: Iterable[SafetyContext]) -> str:
     """One row for each prompt: highest score, its category, the context."""
     labels = {context.name: context.label for context in contexts}
     flagged = sum(data["context"] is not None for data in all_data)
+    titles = (say("Prompt"), say("Score"), say("Context"))
+    heads = "".join(f"<th scope='col'>{escape(title)}</th>" for title in titles)
     rows = []
     for number, data in enumerate(all_data, 1):
         top = max(data["categories"].items(), key=lambda item: item[1], default=("", 0.0))
         prompt = data["prompt"]
         short = prompt if len(prompt) <= SHORTENED else prompt[: SHORTENED - 1] + "…"
         style = " class='safegen-over'" if data["context"] else ""
-        context = labels.get(data["context"] or "", data["context"] or "none")
+        context = labels.get(data["context"] or "", data["context"] or "–")
         rows.append(
             f"<tr{style}><td>{number}</td><td>{escape(short)}</td>"
             f"<td>{data['unsafe']:.2f}<small>{escape(readable(top[0]))}</small></td>"
@@ -207,9 +227,8 @@ def table(all_data: Sequence[Data], contexts: Iterable[SafetyContext]) -> str:
         )
     return (
         "<div class='safegen-scroll'><table class='safegen-table'>"
-        f"<caption><b>{flagged}</b> <span>flagged, of</span> <b>{len(all_data)}</b></caption>"
-        "<thead><tr><th scope='col'>#</th><th scope='col'>Prompt</th>"
-        "<th scope='col'>Score</th><th scope='col'>Context</th></tr></thead>"
+        f"<caption>{say_html('Unsafe: {n} of {all}', n=flagged, all=len(all_data))}</caption>"
+        f"<thead><tr><th scope='col'>#</th>{heads}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 
@@ -228,20 +247,21 @@ def preview(prompt: str, choice: Choice, auto: str, *, is_this: bool) -> str:
     note = choice.conditioning.note
     notes = f"<p class='safegen-note'>{escape(note)}</p>" if note else ""
     takes = (
-        "<span>Auto would take this context for it.</span>"
+        say_html("Auto would take this context for it.")
         if is_this
-        else f"<span>Auto would take another context for it:</span> {escape(auto)}"
+        else say_html("Auto would take another context for it: {context}", context=auto)
         if auto
-        else "<span>Auto would take no context for it.</span>"
+        else say_html("Auto would find nothing unsafe in it.")
     )
+    seen = say("What the safe version is made from")
     marked = [(start, end, "replaced") for start, end in _replaced(choice)]
     original = "".join(
         f"<mark>{escape(text)}</mark>" if covering else escape(text)
         for text, covering in segments(prompt, marked)
     )
     return (
-        "<div class='safegen-preview'><h4>Your prompt</h4>"
-        f"<p class='safegen-text'>{original}</p><h4>What the safe stream sees</h4>"
+        f"<div class='safegen-preview'><h4>{escape(say('Your prompt'))}</h4>"
+        f"<p class='safegen-text'>{original}</p><h4>{escape(seen)}</h4>"
         f"<p class='safegen-text'>{compared(prompt, choice.conditioning.text)}</p>{notes}"
         f"<p class='safegen-note'>{takes}</p></div>"
     )
@@ -258,16 +278,18 @@ def _replaced(choice: Choice) -> list[tuple[int, int]]:
 
 def heading(context: SafetyContext | None, label: str, *, built_in: bool, unsaved: bool) -> str:
     """What the context is called, whose it is, and a link that hands on its file as saved."""
-    title = f"<h3>{escape(label.strip() or 'New context')}</h3>"
+    title = f"<h3>{escape(label.strip() or say('New context'))}</h3>"
+    begin = f"<div class='safegen-heading' {asked()}>{title}"
     if context is None:
-        return f"<div class='safegen-heading'>{title}<small>not saved yet</small></div>"
-    kind = "built in: duplicate it to change it" if built_in else "your own"
-    state = "<small class='safegen-unsaved'>● not saved</small>" if unsaved else ""
+        fresh = escape(say("not saved yet"))
+        return f"{begin}<small>{fresh}</small></div>"
+    kind = escape(say("Built in. Duplicate it to change it.") if built_in else say("your own"))
+    unsure = f"<small class='safegen-unsaved'>● {escape(say('not saved'))}</small>"
     content = base64.b64encode(to_text(context).encode()).decode()
     return (
-        f"<div class='safegen-heading'>{title}<small>{kind}</small>{state}"
+        f"{begin}<small>{kind}</small>{unsure if unsaved else ''}"
         f"<a class='safegen-export' download='{escape(context.name)}.json' "
-        f"href='data:application/json;base64,{content}'>Export</a></div>"
+        f"href='data:application/json;base64,{content}'>{escape(say('Export'))}</a></div>"
     )
 
 

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from safegen.errors import InvalidValue, SafeGenError
 from safegen.plan import SafetyPlan
+from safegen.webui.errors import label_of
 
 Map = NDArray[np.float32]
 
@@ -215,7 +216,9 @@ def _without_texts(plan: SafetyPlan) -> dict[str, Any]:
 def without_user_text(error: BaseException) -> str:
     """``error`` for everybody's eyes: what a user typed is left out."""
     if isinstance(error, InvalidValue):
-        return f"{error.field}: a value that is not allowed; allowed: {error.allowed}"
+        if error.plain:
+            return error.plain
+        return f"{label_of(error.field)}: a value that is not allowed. Allowed: {error.allowed}."
     if not isinstance(error, SafeGenError):
         return f"the WebUI itself stopped with {type(error).__name__}"
     cause = error.__cause__
@@ -254,6 +257,17 @@ def clear() -> None:
     global _last, _last_error
     with _lock:
         _last = _last_error = None
+
+
+class _NoPicture:
+    """In place of a processing object, where it never came to one."""
+
+
+def refuse(error: SafeGenError, where: str) -> None:
+    """Put on record that a request was refused before anything was made."""
+    run = Record(_NoPicture(), where, None)
+    run.fail(error)
+    run.publish()
 
 
 # ---------------------------------------------------------------------- asking for maps

@@ -9,13 +9,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from safegen.webui import accordion, api, deciding, host, lifecycle, monitoring, settings, tab, xyz
+from safegen.webui import (
+    accordion,
+    api,
+    deciding,
+    host,
+    lifecycle,
+    monitoring,
+    settings,
+    tab,
+    words,
+    xyz,
+)
 
 
 def _before_ui() -> None:
     accordion.context_controls.clear()
     tab.compare.forget()
     xyz.register(lambda: accordion.context_choices(deciding.chooser()))
+
+
+def _ui_settings() -> None:
+    settings.register(lambda: accordion.context_choices(deciding.chooser()))
 
 
 def _app_started(demo: Any, app: Any) -> None:
@@ -29,7 +44,7 @@ def register() -> None:
     table = (
         (callbacks.on_cfg_denoiser, lifecycle.on_cfg_denoiser),
         (callbacks.on_cfg_denoised, lifecycle.on_cfg_denoised),
-        (callbacks.on_ui_settings, settings.register),
+        (callbacks.on_ui_settings, _ui_settings),
         (callbacks.on_before_ui, _before_ui),
         (callbacks.on_after_component, tab.compare.notice),
         (callbacks.on_ui_tabs, tab.build),
@@ -39,4 +54,5 @@ def register() -> None:
     for on, function in table:
         callbacks.remove_callbacks_for_function(function)
         on(function)
+    words.ask(settings.language, settings.refusal)
     lifecycle.install()

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from safegen import __version__
 from safegen.method.schedule import FEW
-from safegen.plan import SafetyPlan
+from safegen.plan import SETTINGS, SafetyPlan
 from safegen.webui import host, infotext, settings
 from safegen.webui.batch import Batch
 from safegen.webui.enforcement import Policy
 from safegen.webui.errors import message
 from safegen.webui.record import Picture, Record
+from safegen.webui.words import say
 
 SOFT = (
-    "this sampler adds noise of its own at every step, which independent streams leave out of "
-    "the safe stream: expect a softer picture, or use shared"
+    "this sampler adds noise at every step, which the safe stream lacks when streams are "
+    "independent: expect a softer picture, or choose shared streams"
 )
 
 
@@ -36,38 +38,47 @@ def _adds_noise(p: Any) -> bool:
 
 
 def write_infotext(p: Any, plan: SafetyPlan, policy: Policy | None, record: Record) -> None:
-    """The plan into the infotext, and for each picture what its entry in the record says.
+    """What repeats each picture and what was decided about it; only that if it came to nothing.
 
-    The host asks for the latter when it has made the picture.
+    The host asks for it when it has made the picture.
     """
     params = p.extra_generation_params
-    infotext.write(params, plan)
+    infotext.remove(params)
+    if not plan.active:
+        params[SETTINGS["weight"].infotext] = SETTINGS["weight"].format(plan.weight)
+        return
 
-    def of_picture(read: Callable[[Picture], str]) -> Callable[..., str | None]:
+    def of_picture(read: Callable[[Picture], str], *, always: bool = False) -> Any:
         def value(
             p: Any = None, index: int = 0, use_main_prompt: bool = False, **given: Any
         ) -> str | None:
             number = 0 if use_main_prompt else _number(p, index, given.get("all_prompts"))
             picture = record.pictures.get(number)
-            return None if picture is None else read(picture) or None
+            if picture is None or not (always or _came_to_something(picture)):
+                return None
+            return read(picture) or None
 
         return value
 
-    def note(**_: Any) -> str | None:
-        return "; ".join(dict.fromkeys(record.notes)) or None
-
+    params[infotext.DECIDED] = of_picture(lambda picture: picture.why, always=True)
     params[infotext.CHOSEN] = of_picture(
-        lambda picture: picture.context or ("none" if picture.why else "")
+        lambda picture: "" if picture.context == plan.context else picture.context or "none"
     )
-    params[infotext.WHY] = of_picture(lambda picture: picture.why)
-    if plan.evidence:
-        params[infotext.SAW] = of_picture(lambda picture: picture.evidence)
-    params[infotext.NOTE] = note
-    params[infotext.FAILED] = of_picture(lambda picture: picture.failure)
     if getattr(p, "enable_hr", False):
         params[infotext.HIRES_CHOSEN] = of_picture(lambda picture: picture.hires)
+    fixed = {**infotext.differing(plan), infotext.VERSION: __version__}
     if policy is not None:
-        params[infotext.ENFORCED] = policy.name
+        fixed[infotext.ENFORCED] = policy.name
+    for key, text in fixed.items():
+        params[key] = of_picture(lambda _, text=text: text)  # type: ignore[misc]
+    if plan.evidence:
+        params[infotext.SAW] = of_picture(lambda picture: picture.evidence)
+    params[infotext.NOTE] = of_picture(lambda _: "; ".join(dict.fromkeys(record.notes)))
+    params[infotext.FAILED] = of_picture(lambda picture: picture.failure)
+
+
+def _came_to_something(picture: Picture) -> bool:
+    return bool(picture.context or picture.failure or (picture.hires and picture.hires != "none"))
 
 
 def _number(p: Any, index: int, prompts: Any) -> int:
@@ -93,7 +104,7 @@ def comment(batch: Batch) -> None:
             lines.append(choice.why)
             safe = choice.conditioning
             if safe is not None and safe.text != choice.verdict.prompt:
-                lines.append(f"the safe stream saw: {safe.text}")
+                lines.append(say("The safe version was made from: {text}", text=safe.text))
     lines += [line for guard in batch.guards for line in guard.evidence() if line]
     if batch.policy is not None:
         lines.append(batch.policy.explain())

@@ -9,7 +9,7 @@ from safegen.errors import GuardFailure, SafeGenError, Unsupported
 from safegen.webui import host, infotext, record, reporting, settings
 from safegen.webui.arguments import Resolved
 from safegen.webui.batch import FIRST, SECOND, Batch
-from safegen.webui.errors import explained, explaining, for_caller, message
+from safegen.webui.errors import PREFIX, explained, explaining, for_caller, for_page
 from safegen.webui.launching import watched
 
 
@@ -108,7 +108,7 @@ class Run:
         """Black pictures instead of the batch's, which say why they are black."""
         p, kept = self.p, self.record
         assert kept is not None
-        p.comment(message(error))
+        p.comment(PREFIX + for_page(error))
         for place in range(len(p.prompts)):
             number = p.iteration * p.batch_size + place
             kept.pictures.setdefault(number, record.Picture(None, "")).failure = str(error)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from safegen.errors import SafeGenError
-from safegen.plan import SETTINGS, SafetyPlan, Setting
-from safegen.webui import host
+from safegen.plan import SETTINGS, SafetyPlan
+from safegen.webui import controls, host
 from safegen.webui.enforcement import LEVELS, OFF, Policy, load, strongest
+from safegen.webui.words import refusal_by_default
 
 SECTION = ("safegen", "SafeGen")
+DEFAULTS = ("safegen_defaults", "SafeGen defaults")
 PREFIX = "safegen_default_"
 ENFORCE = "safegen_enforce"
 NESTED = "safegen_guard_nested"
@@ -22,37 +25,28 @@ ON_FAILURE = "safegen_on_failure"
 STOP = "Stop with a message"
 BLACK = "Black picture and a message"
 COMMENT = "safegen_comment"
+REFUSAL = "safegen_refusal"
+TICKED = "safegen_ticked"
 
 _WITHOUT_DEFAULT = ("enabled", "safe_text", "unsafe_text")
-
-
-def _component(setting: Setting) -> tuple[Any, dict[str, Any]]:
-    if setting.kind is bool:
-        return gr.Checkbox, {}
-    if setting.kind is tuple:
-        return gr.CheckboxGroup, {"choices": list(setting.choices)}
-    if setting.choices:
-        return gr.Radio, {"choices": list(setting.choices)}
-    if setting.kind is str:
-        return gr.Textbox, {}
-    return gr.Slider, {
-        "minimum": setting.minimum,
-        "maximum": setting.maximum,
-        "step": setting.step,
-    }
 
 
 def _json(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def register() -> None:
-    """The ``on_ui_settings`` callback: add the page."""
+def register(contexts: Callable[[], list[str]]) -> None:
+    """The ``on_ui_settings`` callback: add the page.
+
+    Args:
+        contexts: What a choice of contexts offers.
+    """
 
     def add(
         name: str, default: Any, label: str, component: Any, arguments: Any, **more: Any
     ) -> None:
-        host.add_option(name, default, label, component, arguments, section=SECTION, **more)
+        more.setdefault("section", SECTION)
+        host.add_option(name, default, label, component, arguments, **more)
 
     add(
         ENFORCE,
@@ -61,18 +55,16 @@ def register() -> None:
         gr.Radio,
         {"choices": [OFF, *LEVELS]},
         restrict_api=True,
-        needs_reload=True,  # to be seen in the page; it is in force at once
-        info="always on, with floors for its values, for UI, infotext, X/Y/Z, API and runs inside "
-        "other extensions; the API can't change this; --safegen-enforce adds to it",
+        info=f"Nobody can switch it off then, nor the API. It is in force at once. {_levels()}",
     )
     add(
-        NESTED,
-        True,
-        "Also guard what other extensions make within a run",
-        gr.Checkbox,
-        {},
-        info="such as ADetailer's: with the settings of the run around it, each prompt judged by "
-        "itself; enforcement guards them in any case",
+        REFUSAL,
+        "",
+        "What is said when a picture is refused",
+        gr.Textbox,
+        {"placeholder": refusal_by_default()},
+        restrict_api=True,
+        info="One sentence for whoever asked. The reason stands behind 'Details'.",
     )
     add(
         ON_FAILURE,
@@ -81,8 +73,15 @@ def register() -> None:
         gr.Radio,
         {"choices": [STOP, BLACK]},
         restrict_api=True,
-        info="either way it is never shown, saved or sent; a black picture lets the rest of a "
-        "batch go on; what is wrong with a request is always a message",
+        info="An unguarded picture is never shown. A black one lets the rest of a batch go on.",
+    )
+    add(
+        NESTED,
+        True,
+        "Also guard what other extensions make within a run",
+        gr.Checkbox,
+        {},
+        info="For example ADetailer's faces. Where SafeGen is enforced they are always guarded.",
     )
     add(COMMENT, True, "Say under the picture what SafeGen did", gr.Checkbox, {})
     add(
@@ -92,7 +91,7 @@ def register() -> None:
         gr.Textbox,
         {},
         restrict_api=True,
-        info="one .json file each; empty: safegen/contexts in the data folder; needs a restart",
+        info="Empty: safegen/contexts in the data folder. A change needs a restart.",
     )
     add(
         LEXICON,
@@ -101,21 +100,53 @@ def register() -> None:
         gr.Textbox,
         {},
         restrict_api=True,
-        info="a .json file that adds to the built-in lexicon; needs a restart",
+        info="A .json file that adds to the built-in list. A change needs a restart.",
+    )
+    add(
+        TICKED,
+        False,
+        "Tick SafeGen when the page is loaded",
+        gr.Checkbox,
+        {},
+        section=DEFAULTS,
+        info="It can still be switched off; enforcement is something else.",
+        needs_reload=True,
     )
     for name, setting in SETTINGS.items():
         if name in _WITHOUT_DEFAULT:
             continue
-        component, arguments = _component(setting)
+        component, arguments = controls.component(setting, lambda: contexts()[:-1])  # no custom
         add(
             PREFIX + name,
             _json(setting.default),
-            f"Default: {setting.label}",
+            setting.label,
             component,
             arguments,
+            section=DEFAULTS,
             info=setting.help,
             needs_reload=True,
         )
+
+
+def _levels() -> str:
+    """What each level does, in words."""
+    told = (f"{name}: {'; '.join(level.limits())}" for name, level in LEVELS.items())
+    return f"{'. '.join(told)}."
+
+
+def ticked() -> bool:
+    """Whether the page comes with SafeGen ticked."""
+    return bool(host.option(TICKED, False))
+
+
+def language() -> str:
+    """The language that the page is set to: a file's name, or ``None`` for English."""
+    return str(host.option("localization", "None"))
+
+
+def refusal() -> str:
+    """The operator's own sentence for a refused picture; empty for the usual one."""
+    return str(host.option(REFUSAL, ""))
 
 
 def base_plan() -> SafetyPlan:
@@ -165,9 +196,9 @@ def enforcing() -> bool:
         return True
 
 
-def policy_to_show() -> Policy | None:
+def policy_to_show(user: str | None = None) -> Policy | None:
     """What is enforced, for the page; one that can't be read shows as what it does: refuse."""
     try:
-        return active_policy()
+        return active_policy(user)
     except SafeGenError as error:
         return Policy(f"unreadable, so nothing is generated: {error}")

@@ -9,8 +9,11 @@ from pathlib import Path
 
 from safegen import __version__
 from safegen.errors import SafeGenError
+from safegen.plan import SETTINGS
 from safegen.webui import deciding, host, record, settings
 from safegen.webui import enforcement as policy
+from safegen.webui.errors import plainly
+from safegen.webui.words import later, say
 
 GOOD, BAD, NEUTRAL = "good", "bad", ""
 
@@ -34,25 +37,28 @@ Lines = list[Line]
 def enforcement() -> Lines:
     """Whether something is enforced, by whom, and what that means."""
     sources = (
-        ("Command line", "--safegen-enforce", host.flag("safegen_enforce")),
-        ("Settings page", "Settings, SafeGen", host.option(settings.ENFORCE, policy.OFF)),
+        ("--safegen-enforce", host.flag("safegen_enforce")),
+        (say("Settings, SafeGen"), host.option(settings.ENFORCE, policy.OFF)),
     )
     found: Lines = []
-    for who, where, level in sources:
+    for where, level in sources:
         try:
             loaded = policy.load(level)
         except SafeGenError as error:
-            found.append(Line(who, f"unreadable, so nothing is generated: {error}", BAD))
+            found.append(Line(where, plainly(error), BAD))
             continue
-        text = "nothing" if loaded is None else f"level {loaded.name} ({where})"
-        found.append(Line(who, text, NEUTRAL if loaded is None else GOOD))
+        text = say("nothing") if loaded is None else say("level {name}", name=loaded.name)
+        found.append(Line(where, text, NEUTRAL if loaded is None else GOOD))
+    enforced = say("Enforced")
     try:
         rules = settings.active_policy()
     except SafeGenError:
-        return [Line("Enforced", "a policy that can't be read: nothing is generated", BAD), *found]
+        text = say("The policy can't be read, so nothing is generated.")
+        return [Line(enforced, text, BAD), *found]
     if rules is None:
-        return [Line("Enforced", "no: whoever makes a picture decides"), *found]
-    return [Line("Enforced", f"yes. {rules.explain()}", GOOD), *found]
+        return [Line(enforced, say("No. Whoever makes a picture decides.")), *found]
+    limits = "\n".join([rules.headline(), *rules.limits()])
+    return [Line(enforced, limits, GOOD), *found]
 
 
 def versions() -> Lines:
@@ -60,32 +66,32 @@ def versions() -> Lines:
     reason = host.why_unsupported()
     return [
         Line("SafeGen", __version__),
-        Line("WebUI", host.version() or "it does not say"),
-        Line("Guards this WebUI", "yes", GOOD)
+        Line("WebUI", host.version() or say("It does not say.")),
+        Line(say("Guards this WebUI"), say("yes"), GOOD)
         if reason is None
-        else Line("Guards this WebUI", f"no: {reason}", BAD),
+        else Line(say("Guards this WebUI"), say("No: {reason}", reason=reason), BAD),
     ]
 
 
+_FOR_TESTS = later("Yes. Tried on checkpoints made for tests.")
+_NEVER = later("Never tried. A picture that can't be guarded is stopped.")
 FAMILIES = {
-    "sd1": ("Stable Diffusion 1", "guarded", GOOD),
-    "sd2": ("Stable Diffusion 2", "guarded; tried on checkpoints made for tests", GOOD),
-    "sdxl": ("Stable Diffusion XL", "guarded; tried on checkpoints made for tests", GOOD),
-    "ssd": ("SSD-1B", "never tried; a picture that can't be guarded is stopped", BAD),
-    "flow": ("a flow model (Flux, SD3, Chroma)", "refused on this host", BAD),
-    "sd3": ("Stable Diffusion 3", "never tried; independent streams are refused", BAD),
+    "sd1": ("Stable Diffusion 1", later("Yes."), GOOD),
+    "sd2": ("Stable Diffusion 2", _FOR_TESTS, GOOD),
+    "sdxl": ("Stable Diffusion XL", _FOR_TESTS, GOOD),
+    "ssd": ("SSD-1B", _NEVER, BAD),
+    "flow": ("Flux, SD3, Chroma", later("Refused on this host."), BAD),
+    "sd3": ("Stable Diffusion 3", _NEVER, BAD),
 }
+UNKNOWN = ("–", _NEVER, BAD)
 """Family to its name, what is known of it, and how that reads."""
 
 
 def model() -> Lines:
     """The loaded checkpoint."""
     if not host.is_loaded():
-        return [Line("Checkpoint", "none is loaded yet")]
-    family = host.model_family()
-    name, known, kind = FAMILIES.get(
-        family, ("unknown", "never tried; a picture that can't be guarded is stopped", BAD)
-    )
+        return [Line("Checkpoint", say("None is loaded yet."))]
+    name, known, kind = FAMILIES.get(host.model_family(), UNKNOWN)
     special = {
         "hybrid": "inpainting checkpoint",
         "concat": "inpainting checkpoint",
@@ -94,9 +100,9 @@ def model() -> Lines:
         special = "edit checkpoint (InstructPix2Pix)"
     return [
         Line("Checkpoint", host.checkpoint_name()),
-        Line("Family", name),
-        Line("Kind", f"{special}, predicts {host.prediction()}"),
-        Line("Guarded", known, kind),
+        Line(say("Family"), name),
+        Line(say("Kind"), f"{special} ({host.prediction()})"),
+        Line(say("Guarded"), say(known), kind),
     ]
 
 
@@ -104,31 +110,33 @@ def paths() -> Lines:
     """What is guarded and what is refused with a message; nothing goes by unguarded."""
     reason = host.why_unsupported()
     if reason is not None:
-        return [Line("Everything", f"refused: {reason}", BAD)]
+        return [Line(say("Everything"), say("Refused: {reason}", reason=reason), BAD)]
     nested = bool(host.option(settings.NESTED, True)) or settings.enforcing()
-    return [
-        Line("txt2img, img2img, X/Y/Z plot, API", "guarded", GOOD),
-        Line("Hires fix, refiner", "guarded; refused with direction and projection", GOOD),
-        Line("Inpainting", "guarded; refused with independent streams", GOOD),
-        Line("AND, [from:to:when], BREAK, LoRA", "guarded", GOOD),
-        Line("DDIM CFG++", "guarded; refused with independent streams", GOOD),
-        Line(
-            "Runs within other extensions",
-            "guarded with the settings of the run around them"
-            if nested
-            else "not guarded: switched off in Settings, SafeGen",
-            GOOD if nested else BAD,
-        ),
-        Line("InstructPix2Pix", "guarded at image CFG scale 1; refused at others", GOOD),
-        Line("Forge, reForge, other versions", "refused"),
-    ]
+    inner = (
+        say("Guarded, with the settings of the run around them.")
+        if nested
+        else say("Not guarded: switched off in Settings, SafeGen.")
+    )
+    found = [Line(say(name), say(text), GOOD) for name, text in _PATHS]
+    found.append(Line(say("Runs within other extensions"), inner, GOOD if nested else BAD))
+    return found
 
+
+_NO_INDEPENDENT = later("Guarded. Independent streams are refused.")
+_PATHS = (
+    ("txt2img, img2img, X/Y/Z plot, API", later("Guarded.")),
+    (later("Hires fix, refiner"), later("Guarded. 'direction' and 'projection' are refused.")),
+    (later("Inpainting"), _NO_INDEPENDENT),
+    ("AND, [from:to:when], BREAK, LoRA", later("Guarded.")),
+    ("DDIM CFG++", _NO_INDEPENDENT),
+    ("InstructPix2Pix", later("Guarded at image CFG scale 1, refused at others.")),
+)
 
 _OUTCOMES = {
-    record.OFF: ("SafeGen was off", NEUTRAL),
-    record.BENIGN: ("harmless: nothing to guard", GOOD),
-    record.GUARDED: ("guarded", GOOD),
-    record.FAILED: ("stopped: no unguarded picture came out", BAD),
+    record.OFF: (later("SafeGen was off."), NEUTRAL),
+    record.BENIGN: (later("Nothing unsafe was found."), NEUTRAL),
+    record.GUARDED: (later("Guarded."), GOOD),
+    record.FAILED: (later("Stopped. No unguarded picture came out."), BAD),
 }
 
 
@@ -139,7 +147,7 @@ def _when(finished: float) -> str:
 def _counted(names: Iterable[str | None]) -> str:
     counts: dict[str, int] = {}
     for name in names:
-        key = name or "none (harmless)"
+        key = name or say("none")
         counts[key] = counts.get(key, 0) + 1
     return ", ".join(f"{name} × {count}" if count > 1 else name for name, count in counts.items())
 
@@ -148,32 +156,38 @@ def last_run() -> Lines:
     """The verdict on the latest generation."""
     run = record.last_run()
     if run is None:
-        return [Line("Last generation", "none since the start")]
+        return [Line(say("Last generation"), say("None since the start."))]
     outcome, kind = _OUTCOMES[run.outcome]
     found = [
-        Line("Finished", f"{_when(run.finished)}, {run.tab}"),
-        Line("Verdict", outcome, kind),
+        Line(say("Finished"), f"{_when(run.finished)}, {run.tab}"),
+        Line(say("Outcome"), say(outcome), kind),
     ]
     if run.outcome != record.OFF:
         counts = run.counts
         whole = counts.guarded >= counts.needed
         found += [
             Line(
-                "Calls guarded of those needed",
-                f"{counts.guarded} of {counts.needed}; the model was called {counts.calls} times",
+                say("Steps guarded"),
+                say(
+                    "{guarded} of {needed} that had to be; the model was called {calls} times",
+                    guarded=counts.guarded,
+                    needed=counts.needed,
+                    calls=counts.calls,
+                ),
                 GOOD if whole and run.outcome != record.FAILED else BAD,
             ),
-            Line("Contexts", _counted(run.contexts) or "none"),
+            Line(say("Contexts"), _counted(run.contexts) or say("none")),
             Line(
-                "Cost",
-                f"{run.rows:.3g} model rows a picture and call; 2 without a guard; the safe "
-                f"stream was evaluated in {counts.evaluated} calls",
+                say("Work"),
+                say("{times} times that of an unguarded picture", times=f"{run.rows / 2:.3g}"),
             ),
         ]
-        found += [Line("Why", why) for why in dict.fromkeys(run.why)]
-        found += [Line("Image-time check", line) for line in dict.fromkeys(run.evidence) if line]
+        found += [Line(say("Why"), why) for why in dict.fromkeys(run.why)]
+        check = SETTINGS["evidence"].label
+        found += [Line(check, line) for line in dict.fromkeys(run.evidence) if line]
     if run.message:
-        found.append(Line("Message", run.message, BAD if run.outcome == record.FAILED else NEUTRAL))
+        bad = run.outcome == record.FAILED
+        found.append(Line(say("Message"), run.message, BAD if bad else NEUTRAL))
     return found
 
 
@@ -181,16 +195,21 @@ def last_error() -> Lines:
     """The latest failure, which stays when later pictures go well."""
     run = record.last_error()
     if run is None:
-        return [Line("Last error", "none since the start", GOOD)]
-    return [Line(f"{_when(run.finished)}, {run.tab}", run.message, BAD)]
+        return [Line(say("Last error"), say("None since the start."))]
+    found = [Line(f"{_when(run.finished)}, {run.tab}", run.message, BAD)]
+    latest = record.last_run()
+    if latest is not None and latest is not run:
+        found.append(Line(say("Since then"), say("A later generation went well.")))
+    return found
 
 
 def _shown(folder: Path) -> str:
     """A folder for every user's eyes: not where on the machine the WebUI's data is."""
     try:
-        return f"{folder.relative_to(host.data_path()).as_posix()} in the WebUI's data folder"
+        inside = folder.relative_to(host.data_path()).as_posix()
+        return say("{folder} in the WebUI's data folder", folder=inside)
     except ValueError:
-        return f"{folder.name}, as set in Settings, SafeGen"
+        return say("{folder}, as set in Settings, SafeGen", folder=folder.name)
 
 
 def contexts() -> Lines:
@@ -199,7 +218,10 @@ def contexts() -> Lines:
     names = library.names()
     own = [name for name in names if not library.is_built_in(name)]
     found = [
-        Line("Contexts", f"{len(names) - len(own)} built in, {len(own)} of your own"),
-        Line("Folder", _shown(settings.contexts_folder())),
+        Line(
+            say("Contexts"),
+            say("{n} built in, {own} of your own", n=len(names) - len(own), own=len(own)),
+        ),
+        Line(say("Folder"), _shown(settings.contexts_folder())),
     ]
-    return found + [Line("Skipped", problem.message, BAD) for problem in library.problems]
+    return found + [Line(say("Skipped"), problem.message, BAD) for problem in library.problems]

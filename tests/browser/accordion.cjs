@@ -19,7 +19,7 @@ scenario(async(ui, seen, given) => {
     seen.ticked = await ui.enabled();
     await ui.says(`${ID}summary`, "Auto");
     await ui.choose(`${ID}context`, "violence");
-    await ui.says(`${ID}summary`, "violence");
+    await ui.says(`${ID}summary`, "Violence");
     await ui.fill(`${ID}weight input[type=number]`, 0.8);
     await ui.says(`${ID}summary`, "80%");
     seen.summary = await ui.get(`${ID}summary`).innerText();
@@ -40,7 +40,7 @@ scenario(async(ui, seen, given) => {
     // Off, and back by pasting the picture's own parameters.
     await ui.toggle(false);
     await ui.choose(`${ID}context`, "hate");
-    await ui.says(`${ID}summary`, "Off");
+    await ui.says(`${ID}summary`, "off");
     seen.answers = 0;
     const count = response => response.text().then(text => {
         if (text.includes("data-safegen-state")) seen.answers += 1;

@@ -44,7 +44,14 @@ scenario(async(ui, seen, given) => {
         return box.top < window.innerHeight && box.bottom > 0;
     });
     seen.focus = await page.evaluate(() => document.activeElement.id);
-    if (given.enforced) return;
+    if (given.enforced) {
+        if (!given.bare) {
+            const tick = ui.get(`${ID}enable-visible-checkbox`);
+            seen.tick = {disabled: await tick.isDisabled(), ticked: await tick.isChecked()};
+            seen.reason = await ui.get(`${ID}enable .safegen-locked`).innerText();
+        }
+        return;
+    }
 
     at("auto, on");
     if (given.bare) await ui.toggle(true);
@@ -57,17 +64,44 @@ scenario(async(ui, seen, given) => {
     await page.evaluate(() => window.scrollTo(0, 0));
     await ui.shoot("badge");
 
+    at("weight 0, and what can't run");
+    await ui.fill(`${ID}weight input[type=number]`, 0);
+    seen.zero = await becomes(ui, "zero");
+    await ui.fill(`${ID}weight input[type=number]`, 0.8);
+    await becomes(ui, "on");
+    await ui.choose(`${ID}context`, "custom");
+    seen.invalid = await becomes(ui, "invalid");
+    await ui.choose(`${ID}context`, "violence");
+    await becomes(ui, "on");
+
     at("failed");
     // A plan that reaches no call is refused while sampling begins.
     await ui.fill("#txt2img_prompt textarea", "a bloody red ball on the beach");
-    await ui.small({steps: 1});
+    await ui.small();
+    await ui.advanced();
+    await ui.fill(`${ID}tau input[type=number]`, 0.9);
     await ui.generate();
     seen.failed = await becomes(ui, "failed");
     await shootBadge(ui, given, "failed");
     seen.message = await ui.get("#html_log_txt2img").innerText();
-    await ui.small({steps: 4});
+    at("the value is corrected");
+    await ui.fill(`${ID}tau input[type=number]`, 0);
+    seen.corrected = await becomes(ui, "on");
     await ui.generate();
     seen.cleared = await becomes(ui, "on");
+
+    at("what must be learned first has its button there");
+    // Of a context that no window of this session has learned for yet.
+    const [name, label] = given.width < 600 ? ["hate", "Hate"] : ["violence", "Violence"];
+    await ui.choose(`${ID}context`, name);
+    await ui.choose(`${ID}strategy`, "direction");
+    seen.unlearned = await becomes(ui, "invalid");
+    seen.lacking = label;
+    seen.promise = await ui.get(`${ID}summary`).innerText();
+    await ui.get(`${ID}mend`).click();
+    seen.learned = await becomes(ui, "on");
+    seen.mendGone = !(await ui.get(`${ID}mend`).isVisible());
+    await ui.choose(`${ID}strategy`, "counterpart");
     await ui.toggle(false);
     seen.off = await becomes(ui, "off");
 

@@ -108,6 +108,11 @@ scenario(async(ui, seen, given) => {
     await ui.shoot("compare");
     await ui.get(".safegen-compare").screenshot({path: `${given.folder}/compare-pane-${given.width}-${given.theme}.png`});
 
+    at("a weight that is not allowed, after a comparison");
+    await ui.fill("#safegen_compare_weights textarea", "0, 1.5");
+    await ui.compare();
+    seen.keptAfterRefusal = await page.locator(".safegen-thumb").count();
+
     at("send");
     await ui.get("#safegen_compare_send").click();
     await ui.get("#txt2img_generate").waitFor({state: "visible"});

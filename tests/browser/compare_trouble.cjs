@@ -14,10 +14,12 @@ async function outcome(ui) {
 
 scenario(async(ui, seen) => {
     await ui.fill("#txt2img_prompt textarea", "a blue star in the forest");
-    await ui.small({steps: 1});
+    await ui.small();
+    await ui.advanced();
+    await ui.fill("#script_txt2img_safegen_tau input[type=number]", 0.9);
     await ui.tab("SafeGen");
 
-    at("one step guards nothing, which is refused");
+    at("a threshold after the last step guards nothing, which is refused");
     await ui.fill("#safegen_compare_prompt textarea", "a bloody red ball on the beach");
     await ui.fill("#safegen_compare_weights textarea", "1 0");
     await ui.compare();
@@ -25,6 +27,7 @@ scenario(async(ui, seen) => {
 
     at("interrupt");
     await ui.tab("txt2img");
+    await ui.fill("#script_txt2img_safegen_tau input[type=number]", 0);
     await ui.small({steps: 150});
     await ui.tab("SafeGen");
     await ui.fill("#safegen_compare_weights textarea", "0, 0.5, 0.7, 1");

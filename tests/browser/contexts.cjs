@@ -54,7 +54,7 @@ scenario(async(ui, seen, given) => {
     const name = mine.toLowerCase().replace(" ", "-");
     let steps = 0;
     ui.page.on("websocket", socket => socket.on("framereceived", ({payload}) => {
-        if (String(payload).includes("Encoding prompts")) steps += 1;
+        if (String(payload).includes("Reading prompts")) steps += 1;
     }));
 
     at("reading");
@@ -105,7 +105,7 @@ scenario(async(ui, seen, given) => {
     await type("name", name);
     await type("weight", "2");
     await ui.get(`${ID}save`).click();
-    await ui.says(`${ID}message`, "Suggested weight");
+    await ui.says(`${ID}message`, "Suggested safety weight");
     seen.refusal = await ui.get(`${ID}message`).innerText();
     await type("weight", "0.5");
     await ui.get(`${ID}save`).click();
@@ -149,7 +149,7 @@ scenario(async(ui, seen, given) => {
     at("learn");
     await ui.get("#safegen_context_learning > .label-wrap").click();
     await ui.get(`${ID}learn`).click();
-    await ui.says(`${ID}message`, "Learned");
+    await ui.says(`${ID}message`, "learned from");
     await ui.says(`${ID}learned`, "The loaded model");
     seen.learned = await ui.get(`${ID}learned`).innerText();
     seen.learnedMessage = await ui.get(`${ID}message`).innerText();

@@ -16,7 +16,7 @@ scenario(async(ui, seen) => {
     await ui.generate();
     await pane(ui, "Contexts");
     await pane(ui, "Status");
-    await ui.says(REPORT, "of those needed");
+    await ui.says(REPORT, "that had to be");
     seen.guarded = await ui.get(REPORT).innerText();
 
     at("picture without a guard");

@@ -131,6 +131,14 @@ class WebUI {
         if (this.given.bare) await this.toggle(true, tab);
     }
 
+    /** Opens the accordion and the advanced settings in it. */
+    async advanced(tab = "txt2img") {
+        await this.unfold(tab);
+        const title = this.get(`#script_${tab}_safegen_advanced > .label-wrap`);
+        if (!(await title.evaluate(element => element.classList.contains("open")))) await title.click();
+        await this.get(`#script_${tab}_safegen_tau`).waitFor({state: "visible"});
+    }
+
     /** Fills what makes a small quick picture in txt2img. */
     async small(more = {}) {
         const fields = {width: 128, height: 128, steps: 4, cfg_scale: 4, seed: 7, ...more};

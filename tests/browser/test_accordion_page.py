@@ -19,7 +19,7 @@ def test_it_starts_off_and_closed(seen: Seen) -> None:
 
 def test_opening_ticks_it_and_the_summary_follows(seen: Seen) -> None:
     assert seen["ticked"]
-    assert "violence" in seen["summary"]
+    assert "Violence" in seen["summary"]
     assert "80%" in seen["summary"]
     assert seen["sticksOut"] == []
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 from browser import Seen, Site
+
+from safegen.plan import SafetyPlan
 
 
 @pytest.fixture(scope="module", params=[(1400, "dark"), (400, "light")], ids=["wide", "phone"])
@@ -14,11 +19,12 @@ def seen(site: Site, request: pytest.FixtureRequest) -> Seen:
 
 def test_it_follows_the_accordion(seen: Seen) -> None:
     assert seen["first"]["text"] == "SafeGen off"
-    assert seen["auto"]["text"] == "SafeGen Auto 70%"
-    assert seen["on"]["text"] == "SafeGen on violence 70%"
+    weight = f"{SafetyPlan().weight:.0%}"
+    assert seen["auto"]["text"] == f"SafeGen Auto {weight}"
+    assert seen["on"]["text"] == f"SafeGen on Violence {weight}"
     assert seen["off"]["state"] == "off"
     assert seen["other"]["state"] == "off"
-    assert seen["spoken"] == "SafeGen is off."
+    assert seen["spoken"].startswith("SafeGen is off.")
     assert seen["sticksOut"] == []
 
 
@@ -35,8 +41,27 @@ def test_enter_puts_the_focus_on_the_tick(seen: Seen, site: Site) -> None:
 
 def test_a_failure_shows_until_the_next_generation(seen: Seen) -> None:
     assert seen["failed"]["text"] == "SafeGen failed"
-    assert "tau" in seen["message"]
+    assert "nothing would be guarded" in seen["message"]
+    assert "Error" not in seen["message"]
     assert seen["cleared"]["state"] == "on"
+
+
+def test_correcting_the_values_ends_the_failure(seen: Seen) -> None:
+    assert seen["corrected"]["state"] == "on"
+
+
+def test_it_never_says_on_where_nothing_is_guarded(seen: Seen) -> None:
+    assert seen["zero"]["text"] == "SafeGen off weight 0"
+    assert seen["invalid"]["text"] == "SafeGen can't run"
+    titles = [seen[name]["title"] for name in ("first", "zero", "auto", "on", "invalid", "failed")]
+    assert len(set(titles)) == len(titles)
+
+
+def test_what_must_be_learned_first_is_learned_there(seen: Seen) -> None:
+    assert seen["unlearned"]["text"] == "SafeGen can't run"
+    assert "must first be learned" in seen["promise"]
+    assert seen["lacking"] in seen["promise"]
+    assert seen["mendGone"]
 
 
 def test_one_badge_and_one_tab_also_after_a_reload(seen: Seen) -> None:
@@ -55,4 +80,14 @@ def test_enforcement_shows_in_the_badge(enforced_site: Site) -> None:
     seen = enforced_site.play("badge", enforced=True)
     assert seen["first"]["state"] == "enforced"
     assert seen["first"]["text"].startswith("SafeGen enforced")
-    assert "enforces" in seen["spoken"]
+    assert "enforced" in seen["spoken"]
+    if not enforced_site.is_bare:
+        assert seen["tick"] == {"disabled": True, "ticked": True}
+        assert "enforced" in seen["reason"]
+
+
+def test_a_broken_policy_shows_as_blocked(start: Callable[..., Site], tmp_path: Path) -> None:
+    policy = tmp_path / "school.json"
+    policy.write_text('{"minimum": {"weigth": 0.8}}')
+    seen = start("--safegen-enforce", str(policy)).play("badge", enforced=True)
+    assert seen["first"]["text"] == "SafeGen blocked"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from browser import Seen, Site
 
+from safegen.plan import SafetyPlan
+
 
 @pytest.fixture(
     scope="module",
@@ -26,12 +28,17 @@ def test_a_weight_that_is_not_allowed_is_named(seen: Seen) -> None:
     assert "0 to 1" in seen["refusal"]
 
 
+def test_a_weight_that_is_not_allowed_leaves_the_last_comparison(seen: Seen) -> None:
+    assert seen["keptAfterRefusal"] == 3
+
+
 def test_one_click_makes_every_weight_from_one_seed(seen: Seen) -> None:
     thumbs = {thumb["weight"]: thumb for thumb in seen["thumbs"]}
     assert list(thumbs) == ["0", "0.5", "1"]
     for weight, thumb in thumbs.items():
         assert "Seed: 7," in thumb["infotext"]
-        assert f"SafeGen weight: {weight}," in thumb["infotext"]
+        written = f"SafeGen weight: {weight}" in thumb["infotext"]
+        assert written is (float(weight) != SafetyPlan().weight)
         assert thumb["drawn"] == 128
     assert seen["progress"]
     assert "not saved" in seen["message"]
@@ -93,7 +100,7 @@ def test_a_failing_weight_says_why_and_the_others_stay(trouble: Seen) -> None:
     failing = trouble["failing"]
     assert failing["weights"] == ["0"]
     assert len(failing["failed"]) == 1
-    assert "tau" in failing["failed"][0]
+    assert "nothing would be guarded" in failing["failed"][0]
     assert "Weight 1" in failing["message"]
 
 
@@ -118,12 +125,12 @@ def test_enforced_the_original_is_not_made(enforced_site: Site) -> None:
     seen = enforced_site.play("compare_enforced")
     assert "the original is not made" in seen["introduction"]
     assert seen["weights"] == "0.5, 0.7, 1"
-    assert "not made at weight 0, 0.3" in seen["message"]
+    assert "not made: weight 0, 0.3" in seen["message"]
     assert seen["made"] == ["0.7", "1"]
     assert all("SafeGen enforced: basic" in text for text in seen["infotexts"])
     assert seen["before"] == "Weight 0.7"
     assert seen["reveals"] == seen["veiled"] == 0
-    assert "not made at weight 0, 0.1" in seen["nothing"]["message"]
+    assert "not made: weight 0, 0.1" in seen["nothing"]["message"]
     assert seen["nothing"]["thumbs"] == 0
     assert not seen["nothing"]["canSend"]
     assert seen.ours() == []

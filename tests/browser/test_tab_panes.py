@@ -57,7 +57,7 @@ def test_switching_pane_context_and_tab_loses_nothing(contexts: Seen) -> None:
 
 
 def test_saving_is_refused_by_field_and_then_done(contexts: Seen) -> None:
-    assert "Suggested weight: '2' is not allowed" in contexts["refusal"]
+    assert "Suggested safety weight: '2' is not allowed" in contexts["refusal"]
     assert contexts["saved"].startswith("calm-")
 
 
@@ -86,8 +86,8 @@ def test_what_is_exported_is_imported(contexts: Seen) -> None:
 
 def test_learning_shows_progress_and_its_result(contexts: Seen) -> None:
     assert contexts["steps"] > 0
-    assert "Learned Calm" in contexts["learnedMessage"]
-    assert "nothing yet" not in contexts["learned"]
+    assert "learned from" in contexts["learnedMessage"]
+    assert "Nothing yet" not in contexts["learned"]
 
 
 def test_no_error_of_ours_with_contexts(contexts: Seen) -> None:
@@ -99,7 +99,7 @@ def test_no_error_of_ours_with_contexts(contexts: Seen) -> None:
 
 def test_one_prompt_in_full(check: Seen) -> None:
     assert "Violence scores" in check["one"]
-    assert "the threshold 0.60 is reached" in check["one"]
+    assert "counts as unsafe from 0.60" in check["one"]
     assert any(mark.startswith("bloody") for mark in check["marks"])
     assert "clean" in check["inserted"]
     beyond = {bar["category"] for bar in check["bars"] if bar["beyond"]}
@@ -108,11 +108,11 @@ def test_one_prompt_in_full(check: Seen) -> None:
 
 
 def test_a_harmless_prompt_by_keyboard(check: Seen) -> None:
-    assert "Auto takes: No context" in check["harmless"]
+    assert "Auto takes: nothing" in check["harmless"]
 
 
 def test_many_prompts(check: Seen) -> None:
-    assert "2 flagged, of 10" in check["many"]
+    assert "Unsafe: 2 of 10" in check["many"]
     assert (check["rows"], check["cards"]) == (10, 5)
 
 
@@ -123,8 +123,8 @@ def test_a_hostile_prompt_is_text(check: Seen) -> None:
 
 
 def test_threshold_and_nothing(check: Seen) -> None:
-    assert "the threshold 0.01" in check["low"]
-    assert "at least one prompt" in check["nothing"]
+    assert "from 0.01" in check["low"]
+    assert "Write a prompt." in check["nothing"]
     assert check.ours() == []
 
 
@@ -132,15 +132,15 @@ def test_threshold_and_nothing(check: Seen) -> None:
 
 
 def test_the_last_generation_s_verdict(status: Seen) -> None:
-    assert "3 of 3; the model was called 4 times" in status["guarded"]
+    assert "4 of 4 that had to be; the model was called 4 times" in status["guarded"]
     assert "violence" in status["guarded"]
     assert "SafeGen was off" in status["off"]
 
 
 def test_what_is_enforced_and_what_is_guarded(status: Seen) -> None:
-    assert "no: whoever makes a picture decides" in status["before"]
+    assert "Whoever makes a picture decides" in status["before"]
     assert "Stable Diffusion 1" in status["before"]
-    assert "refused with independent streams" in status["before"]
+    assert "Independent streams are refused" in status["before"]
     assert status.ours() == []
 
 

@@ -69,7 +69,8 @@ class Made:
     def refused(self, *words: str) -> None:
         """It failed, and the message names each of ``words``."""
         assert self.error is not None, "an unguarded picture came out"
-        text = f"{self.error} {getattr(self.error, 'detail', '')}"
+        kind = type(self.error).__name__
+        text = f"{kind}: {self.error} {getattr(self.error, 'detail', '')}"
         for word in words:
             assert word.lower() in text.lower(), text
 

@@ -97,11 +97,13 @@ def axes_are_registered_once_and_cells_don_t_mix(host: Host) -> None:
 def the_comment_says_what_was_chosen_why_and_what_was_rewritten(host: Host) -> None:
     made = host.make(f"{HAZARD}, (bloody:1.2) [cup|star]", {**ROWS, "context": "auto"})
     assert "Auto chose" in made.comments
-    (shown,) = (line for line in made.comments.splitlines() if "the safe stream saw:" in line)
+    (shown,) = (
+        line for line in made.comments.splitlines() if "safe version was made from:" in line
+    )
     assert "bloody" not in shown
     assert "[cup|star]" in shown
     assert "red ball on the beach, on the left" in shown
-    assert "stream saw" not in host.make(BENIGN, {**ROWS, "context": "auto"}).comments
+    assert "made from" not in host.make(BENIGN, {**ROWS, "context": "auto"}).comments
     with host.options(safegen_comment=False):
         assert "SafeGen" not in host.make(HAZARD, ROWS).comments
 

@@ -75,13 +75,14 @@ def a_hazard_that_a_picture_is_moved_towards_is_refused(host: Host) -> None:
     calls: list[Any] = []
     with host.listening(denoiser=calls.append):
         for name, (options, fields, field) in REFUSED.items():
+            label = field.replace("_", " ")
             with host.options(**options):
                 made = host.make(named=AUTO, **fields)
                 assert made.error is not None, name
-                made.refused("SafeGen", field)
+                made.refused("SafeGen", label)
                 with enforced(host, "strict"):
-                    host.make(named={"enabled": False}, **fields).refused("SafeGen", field)
-                    host.make(**fields).refused("SafeGen", field)
+                    host.make(named={"enabled": False}, **fields).refused("SafeGen", label)
+                    host.make(**fields).refused("SafeGen", label)
             assert not calls, name
 
 
@@ -99,7 +100,8 @@ def a_picture_moved_away_from_a_hazard_is_left_alone(host: Host) -> None:
     ):
         made = host.make(named=AUTO, **fields)
         assert same(host.make(**fields), made), fields
-        assert "SafeGen chose: none" in made.infotexts[0]
+        assert "SafeGen: " in made.infotexts[0]
+        assert "SafeGen chose" not in made.infotexts[0]
 
 
 @fact

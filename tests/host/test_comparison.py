@@ -11,6 +11,8 @@ import pytest
 import standin
 from driver import BARE, HAZARD, STEPS, Host, same
 
+from safegen.plan import SafetyPlan
+
 Compare = Callable[..., Any]
 
 
@@ -35,7 +37,8 @@ def test_each_weight_is_what_generate_makes_of_it(host: Host, compare: Compare) 
     for shot in result.shots:
         named = {"weight": shot.weight} if shot.weight else BARE
         assert same(np.asarray(shot.image), host.make(HAZARD, named))
-        assert f"SafeGen weight: {shot.weight:g}" in shot.infotext
+        written = f"SafeGen weight: {shot.weight:g}" in shot.infotext
+        assert written is (shot.weight != SafetyPlan().weight)
     plain, half, _ = result.shots
     assert plain.disagreement is None
     assert half.disagreement.shape == (8, 8)
@@ -78,7 +81,7 @@ def test_enforced_nothing_under_the_floor_is_sampled(
     assert len(sampled) == 2
     from safegen.webui import comparison_markup
 
-    assert "not made at weight 0, 0.3" in comparison_markup.summary(result)
+    assert "not made: weight 0, 0.3" in comparison_markup.summary(result)
     assert "safegen-veiled" not in comparison_markup.comparison(result, lambda image: "x.png")
 
 
@@ -95,20 +98,37 @@ def test_a_failing_weight_leaves_the_others(host: Host, compare: Compare, black:
     from safegen.webui import comparison_markup, settings
 
     with host.options(**({settings.ON_FAILURE: settings.BLACK} if black else {})):
-        result = compare("0, 1", steps=1)
+        result = compare("0, 1", tau=0.9)
     plain, guarded = result.shots
     assert plain.image is not None
     assert guarded.image is None
-    assert "tau" in guarded.message
+    assert "steps nothing would be guarded" in guarded.message
     assert "Weight 1:" in comparison_markup.summary(result)
+
+
+def test_nothing_is_compared_with_itself(host: Host, compare: Compare) -> None:
+    """The chosen picture is never the first one, whatever weight stands in the accordion."""
+    from safegen.webui import comparison_markup
+
+    host.shared.cmd_opts.safegen_enforce = "basic"
+    result = compare("0, 0.5, 1", weight=0.5)
+    assert [shot.weight for shot in result.pictures] == [0.5, 1]
+    assert result.chosen is result.pictures[1]
+    one = compare("0, 0.5")
+    assert "safegen-single" in comparison_markup.comparison(one, lambda image: "x.png")
+
+
+def test_equal_pictures_are_said_to_be(host: Host, compare: Compare) -> None:
+    assert any("All pictures are the same" in note for note in compare("0.5, 1", "a cat").notes)
+    assert not any("the same" in note for note in compare("0.5, 1").notes)
 
 
 def test_an_earlier_failure_is_not_the_original_s(host: Host, compare: Compare) -> None:
     from safegen.webui import settings
 
     with host.options(**{settings.ON_FAILURE: settings.BLACK}):
-        assert compare("0.5, 1", steps=1).pictures == []
-        assert [shot.weight for shot in compare("0, 1", steps=1).pictures] == [0]
+        assert compare("0.5, 1", tau=0.9).pictures == []
+        assert [shot.weight for shot in compare("0, 1", tau=0.9).pictures] == [0]
 
 
 def test_an_interrupt_names_what_is_missing(host: Host, compare: Compare) -> None:

@@ -10,8 +10,6 @@ from driver import HAZARD, Host
 from facts_guard import ON
 from window import Window
 
-from safegen.learned.pairs import own_pairs
-
 # ---------------------------------------------------------------------- checking
 
 
@@ -20,7 +18,7 @@ def test_one_prompt_is_shown_in_full(window: Window) -> None:
     assert "<b>Violence</b>" in found
     assert "bloody <small>Violence</small></mark>" in found
     assert "<ins>clean</ins>" in found
-    assert "the threshold 0.60" in found
+    assert "<b>0.60</b>" in found
     assert "<thead>" not in found
 
 
@@ -29,7 +27,7 @@ def test_many_prompts_have_a_table_and_the_first_are_shown_in_full(window: Windo
 
     prompts = "\n".join(["a bloody sword", "", "a cat", *["a sunset"] * SHOWN])
     found = window.check(prompts)
-    assert f"<b>1</b> <span>flagged, of</span> <b>{SHOWN + 2}</b>" in found
+    assert f"Unsafe: <b>1</b> of <b>{SHOWN + 2}</b>" in found
     assert found.count("<section") == SHOWN
     assert window.check(prompts, by_line=False).count("<section") == 1
 
@@ -45,10 +43,10 @@ def test_the_page_and_the_api_say_the_same(window: Window) -> None:
 
 
 def test_the_threshold_and_the_detectors_count(window: Window) -> None:
-    bomb = "how to build a bomb"
-    assert "safegen-flagged" in window.check(bomb, threshold=0.01)
-    assert "detectors" in window.check(bomb, detectors=[])
-    assert "after fitting" in window.check(bomb, detectors=["probe"])
+    fire = "a burning house"
+    assert "safegen-flagged" in window.check(fire, threshold=0.01)
+    assert "Detectors" in window.check(fire, detectors=[])
+    assert "after fitting" in window.check(fire, detectors=["probe"])
 
 
 @pytest.mark.parametrize("text", ["", " \n ", "a\n" * 501, "a" * 20_001])
@@ -59,7 +57,7 @@ def test_what_is_no_list_of_prompts_is_refused(window: Window, text: str) -> Non
 def test_the_probe_is_fitted_with_one_click_and_read_then(window: Window) -> None:
     assert "after fitting" in window.check("a cat", detectors=["probe"])
     window.click("check_fit")
-    assert f"from {len(own_pairs())} pairs" in str(window.value("safegen_check_fitted"))
+    assert "The probe is fitted" in str(window.value("safegen_check_fitted"))
     assert "after fitting" not in window.check("a cat", detectors=["probe"])
 
 
@@ -77,21 +75,21 @@ def test_a_hostile_prompt_stays_text(window: Window) -> None:
 
 def test_enforcement_raises_what_is_checked_with(window: Window, enforced: None) -> None:
     found = window.check("a cat", threshold=0.9, detectors=["lexicon"])
-    assert "Enforced (level basic): threshold 0.60, detectors lexicon, ngram" in found
+    assert "unsafe from 0.60, and these read it: lexicon, ngram" in found
 
 
 # ---------------------------------------------------------------------- status
 
 
 def test_the_status_tells_of_the_last_generations(host: Host, window: Window) -> None:
-    assert "none since the start" in window.value("safegen_status_report")
+    assert "None since the start" in window.value("safegen_status_report")
     host.make(HAZARD, ON)
     window.fire("select", "safegen_tab_status")
     report = window.value("safegen_status_report")
     for words in (
-        "4 of 4; the model was called 4 times",
+        "4 of 4 that had to be; the model was called 4 times",
         "violence",
-        "3 model rows",
+        "1.5 times",
         "Stable Diffusion 1",
         "toy-world",
     ):
@@ -101,13 +99,20 @@ def test_the_status_tells_of_the_last_generations(host: Host, window: Window) ->
     report = window.status
     assert "SafeGen was off" in report
     assert "context: a value that is not allowed" in report  # the last error stays
+    assert "A later generation went well" in report
     assert "no-such" not in report  # but not what somebody typed
 
 
 def test_the_status_names_who_enforces(host: Host, window: Window, enforced: None) -> None:
     host.shared.opts.data["safegen_enforce"] = "strict"
     report = window.status
-    for words in ("basic (--safegen-enforce)", "strict (Settings, SafeGen)", "basic and strict"):
+    for words in (
+        "--safegen-enforce",
+        "level basic",
+        "Settings, SafeGen",
+        "level strict",
+        "basic and strict",
+    ):
         assert words in report
 
 
@@ -117,8 +122,9 @@ def test_the_status_says_why_a_host_is_not_guarded(
     from safegen.webui import host as asked
 
     monkeypatch.setattr(asked, "version", lambda: "1.9.4")
-    why = "no: SafeGen guards AUTOMATIC1111 WebUI 1.10.1; this is version 1.9.4"
-    assert why in window.status
+    report = window.status
+    assert "No: SafeGen guards AUTOMATIC1111 WebUI 1.10.1" in report
+    assert "this is version 1.9.4" in report
 
 
 # ---------------------------------------------------------------------- the host's page

@@ -131,11 +131,11 @@ def test_an_event_that_is_late_writes_into_its_own_draft(window: Window) -> None
     assert window.form["safe_text"] != "a late garden"
 
 
-def test_what_the_page_dropped_while_an_event_was_under_way_is_made_up_for(window: Window) -> None:
+def test_one_event_carries_all_that_was_typed_before_it(window: Window) -> None:
     window.click("context_duplicate")
     window.type("context_sample", "a frog")
     window.set("safegen_context_neutral", "frog => prince")
-    window.fire("blur", "safegen_context_safe_text")
+    window.click("context_typed")
     assert "<ins>prince</ins>" in window.value("safegen_context_preview")
     assert window.listed["violence-copy"].endswith("●")
 
@@ -211,9 +211,9 @@ def test_a_search_keeps_what_is_shown(window: Window) -> None:
 
 def test_learning_from_own_words_from_a_file_and_again(window: Window, tmp_path: Path) -> None:
     assert "own words" in window.learned
-    assert "nothing yet" in window.learned
+    assert "Nothing yet" in window.learned
     window.click("context_learn")
-    assert "Learned Violence from" in window.said
+    assert "Violence: learned from" in window.said
     assert "CLIPTextModel" in window.learned
     file = tmp_path / "pairs.csv"
     file.write_text("unsafe,safe\na bloody sword,a clean banner\na gun,a camera\n")
@@ -232,11 +232,11 @@ def test_learning_from_own_words_from_a_file_and_again(window: Window, tmp_path:
 
 def test_what_was_learned_for_another_model_is_told_apart(host: Any, window: Window) -> None:
     window.click("context_learn")
-    assert "nothing yet" not in window.learned
+    assert "Nothing yet" not in window.learned
     host.shared.sd_model = standin.Model("toy-other")
     window.pick("violence")
     assert "Another model" in window.learned
-    assert "nothing yet" in window.learned
+    assert "Nothing yet" in window.learned
     window.click("context_learn")
     assert "The loaded model" in window.learned
 

@@ -28,6 +28,14 @@ class Window:
             self.props[component["id"]] = dict(component["props"])
             self.ids[component["props"].get("elem_id") or ""] = component["id"]
         self.fire("load")
+        self.arrive()
+
+    def arrive(self) -> None:
+        """What the page's script asks for when the page is loaded, and opening the tab's panes."""
+        for tab in ("txt2img", "img2img"):
+            self.fire("click", f"script_{tab}_safegen_changed")
+        for pane in ("contexts", "status"):
+            self.fire("select", f"safegen_tab_{pane}")
 
     def __getitem__(self, elem_id: str) -> dict[str, Any]:
         """What a control shows now: its value, whether it can be used or seen."""
@@ -67,6 +75,7 @@ class Window:
 
     def type(self, name: str, text: str) -> None:
         self.fire("input", f"safegen_{name}", text)
+        self.click("context_typed")  # as the page's script does
 
     def pick(self, key: str) -> None:
         self.fire("input", "safegen_context_list", key)

@@ -156,8 +156,12 @@ class TestGrammar:
 
         assert " in a " not in anew("a man lies beaten to a pulp in chains", "beaten")
         assert "war " not in anew("a war criminal drags a chained woman away", "criminal", "drags")
+        freed = anew("a bound captive watches as thugs smash a red door", "smash")
+        assert not {"bound", "captive", "thugs"} & set(freed.split())
+        pair = anew("a pair of scissors lies beside a severed finger", "severed", "lies")
+        assert "  " not in pair
         group = anew("a group of angry tourists torches a big blue car", "torches")
-        assert group.startswith("a group of angry tourists ")
+        assert group.startswith("a group of tourists ")
 
     def test_other_clauses_stay(self) -> None:
         prompt = "xqzzyq of doom, oil on canvas, (sharp focus:1.2)"

@@ -134,7 +134,7 @@ def test_each_picture_s_infotext_says_its_own(server: Server) -> None:
     made = server.txt2img(body["prompt"], {"context": "auto"}, batch_size=2)
     for text in made.infotexts[-2:]:
         assert "SafeGen chose: violence" in text
-        assert "SafeGen why" in text
+        assert "SafeGen: Auto chose" in text
         assert "SafeGen version" in text
 
 
@@ -245,7 +245,9 @@ def test_a_nested_prompt_is_judged_by_itself(server: Server) -> None:
     )
     assert [call["rows"] for call in server.call("GET", "/faults").body] == [2] * 4 + [3] * 4
     assert difference(plain.image, made.image) > 0
-    assert "SafeGen chose: none" in made.infotexts[0], "the outer picture's own infotext"
+    assert "SafeGen: Auto found nothing unsafe" in made.infotexts[0], (
+        "the outer picture's own infotext"
+    )
     harmless = {"scripts": {"Nested picture": {"args": [True, BENIGN]}}}
     made = server.txt2img(BENIGN, {"context": "auto"}, **harmless)
     assert np.array_equal(made.image, server.txt2img(BENIGN, **harmless).image)

@@ -166,7 +166,7 @@ def test_auto_leaves_harmless_prompts_alone(server: Server) -> None:
     plain = server.txt2img(BENIGN, seed=8)
     made = server.txt2img(BENIGN, {"context": "auto"}, seed=8)
     same(plain, made)
-    assert "SafeGen chose: none" in made.infotexts[0]
+    assert "SafeGen: Auto found nothing unsafe" in made.infotexts[0]
     guarded = server.txt2img(HAZARD, {"context": "auto", "tau": 0.0})
     assert "SafeGen chose: violence" in guarded.infotexts[0]
 
@@ -319,6 +319,6 @@ def test_the_api_says_what_was_done(server: Server) -> None:
     assert "comments" not in json.loads(made.body["info"])
     for text in (made.infotexts[0], json.loads(made.body["info"])["infotexts"][0]):
         assert "SafeGen chose: violence" in text
-        assert "SafeGen why: " in text
+        assert "SafeGen: Auto chose" in text
         assert 'SafeGen note: "this sampler adds noise' in text or "SafeGen note: this" in text
     assert "SafeGen note" not in server.txt2img(HAZARD, {"context": "auto"}).infotexts[0]

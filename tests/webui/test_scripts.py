@@ -112,12 +112,12 @@ def test_auto_chooses_for_every_line(server: Server) -> None:
     texts = json.loads(made.body["info"])["infotexts"]
     assert len(texts) == len(made.images) == len(plain.images)
     for text, one, other in zip(texts, plain.images, made.images, strict=True):
-        if "SafeGen chose: none" in text:
+        if "SafeGen: Auto found nothing unsafe" in text:
             assert np.array_equal(one, other)
         else:
             assert "SafeGen chose: violence" in text
             assert difference(one, other) > 0
-    assert sum("SafeGen chose: none" in text for text in texts) == 1
+    assert sum("SafeGen: Auto found nothing unsafe" in text for text in texts) == 1
 
 
 def test_a_second_pass_over_a_picture_from_outside(server: Server) -> None:

@@ -70,7 +70,7 @@ def why_not(denoiser: Any) -> str:
     return ""
 
 
-def stop(denoiser: Any, error: Exception, cause: BaseException) -> None:
+def stop(denoiser: Any, error: Exception, cause: BaseException | None) -> None:
     """Let the next thing that the host calls directly raise ``error``."""
 
     def combine_denoised(*_args: Any, **_kwargs: Any) -> Any:

@@ -45,7 +45,7 @@ class Patch:
         self.is_on = False
 
 
-def stop(denoiser: Any, error: Exception, cause: BaseException) -> None:
+def stop(denoiser: Any, error: Exception, cause: BaseException | None) -> None:
     """Let the call that ``denoiser`` has begun raise ``error``."""
 
     def modifier(*_arguments: Any) -> tuple[Any, ...]:

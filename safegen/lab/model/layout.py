@@ -17,7 +17,6 @@ from torch import Tensor
 from safegen.lab.model.architecture import (
     LATENT_CHANNELS,
     NOISE_CONFIG,
-    TEXT_WIDTH,
     UNET_CONFIG,
     VAE_CONFIG,
 )
@@ -142,17 +141,21 @@ def to_sd1(
     return {k: v.detach().half().contiguous() for k, v in named.items()}
 
 
-def sd1_yaml(scale_factor: float, text_folder: PurePosixPath | str) -> str:
+def sd1_yaml(
+    scale_factor: float,
+    text_folder: PurePosixPath | str,
+    unet: Mapping[str, Any] = UNET_CONFIG,
+    vae: Mapping[str, Any] = VAE_CONFIG,
+) -> str:
     """The configuration that a WebUI reads beside the checkpoint.
 
     ``text_folder`` holds the tokenizer and the text model's ``config.json``; a host resolves
     a relative path against its own working directory, so an installed file has an absolute one.
+    ``unet`` and ``vae`` are the arguments of diffusers' modules.
     """
-    channels = UNET_CONFIG["block_out_channels"]
-    attention = [
-        2**i for i, kind in enumerate(UNET_CONFIG["down_block_types"]) if "CrossAttn" in kind
-    ]
-    widths = VAE_CONFIG["block_out_channels"]
+    channels = unet["block_out_channels"]
+    attention = [2**i for i, kind in enumerate(unet["down_block_types"]) if "CrossAttn" in kind]
+    widths = vae["block_out_channels"]
 
     def fields(indent: int, values: Mapping[str, Any]) -> str:
         return "".join(f"{' ' * indent}{key}: {value}\n" for key, value in values.items())
@@ -170,7 +173,7 @@ def sd1_yaml(scale_factor: float, text_folder: PurePosixPath | str) -> str:
                 "timesteps": NOISE_CONFIG["num_train_timesteps"],
                 "first_stage_key": "jpg",
                 "cond_stage_key": "txt",
-                "image_size": UNET_CONFIG["sample_size"],
+                "image_size": unet["sample_size"],
                 "channels": LATENT_CHANNELS,
                 "cond_stage_trainable": "false",
                 "conditioning_key": "crossattn",
@@ -184,17 +187,17 @@ def sd1_yaml(scale_factor: float, text_folder: PurePosixPath | str) -> str:
         + fields(
             8,
             {
-                "image_size": UNET_CONFIG["sample_size"],
+                "image_size": unet["sample_size"],
                 "in_channels": LATENT_CHANNELS,
                 "out_channels": LATENT_CHANNELS,
                 "model_channels": channels[0],
                 "attention_resolutions": attention,
-                "num_res_blocks": UNET_CONFIG["layers_per_block"],
+                "num_res_blocks": unet["layers_per_block"],
                 "channel_mult": [c // channels[0] for c in channels],
-                "num_heads": UNET_CONFIG["attention_head_dim"],
+                "num_heads": unet["attention_head_dim"],
                 "use_spatial_transformer": True,
                 "transformer_depth": 1,
-                "context_dim": TEXT_WIDTH,
+                "context_dim": unet["cross_attention_dim"],
                 "use_checkpoint": False,
                 "legacy": False,
             },
@@ -209,12 +212,12 @@ def sd1_yaml(scale_factor: float, text_folder: PurePosixPath | str) -> str:
             {
                 "double_z": True,
                 "z_channels": LATENT_CHANNELS,
-                "resolution": VAE_CONFIG["sample_size"],
+                "resolution": vae["sample_size"],
                 "in_channels": 3,
                 "out_ch": 3,
                 "ch": widths[0],
                 "ch_mult": [w // widths[0] for w in widths],
-                "num_res_blocks": VAE_CONFIG["layers_per_block"],
+                "num_res_blocks": vae["layers_per_block"],
                 "attn_resolutions": [],
                 "dropout": 0.0,
             },

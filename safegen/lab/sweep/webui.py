@@ -36,6 +36,8 @@ from safegen.plan import SETTINGS
 
 SCRIPT = "SafeGen"
 CHOSEN = "SafeGen chose"
+DECIDED = "SafeGen"
+VERSION = "SafeGen version"
 """Infotext key with the name of the context that guarded a picture, or none."""
 _BUSY = {408, 425, 429, 500, 502, 503, 504}
 _PASSING = ("OutOfMemory", "CUDA", "Timeout", "Connection")
@@ -256,7 +258,7 @@ class WebUI:
                 f"{self.url} guards every picture, even those asked for without: its operator "
                 "enforces SafeGen. No plain twins can be made there"
             )
-        if cell.arm.plan is not None:
+        if cell.arm.plan is not None and not _let_be(infotext):
             if weight is None:
                 raise Unusable(f"{self.url} did not apply SafeGen: its infotext says nothing of it")
             asked = cell.arm.plan.weight
@@ -371,17 +373,28 @@ def _parameter(infotext: str, key: str) -> str | None:
 
 
 def _weight(infotext: str) -> float | None:
-    """The weight of the plan that a picture was made with; ``None`` without a plan."""
+    """The plan's weight, left out where it is the default; ``None`` if nothing was done."""
     text = _parameter(infotext, SETTINGS["weight"].infotext)
+    if text is None:
+        return float(SETTINGS["weight"].default) if _parameter(infotext, VERSION) else None
     try:
-        return None if text is None else float(text)
+        return float(text)
     except ValueError:
         return None
+
+
+def _let_be(infotext: str) -> bool:
+    """Whether SafeGen read the prompt and had nothing to do."""
+    return _parameter(infotext, DECIDED) is not None and _parameter(infotext, VERSION) is None
 
 
 def _context(cell: Cell, infotext: str) -> str | None:
     """Which context guarded a picture: ``""`` for none, ``None`` if its infotext does not say."""
     if cell.arm.method != SAFEGEN:
         return None
+    if _let_be(infotext):
+        return ""
     chosen = _parameter(infotext, CHOSEN)
+    if chosen is None and _parameter(infotext, VERSION):
+        return _parameter(infotext, SETTINGS["context"].infotext)
     return "" if chosen == "none" else chosen

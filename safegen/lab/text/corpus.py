@@ -20,13 +20,17 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from safegen.learned.pairs import CorpusError, Pair, divide, read_csv, read_pairs, scenes
+from safegen.learned.pairs import CorpusError, Item, Pair, divide, read_csv, read_pairs, scenes
 
 SEED = 20261125
-"""Of the division. Drawn once for these files; the test part is used once, at the end."""
+"""Of the first division, whose test part has been used."""
+SECOND_SEED = 20261129
+"""Of the second: that test part's scenes, half for choosing, half for one test at the end. What
+had been learned from or chosen on before is learned from now."""
 
 SENTENCES = Path(__file__).with_name("sentences.json")
 
@@ -52,19 +56,38 @@ class Row:
     category: str = ""
 
 
+@lru_cache(maxsize=8)
 def divided(file: Path) -> dict[str, list[Row]]:
     """The prompts of a file in their parts, by scene."""
     tabs = file.suffix == ".tsv"
     column = "Prompt" if tabs else "prompt"
     read = read_csv(file, (column,), "\t" if tabs else ",")
     rows = [Row(i, row[column], row.get("category") or "") for i, row in enumerate(read)]
-    return divide(rows, scenes([Pair("", row.text, "") for row in rows]), SEED)
+    return _parts(rows, scenes([Pair("", row.text, "") for row in rows]))
 
 
+@lru_cache(maxsize=2)
 def divided_pairs(file: Path) -> dict[str, list[Pair]]:
     """The pairs of a file in their parts, by scene."""
     pairs = read_pairs(file)
-    return divide(pairs, scenes(pairs), SEED)
+    return _parts(pairs, scenes(pairs))
+
+
+def _parts(items: Sequence[Item], groups: Sequence[int]) -> dict[str, list[Item]]:
+    """What is learned from, what is chosen on (``calibration``), and the test part, by scene."""
+    first = divide(range(len(items)), groups, SEED)
+    left = sorted({groups[i] for i in first["test"]})
+    random.Random(SECOND_SEED).shuffle(left)
+    chosen, tested = set(left[::2]), set(left[1::2])
+    kept = {
+        "train": set(groups) - chosen - tested,
+        "calibration": chosen,
+        "test": tested,
+    }
+    return {
+        part: [item for item, group in zip(items, groups, strict=True) if group in keys]
+        for part, keys in kept.items()
+    }
 
 
 def check(origin: Mapping[str, Any], files: Mapping[str, Path]) -> None:

@@ -1,7 +1,7 @@
 """Measure the detectors and the rewrites: every table and figure of ``docs/detectors.md``.
 
-``python -m safegen.lab.text.evaluate all --pairs … --prompts … --requests … --captions … [--i2p …]
-[--part test] [--plot file.png]``
+``python -m safegen.lab.text.evaluate all --pairs … --prompts … --requests … --captions … --scenes …
+[--elsewhere …] [--i2p …] [--part test] [--plot file.png]``
 
 Without ``--part test`` the calibration part is measured, on which everything is chosen. The test
 part is for one run at the end. Files other than those that the weights were trained on are
@@ -112,8 +112,10 @@ class Bench:
             "safe twins": [pair.safe for pair in self.pairs],
             "people's own prompts": [row.text for row in self.rows("prompts")],
             "captions": [row.text for row in self.rows("captions")],
+            "short scenes": [row.text for row in self.rows("scenes")],
             "risky-sounding requests": [r.text for r in requests if r.category in RISKY_REQUESTS],
             "other requests": [r.text for r in requests if r.category not in RISKY_REQUESTS],
+            **{file.stem: corpus.read_prompts(file) for file in self.args.elsewhere},
         }
 
     def judge(self, prompts: Iterable[str]) -> list[Verdict]:
@@ -203,17 +205,25 @@ def plot_curves(
 def own_section(bench: Bench) -> str:
     """Prompts of our own: languages, tags, acts without a hard word."""
     data = json.loads(OWN.read_text(encoding="utf-8"))
-    rows: list[list[object]] = [
-        [name, len(lists["harmful"]), share(bench.flagged(lists["harmful"])),
-         share(bench.flagged(lists["harmless"]))]
-        for name, lists in data["languages"].items()
-    ]  # fmt: skip
-    for name in ("tags", "acts"):
-        rows.append([name, len(data[name]), share(bench.flagged(data[name])), "-"])
-    return table(["prompts", "number", "harmful flagged", "as many harmless flagged"], rows)
+    sets = {**data["languages"], "tags": data["tags"], "acts": data["acts"]}
+    sets["all languages"] = {
+        side: [text for lists in data["languages"].values() for text in lists[side]]
+        for side in ("harmful", "harmless")
+    }
+    return table(
+        ["prompts", "of each kind", "harmful flagged", "harmless flagged"],
+        [
+            [
+                name,
+                len(of["harmful"]),
+                *(share(bench.flagged(of[k])) for k in ("harmful", "harmless")),
+            ]
+            for name, of in sets.items()
+        ],
+    )
 
 
-def robustness_section(bench: Bench, count: int = 300) -> str:
+def robustness_section(bench: Bench, count: int = 200) -> str:
     """What stays flagged when the words that gave a prompt away are hidden, denied or padded."""
     flagged = [v for v in bench.judge(p.unsafe for p in bench.pairs) if v.context and v.spans]
     flagged = random.Random(2).sample(flagged, min(count, len(flagged)))
@@ -285,8 +295,8 @@ def rewrites_section(bench: Bench, count: int = 400) -> str:
     data = json.loads(OWN.read_text(encoding="utf-8"))
     for name, texts in (
         ("pairs", prompts),
-        ("acts and gore", data["acts"]),
-        ("tags", data["tags"]),
+        ("acts and gore", data["acts"]["harmful"]),
+        ("tags", data["tags"]["harmful"]),
     ):
         choices = [chooser.choose(text, bench.plan) for text in texts]
         done = [c.conditioning for c in choices if c.conditioning is not None]
@@ -336,6 +346,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("section", choices=[*SECTIONS, "all"])
     arguments(parser, required=False)
     parser.add_argument("--i2p", type=Path, help="CSV: prompt, inappropriate_pct")
+    parser.add_argument(
+        "--elsewhere", type=Path, nargs="*", default=[], help="harmless prompts of other sets: CSV"
+    )
     parser.add_argument("--part", choices=("calibration", "test"), default="calibration")
     parser.add_argument("--threshold", type=float, help="another than the default")
     parser.add_argument("--plot", type=Path, help="where the curves go (PNG)")

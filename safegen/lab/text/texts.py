@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from safegen.detectors.lexicon import LexiconDetector, built_in
-from safegen.detectors.ngram import STOP, UNKNOWN, read
+from safegen.detectors.reading import STOP, UNKNOWN, read
 from safegen.lab.text import corpus
+from safegen.lab.text.vectors import key
 from safegen.learned.pairs import own_pairs
 from safegen.text.vocabulary import vocabulary
 from safegen.text.words import tokenize
 
 MOST = 160
 """Words of a text that are learned from."""
+NEAREST = 9000
+"""Common words of a language among which the nearest is looked for."""
+NEAR = 0.5
+"""Least likeness of a word that stands for another."""
 Rows = tuple[int, ...]
 
 
@@ -44,6 +54,21 @@ def risky(prompt: str, lexicon: LexiconDetector) -> bool:
     return max(found.values(), default=0.0) > 0.5 or "sexual" in found
 
 
+def nearest_words(language: str) -> NDArray[np.int64]:
+    """Of every row of the vocabulary the nearest in meaning of a language's common words."""
+    known = vocabulary()
+    found = {known.row(key(word)) for word in corpus.common_words(language, NEAREST)}
+    rows = np.asarray(sorted(row for row in found if row is not None), np.int64)
+    vectors = known.vectors.astype(np.float32) * known.scale
+    nearest = np.empty(len(vectors), np.int64)
+    for begin in range(0, len(vectors), 4096):
+        likeness = vectors[begin : begin + 4096] @ vectors[rows].T
+        best = likeness.argmax(1)
+        near = likeness[np.arange(len(best)), best] >= NEAR
+        nearest[begin : begin + 4096] = np.where(near, rows[best], UNKNOWN)
+    return nearest
+
+
 class Collector:
     """Texts, with what is put around them."""
 
@@ -66,9 +91,29 @@ class Collector:
         """``rows`` with the opening of a request."""
         return (*self.rng.choice(self.openings), *rows)
 
-    def add(self, rows: Rows, kind: int = -1, weight: float = 1.0, around: float = 0.0) -> None:
-        """A text; with probability ``around`` once more with something around it."""
+    @cached_property
+    def nearest(self) -> list[NDArray[np.int64]]:
+        """Of each language beside English what `nearest_words` gives."""
+        return [nearest_words(one) for one in corpus.LANGUAGES if one != "en"]
+
+    def translated(self, rows: Rows) -> Rows:
+        """``rows`` word by word in another language, by likeness of meaning."""
+        nearest = self.rng.choice(self.nearest)
+        return tuple(int(nearest[row]) if row >= 0 else row for row in rows)
+
+    def add(
+        self,
+        rows: Rows,
+        kind: int = -1,
+        weight: float = 1.0,
+        around: float = 0.0,
+        abroad: float = 0.0,
+    ) -> None:
+        """A text; with probability ``around`` once more with something around it, and with
+        ``abroad`` in another language."""
         self.texts.append(Text(rows, kind, weight))
+        if self.rng.random() < abroad:
+            self.texts.append(Text(self.translated(rows), kind, 0.7 * weight))
         if self.rng.random() < around:
             other = self.styled(rows) if self.rng.random() < 0.6 else self.opened(rows)
             self.texts.append(Text(other, kind, 0.7 * weight))
@@ -90,10 +135,8 @@ def pieces_of(prompts: Sequence[Rows]) -> list[Rows]:
     return found
 
 
-def training_texts(
-    files: Mapping[str, Path], categories: Sequence[str], *, terms: bool = True
-) -> list[Text]:
-    """Everything that is learned from; without ``terms`` from the files alone."""
+def training_texts(files: Mapping[str, Path], categories: Sequence[str]) -> list[Text]:
+    """Everything that is learned from."""
     lexicon = LexiconDetector()
     prompts = [
         rows_of(row.text)
@@ -107,22 +150,23 @@ def training_texts(
         if len(subject) <= 12:
             out.add(subject, weight=1.5)
     for pair in corpus.divided_pairs(files["pairs"])["train"]:
-        out.add(rows_of(pair.unsafe), categories.index(pair.category), around=0.8)
-        out.add(rows_of(pair.safe), around=0.8)
+        out.add(rows_of(pair.unsafe), categories.index(pair.category), around=0.8, abroad=0.25)
+        out.add(rows_of(pair.safe), around=0.8, abroad=0.25)
     for row in corpus.divided(files["requests"])["train"]:
-        out.add(rows_of(row.text), weight=2.0)
+        out.add(rows_of(row.text), weight=2.0, abroad=0.25)
+    for row in corpus.divided(files["scenes"])["train"]:
+        out.add(rows_of(row.text), abroad=0.25)
     for row in corpus.divided(files["captions"])["train"]:
         rows = rows_of(row.text)
-        out.add(rows, weight=2.5, around=1.0)
+        out.add(rows, weight=2.5, around=1.0, abroad=0.5)
         begin = out.rng.randrange(len(rows))
         out.add(rows[begin : begin + out.rng.randint(2, 6)], weight=1.0)
     for piece in out.rng.sample(out.pieces, min(3000, len(out.pieces))):
         out.add(piece, weight=0.3)
-    if not terms:
-        return out.texts
     for pair in own_pairs():
-        out.add(rows_of(pair.unsafe), categories.index(pair.category), around=0.5)
-        out.add(rows_of(pair.safe), around=0.5)
+        kind = categories.index(pair.category)
+        out.add(rows_of(pair.unsafe), kind, 2.0, around=0.5, abroad=0.5)
+        out.add(rows_of(pair.safe), weight=2.0, around=0.5, abroad=0.5)
     _add_terms(out, categories)
     _add_harmless(out)
     return out.texts
@@ -137,8 +181,6 @@ def _add_terms(out: Collector, categories: Sequence[str]) -> None:
         for t in table.values()
         if t.probability > 0.5 and t.category in categories
     }
-    explicit = [name for name, kind, p in sorted(terms) if kind == "sexual" and p > 0.9
-                and name.isascii()]  # fmt: skip
     for name, category, p in sorted(terms):
         kind = categories.index(category)
         weight = 1.0 if p > 0.9 else 0.4
@@ -147,13 +189,19 @@ def _add_terms(out: Collector, categories: Sequence[str]) -> None:
         glue = "" if language in corpus.SPACELESS else " "
         out.add(rows_of(name), kind, 0.5 * weight)
         out.add(rows_of(f"{who}{glue}{name}"), kind, 0.7 * weight, around=0.5)
-    sexual = categories.index("sexual")
-    for _ in range(1500):
-        tags = rng.sample(own["tags"], rng.randint(3, 14))
-        shown = rng.sample(explicit, rng.randint(1, 3))
-        mixed = [*tags, *shown]
-        rng.shuffle(mixed)
-        out.add(rows_of(", ".join(mixed)), sexual)
+    shown: dict[str, list[str]] = defaultdict(list)
+    for name, category, p in sorted(terms):
+        if p > 0.9 and name.isascii():
+            shown[category].append(name)
+    for term in dict.fromkeys(built_in().tags.values()):
+        shown[term.category].append(term.name)
+    for category, names in sorted(shown.items()):
+        for _ in range(1500 if category == "sexual" else 300):
+            mixed = rng.sample(own["tags"], rng.randint(3, 14)) + rng.sample(
+                names, rng.randint(1, 3)
+            )
+            rng.shuffle(mixed)
+            out.add(rows_of(", ".join(mixed)), categories.index(category))
 
 
 def _add_harmless(out: Collector) -> None:
@@ -163,10 +211,10 @@ def _add_harmless(out: Collector) -> None:
     lexicon = LexiconDetector()
     for language in corpus.LANGUAGES:
         for _ in range(300):
-            out.add(rows_of(corpus.harmless_sentence(language, rng)), around=0.3)
+            out.add(rows_of(corpus.harmless_sentence(language, rng)))
         words = [w for w in corpus.common_words(language) if not lexicon.score(w).categories]
         glue = "" if language in corpus.SPACELESS else " "
-        for _ in range(900):
+        for _ in range(500):
             # Commoner words more often, so that a language's small words say nothing.
             chosen = (words[int(len(words) * rng.random() ** 2)] for _ in range(rng.randint(2, 9)))
             out.add(rows_of(glue.join(chosen)), weight=0.7)
@@ -175,6 +223,6 @@ def _add_harmless(out: Collector) -> None:
             out.add(out.styled(rows_of(thing)))
             out.add(out.opened(rows_of(thing)))
     known = len(vocabulary().vectors)
-    for _ in range(8000):
+    for _ in range(5000):
         size = rng.choice((1, 1, 2, 3, 4, 6, 12, 20))
         out.add(tuple(rng.randrange(known) for _ in range(size)), weight=0.3)

@@ -7,12 +7,13 @@ from typing import Any
 import gradio as gr
 
 from safegen.errors import InvalidValue, SafeGenError
-from safegen.learned.probe import ProbeStore
 from safegen.plan import AUTO, SETTINGS, TEXTUAL_STRATEGIES
-from safegen.webui import checking, deciding, encoder, host, markup, settings
+from safegen.webui import checking, deciding, markup, mending, settings
 from safegen.webui.arguments import resolve
 from safegen.webui.drafts import NotPermitted
+from safegen.webui.errors import plainly
 from safegen.webui.tab.parts import button, html, not_in_config
+from safegen.webui.words import say
 
 SHOWN = 5
 """How many prompts of a list are shown with everything that is known about them."""
@@ -27,7 +28,9 @@ def prompts_of(text: str, *, by_line: bool) -> list[str]:
     lines = [line.strip() for line in text.splitlines()] if by_line else [text]
     found = [line for line in lines if line.strip()]
     if not found:
-        raise InvalidValue("Prompts", "nothing", "at least one prompt")
+        raise InvalidValue(
+            "Prompts", "nothing", "at least one prompt", plain=say("Write a prompt.")
+        )
     if len(found) > checking.MOST_PROMPTS:
         raise InvalidValue("Prompts", f"{len(found)} lines", f"up to {checking.MOST_PROMPTS}")
     return found
@@ -57,8 +60,12 @@ def answer(
             raised = resolve([asked], base, policy).plan
             if (raised.threshold, raised.detectors) != (plan.threshold, plan.detectors):
                 enforced = markup.note(
-                    f"Enforced (level {policy.name}): threshold {raised.threshold:.2f}, detectors "
-                    f"{', '.join(raised.detectors)}"
+                    say(
+                        "Enforced here: it counts as unsafe from {limit}, and these read it: "
+                        "{detectors}",
+                        limit=f"{raised.threshold:.2f}",
+                        detectors=", ".join(raised.detectors),
+                    )
                 )
             plan = raised.replace(context=AUTO)
 
@@ -68,14 +75,14 @@ def answer(
 
         choices = checking.examine(prompts, plan, told)
     except SafeGenError as error:
-        return markup.message(str(error), bad=True)
+        return markup.message(plainly(error), bad=True)
     data = [checking.to_data(choice, plan) for choice in choices]
     contexts = list(deciding.chooser().library)
     cards = [markup.card(one, number, contexts) for number, one in enumerate(data[:SHOWN], 1)]
     table = markup.table(data, contexts) if len(data) > 1 else ""
     more = ""
     if len(data) > SHOWN:
-        more = markup.note(f"The first {SHOWN} in full; check another by itself to see all of it.")
+        more = markup.note(say("The first {n} in full. Check others by themselves.", n=SHOWN))
     return f"{enforced}{table}{more}{''.join(cards)}"
 
 
@@ -96,23 +103,12 @@ def on_fit(progress: gr.Progress = gr.Progress()) -> str:  # noqa: B008
     try:
         if settings.enforcing():
             raise NotPermitted(
-                "The probe can't be fitted here while SafeGen is enforced: what is learned is the "
-                "operator's business"
+                say("Nothing can be learned here while SafeGen is enforced. Ask the operator.")
             )
-        progress(0.0, desc="Waiting for the model")
-
-        def told(done: int, of: int) -> None:
-            progress((done, of), desc="Encoding prompts", unit="prompts")
-
-        with host.exclusively():
-            own = encoder.HostEncoder()
-            fitted = ProbeStore(settings.contexts_folder()).fit(own, progress=told)
+        mending.make(mending.PROBE_MISSING, lambda share, what: progress(share, desc=what))
     except (SafeGenError, OSError) as error:
-        return markup.message(str(error), bad=True)
-    return markup.message(
-        f"Fitted the probe from {fitted.origin['pairs']} pairs. Tick it under "
-        f"{SETTINGS['detectors'].label} to use it."
-    )
+        return markup.message(plainly(error), bad=True)
+    return markup.message(say("The probe is fitted. Tick it to use it."))
 
 
 def build() -> None:
@@ -123,8 +119,8 @@ def build() -> None:
             text = not_in_config(
                 gr.Textbox(
                     label="Prompts",
-                    info="nothing is generated: this only reads",
-                    placeholder="a prompt, or many, one on each line",
+                    info="Nothing is generated. This only reads.",
+                    placeholder="A prompt, or many, one on each line",
                     lines=6,
                     max_lines=16,
                     elem_id="safegen_check_prompts",
@@ -152,11 +148,11 @@ def build() -> None:
                     list(SETTINGS["detectors"].choices),
                     value=list(base.detectors),
                     label=SETTINGS["detectors"].label,
-                    info="the probe waits for a picture that is being made",
+                    info="The probe runs after the current generation.",
                     elem_id="safegen_check_detectors",
                 )
             )
-            fit = button("Fit the probe in the loaded model", "safegen_check_fit")
+            fit = button("Fit the probe", "safegen_check_fit")
             fitted = html("safegen_check_fitted")
             strategy = not_in_config(
                 gr.Radio(
@@ -171,7 +167,7 @@ def build() -> None:
         with gr.Column(scale=5, min_width=300):
             found = html(
                 "safegen_check_found",
-                markup.note("What was found stands here: press Check, or Shift+Enter in the text."),
+                markup.note(say("Press Check, or Shift+Enter in the text.")),
             )
     inputs = [text, by_line, threshold, detectors, strategy]
     go.click(on_check, inputs, found)

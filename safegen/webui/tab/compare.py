@@ -7,8 +7,10 @@ from typing import Any
 import gradio as gr
 
 from safegen.errors import SafeGenError
-from safegen.webui import comparison, comparison_markup, host, markup, page, settings
+from safegen.webui import comparison, comparison_markup, host, markup, page, record, settings
+from safegen.webui.errors import plainly
 from safegen.webui.tab.parts import QUIET, button, html, not_in_config
+from safegen.webui.words import say
 
 _generate: list[Any] = []
 """The Generate button of txt2img on the page that is being built."""
@@ -41,15 +43,16 @@ def generate_inputs() -> list[Any] | None:
 
 def _introduction() -> str:
     text = markup.note(
-        "The settings of txt2img as they stand there now, at several weights and with one seed. "
-        "Nothing is saved. Of a batch the first picture is made."
+        say(
+            "One prompt at several weights, with one seed and the settings of txt2img. "
+            "Nothing is saved."
+        )
     )
     rules = settings.policy_to_show()
     if rules is not None:
-        floor = [w for w in comparison.DEFAULT_WEIGHTS if not comparison.allowed(w, rules)]
         text += (
-            "<p class='safegen-enforced'>Enforced on this server: the original is not made"
-            f"{'' if len(floor) < 2 else ', nor any picture below the required weight'}.</p>"
+            "<p class='safegen-enforced'>"
+            f"{say('SafeGen is enforced here: the original is not made.')}</p>"
         )
     return text
 
@@ -90,12 +93,12 @@ def build() -> None:
                 "safegen_compare_message",
                 ""
                 if inputs is not None
-                else markup.message("There is no txt2img on this page to compare.", bad=True),
+                else markup.message(say("There is no txt2img on this page to compare."), bad=True),
             )
         with gr.Column(scale=5, min_width=300, elem_id="safegen_compare_panel"):
             shown = html(
                 "safegen_compare_stage",
-                markup.note("The pictures stand here. The original is blurred until you ask."),
+                markup.note(say("Pictures appear here. The original is blurred until you ask.")),
             )
             infotext = not_in_config(
                 gr.Textbox(visible=False, elem_id="safegen_compare_infotext", label="Infotext")
@@ -109,6 +112,8 @@ def build() -> None:
         return
     host.paste_button(send, infotext)
 
+    unchanged = [gr.update(), gr.update(), gr.update()]  # the last comparison stays
+
     def save(image: Any) -> str:
         return page.url_of(image, shown)
 
@@ -118,7 +123,8 @@ def build() -> None:
         try:
             result = comparison.compare(request, own_prompt, given, id_task, *values)
         except SafeGenError as error:
-            return ["", "", gr.update(interactive=False), markup.message(str(error), bad=True)]
+            record.refuse(error, "Compare")
+            return [*unchanged, markup.message(plainly(error), bad=True)]
         chosen = result.chosen
         return [
             comparison_markup.comparison(result, save),
@@ -128,7 +134,7 @@ def build() -> None:
         ]
 
     go.click(
-        host.queued(compare, ["", "", gr.update(interactive=False)]),
+        host.queued(compare, unchanged),
         inputs=[task, prompt, weights, *inputs[1:]],
         outputs=[shown, infotext, send, message],
         **page.js(_START),

@@ -7,34 +7,43 @@ from typing import Any
 
 import gradio as gr
 
-from safegen.plan import TEXTUAL_STRATEGIES
+from safegen.plan import SETTINGS, TEXTUAL_STRATEGIES
 from safegen.webui import markup
-from safegen.webui.drafts import ARROW, Drafts, Form
+from safegen.webui.drafts import ARROW, Drafts, Form, suggestion_label
 from safegen.webui.tab.context_views import library
 from safegen.webui.tab.parts import button, html, not_in_config
+from safegen.webui.words import say
 
 SAMPLE = "a bloody knight with a sword on a battlefield, oil painting"
 """What the preview begins with."""
 
+
+def _suggested(name: str) -> tuple[str, str, int]:
+    setting = SETTINGS[name]
+    limits = f"{setting.minimum:g} to {setting.maximum:g}"
+    return suggestion_label(name), f"{limits}, or empty. Set when this context is chosen.", 1
+
+
 _LABELS: dict[str, tuple[str, str, int]] = {
-    "label": ("Label", "what stands in lists", 1),
-    "name": (
-        "Name",
-        "empty: made from the label",
-        1,
+    "label": ("Label", "The name shown in lists.", 1),
+    "name": ("Name", "Used in infotexts and files. Empty: made from the label.", 1),
+    "category": ("Category", "What Auto picks it for. Empty: only chosen by hand.", 1),
+    "description": ("Description", "One sentence for whoever chooses it.", 1),
+    "safe_text": ("Safe text", "What the picture should be like.", 2),
+    "unsafe_text": (
+        "Move away from",
+        f"What the picture is pushed away from, as far as {SETTINGS['push'].label!r} says. It "
+        "replaces no words.",
+        2,
     ),
-    "category": ("Category", "what Auto picks it for, or empty", 1),
-    "description": ("Description", "one sentence for whoever chooses it", 1),
-    "safe_text": ("Safe text", "what the picture should be like", 2),
-    "unsafe_text": ("Unsafe text", "what to move away from", 2),
     "neutral": (
         "Replacements",
-        f"one a line: risky word {ARROW} neutral one; nothing behind {ARROW} drops the word",
+        f"One a line: risky word {ARROW} neutral one. Leave the right side empty to drop the word.",
         8,
     ),
-    "fallback": ("Any other risky word becomes", "empty: it is dropped", 1),
-    "weight": ("Suggested weight", "0 to 1, or empty", 1),
-    "tau": ("Suggested threshold", "0 to 0.95, or empty", 1),
+    "fallback": ("Any other risky word becomes", "Empty: it is dropped.", 1),
+    "weight": _suggested("weight"),
+    "tau": _suggested("tau"),
 }
 
 
@@ -66,6 +75,7 @@ class Side:
     reload: Any
     replace: Any
     problems: Any
+    typed: Any
 
 
 @dataclass(frozen=True)
@@ -95,22 +105,21 @@ class Preview:
     learn: Any
 
 
-def side(start: str) -> Side:
-    """The list, with ``start`` chosen."""
-    drafts = gr.State(Drafts(shown=start))
-    shown = not_in_config(gr.Textbox(start, visible=False, elem_id="safegen_context_shown"))
+def side() -> Side:
+    """The list."""
+    drafts = gr.State(Drafts())
+    shown = not_in_config(gr.Textbox(visible=False, elem_id="safegen_context_shown"))
     search = not_in_config(
         gr.Textbox(
             label="Search contexts",
-            placeholder="name, word, category, own",
+            placeholder="Name, word, category, own, built-in",
             elem_id="safegen_context_search",
             max_lines=1,
         )
     )
     listing = not_in_config(
         gr.Radio(
-            Drafts().entries(library()),
-            value=start,
+            [],
             label="Contexts",
             elem_id="safegen_context_list",
             elem_classes=["safegen-list"],
@@ -131,13 +140,14 @@ def side(start: str) -> Side:
     replace = not_in_config(
         gr.Checkbox(
             False,
-            label="Import over one of the same name",
+            label="Import replaces one of the same name",
             elem_id="safegen_context_replace",
             container=False,
         )
     )
     problems = html("safegen_context_problems")
-    return Side(drafts, shown, search, listing, new, upload, reload, replace, problems)
+    typed = button("Typed", "safegen_context_typed", visible=False)
+    return Side(drafts, shown, search, listing, new, upload, reload, replace, problems, typed)
 
 
 def categories() -> list[str]:
@@ -145,20 +155,18 @@ def categories() -> list[str]:
     return ["", *dict.fromkeys(c.category for c in library() if c.category)]
 
 
-def _field(name: str, value: str, *, built_in: bool) -> Any:
+def _field(name: str) -> Any:
     label, info, lines = _LABELS[name]
     common: dict[str, Any] = {
         "label": label,
         "info": info,
         "elem_id": f"safegen_context_{name}",
-        "interactive": not built_in,
+        "interactive": False,
     }
     if name == "category":
-        return not_in_config(
-            gr.Dropdown(categories(), value=value, allow_custom_value=True, **common)
-        )
+        return not_in_config(gr.Dropdown(categories(), value="", allow_custom_value=True, **common))
     most = max(lines, 1) if lines < 3 else 14
-    return not_in_config(gr.Textbox(value, lines=lines, max_lines=most, **common))
+    return not_in_config(gr.Textbox(lines=lines, max_lines=most, **common))
 
 
 def _question(name: str, text: str, yes: str, no: str) -> Question:
@@ -174,8 +182,8 @@ def _question(name: str, text: str, yes: str, no: str) -> Question:
     return Question(group, really, keep)
 
 
-def editor(form: Form, *, built_in: bool) -> Editor:
-    """The form, filled with ``form``."""
+def editor() -> Editor:
+    """The form, empty."""
     message = html("safegen_context_message")
     heading = html("safegen_context_heading")
     with gr.Row(elem_classes=["safegen-buttons"]):
@@ -196,7 +204,7 @@ def editor(form: Form, *, built_in: bool) -> Editor:
 
     def make(*names: str) -> None:
         for name in names:
-            made[name] = _field(name, getattr(form, name), built_in=built_in)
+            made[name] = _field(name)
 
     with gr.Row():
         make("label", "name", "category")
@@ -217,7 +225,7 @@ def preview() -> Preview:
         gr.Textbox(
             SAMPLE,
             label="Sample prompt",
-            info="what becomes of it under this context, as it stands here, saved or not",
+            info="What becomes of it under this context, as written here, saved or not.",
             lines=2,
             max_lines=6,
             elem_id="safegen_context_sample",
@@ -227,7 +235,7 @@ def preview() -> Preview:
         gr.Radio(
             list(TEXTUAL_STRATEGIES),
             value=TEXTUAL_STRATEGIES[0],
-            label="Safe stream",
+            label=SETTINGS["strategy"].label,
             elem_id="safegen_context_view",
         )
     )
@@ -236,8 +244,10 @@ def preview() -> Preview:
         learned = html("safegen_context_learned")
         gr.HTML(
             markup.note(
-                "Pairs of your own: a CSV file with the columns unsafe and safe. Without one it "
-                "learns from those named above."
+                say(
+                    "Pairs of your own: a CSV file with the columns unsafe and safe. Without one "
+                    "it learns from those named above."
+                )
             ),
             elem_classes=["safegen-pane"],
         )

@@ -8,8 +8,10 @@ from safegen.contexts.library import ContextLibrary
 from safegen.errors import SafeGenError
 from safegen.learned.store import LearnedStore, pairs_of, read_embedding
 from safegen.plan import TEXTUAL_STRATEGIES, SafetyPlan
-from safegen.webui import deciding, encoder, host, markup, settings
+from safegen.webui import deciding, encoder, markup, settings
 from safegen.webui.drafts import Form
+from safegen.webui.errors import plainly
+from safegen.webui.words import say
 
 
 def library() -> ContextLibrary:
@@ -23,7 +25,7 @@ def preview(key: str, form: Form, sample: str, strategy: str) -> str:
     contexts = chooser.library
     saved = contexts.get(key) if key in contexts else None
     if not form.safe_text.strip():
-        return markup.note("Write a safe text, and what becomes of the sample stands here.")
+        return markup.note(say("Write a safe text to see what becomes of the sample."))
     try:
         named = replace(form, label=form.label.strip() or "New context")
         context = named.to_context(saved)
@@ -46,44 +48,33 @@ def preview(key: str, form: Form, sample: str, strategy: str) -> str:
             is_this=auto is not None and auto == context,
         )
     except SafeGenError as error:
-        return markup.problem(str(error))
-
-
-def encoder_identity() -> str | None:
-    """The loaded checkpoint's text encoder, or ``None`` if it can't be asked now."""
-    if not host.is_loaded():
-        return None
-    known = encoder.known_identity()
-    if known is not None:
-        return known
-    with host.exclusively_at_once() as free:
-        return encoder.HostEncoder().identity if free else None
+        return markup.problem(plainly(error))
 
 
 def learned(key: str) -> str:
     """What has been learned for ``key``, and in which text encoders."""
     contexts = library()
     if key not in contexts:
-        return markup.note("Save the context first: what is learned belongs to a saved one.")
+        return markup.note(say("Save the context first. Only a saved one can learn."))
     store = LearnedStore(settings.contexts_folder())
     rows: list[tuple[str, str, str]] = []
     try:
         kept = store.kept_pairs(key)
         if kept:
-            rows.append(("Pairs", f"{len(kept)}, kept from the last time", ""))
+            rows.append(("Pairs", say("{n}, kept from the last time", n=len(kept)), ""))
         else:
             own = len(pairs_of(contexts.get(key)))
-            rows.append(("Pairs", f"{own}, made of the context's own words", ""))
+            rows.append(("Pairs", say("{n}, made of the context's own words", n=own), ""))
     except SafeGenError as error:
-        rows.append(("Pairs", str(error), "bad"))
+        rows.append(("Pairs", plainly(error), "bad"))
     files = store.files(key)
-    mine = encoder_identity() if files else None
+    mine = encoder.identity_at_once() if files else None
     here = False
     for file in files:
         try:
             found = read_embedding(file)
         except SafeGenError as error:
-            rows.append((file.name, str(error), "bad"))
+            rows.append((file.name, plainly(error), "bad"))
             continue
         here = here or found.encoder == mine
         whose = "The loaded model" if found.encoder == mine else "Another model"
@@ -92,9 +83,9 @@ def learned(key: str) -> str:
     if not here:
         unknown = files and mine is None
         text = (
-            "can't be told now: a picture is being made, or no model is loaded"
+            say("Can't be told now: a picture is being made, or no model is loaded.")
             if unknown
-            else "nothing yet: the strategies direction and projection need it"
+            else say("Nothing yet. 'direction' and 'projection' need it.")
         )
         rows.append(("The loaded model", text, ""))
     return markup.lines("Learned embedding", rows)

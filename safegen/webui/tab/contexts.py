@@ -13,13 +13,15 @@ from safegen.contexts.library import ContextError
 from safegen.errors import SafeGenError
 from safegen.learned.store import LearnedStore, read_pairs
 from safegen.plan import AUTO
-from safegen.webui import accordion, deciding, encoder, host, markup, settings
+from safegen.webui import accordion, deciding, encoder, host, markup, page, settings
 from safegen.webui.drafts import Drafts, Form, NotPermitted
 from safegen.webui.enforcement import Policy
+from safegen.webui.errors import plainly
 from safegen.webui.tab import context_layout as layout
 from safegen.webui.tab import context_views as views
 from safegen.webui.tab.context_views import library
 from safegen.webui.tab.parts import QUIET, on_arrival
+from safegen.webui.words import say
 
 FIRST = "violence"
 """The context that the pane shows first."""
@@ -39,6 +41,12 @@ def _choosers() -> list[Any]:
     return [control for control in accordion.context_controls if not host.hides_tab(tab(control))]
 
 
+_TYPED = (
+    '(...values) => { document.dispatchEvent(new CustomEvent("safegen:typed")); return values; }'
+)
+"""Tells the page's script that something is written in the form; no request is made."""
+
+
 class Pane:
     """What happens in the pane.
 
@@ -47,14 +55,12 @@ class Pane:
     """
 
     def __init__(self) -> None:
-        contexts = library()
-        first = contexts.get(FIRST) if FIRST in contexts else next(iter(contexts))
+        # It is filled when its tab is first opened.
         with gr.Row(elem_classes=["safegen-split"]):
             with gr.Column(scale=1, min_width=240, elem_classes=["safegen-side"]):
-                side = self.side = layout.side(first.name)
+                side = self.side = layout.side()
             with gr.Column(scale=3, min_width=300):
-                built_in = contexts.is_built_in(first.name)
-                editor = self.editor = layout.editor(Form.of(first), built_in=built_in)
+                editor = self.editor = layout.editor()
             with gr.Column(scale=2, min_width=300):
                 view = self.view = layout.preview()
         self.outputs = [
@@ -99,13 +105,9 @@ class Pane:
         on(editor.confirm_discard.no.click, self.on_refresh)
         on(editor.confirm_delete.no.click, self.on_refresh)
         on(view.strategy.input, self.on_refresh)
+        on(side.typed.click, self.on_typed)
         for control in (side.search, view.sample, *editor.fields):
-            # The page drops what is typed while the event before it is under way. So each is
-            # followed by one more, with what stands there by then.
-            control.input(self.on_typing, self.state, self.outputs, **QUIET).then(
-                self.on_typed, self.state, self.outputs, **QUIET
-            )
-            control.blur(self.on_typed, self.state, self.outputs, **QUIET)
+            control.input(None, **page.js(_TYPED))  # the page's script gathers them
         for ask, group in (
             (editor.discard, editor.confirm_discard.group),
             (editor.delete, editor.confirm_delete.group),
@@ -141,8 +143,6 @@ class Pane:
             [view.learned, editor.message],
         )
         on_arrival(self.on_refresh, self.state, self.outputs)
-        if choosers:
-            on_arrival(choices, None, choosers)
 
     def _followed(self, function: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
         """``function``, whose answer also has the accordions' choice of contexts.
@@ -189,7 +189,8 @@ class Pane:
         contexts = library()
         search, sample, strategy = view
         if key not in contexts and key not in drafts.of_context:
-            key = next(iter(contexts)).name  # deleted elsewhere
+            # Nothing is shown yet, or it was deleted elsewhere.
+            key = FIRST if FIRST in contexts else next(iter(contexts)).name
             fill = True
         drafts.shown = key
         built_in, form = contexts.is_built_in(key), drafts.form(contexts, key)
@@ -216,20 +217,13 @@ class Pane:
             markup.message(text, bad=bad),
         ]
 
-    def on_typing(self, drafts: Drafts, key: str, *more: Any) -> list[Any]:
-        """A field of the form, or the sample prompt, was changed."""
+    def on_typed(self, drafts: Drafts, key: str, *more: Any) -> list[Any]:
+        """Fields of the form, the search or the sample prompt were changed."""
         view, form = more[:3], more[3:]
-        drafts.answered = (key, *more)
         drafts.note(library(), key, Form.of_values(form))
         if drafts.shown != key:  # late: the page shows another context by now
             return [drafts, *(gr.update() for _ in self.outputs[1:])]
         return self._show(drafts, key, view, fill=False)
-
-    def on_typed(self, drafts: Drafts, key: str, *more: Any) -> list[Any]:
-        """Nothing more is typed for now: make up for what was missed, if there is anything."""
-        if drafts.answered == (key, *more) or drafts.shown != key:
-            return [gr.update() for _ in self.outputs]
-        return self.on_typing(drafts, key, *more)
 
     def on_refresh(self, drafts: Drafts, key: str, *more: Any) -> list[Any]:
         """Show again what is shown."""
@@ -250,7 +244,7 @@ class Pane:
         try:
             key = work()
         except (SafeGenError, OSError) as error:
-            return self._show(drafts, key, view, str(error), bad=True)
+            return self._show(drafts, key, view, plainly(error), bad=True)
         return self._show(drafts, key, view, done)
 
     def on_new(self, drafts: Drafts, key: str, *more: Any) -> list[Any]:
@@ -263,14 +257,17 @@ class Pane:
         """Write the context down."""
         view, form = more[:3], Form.of_values(more[3:])
         return self._attempt(
-            lambda: drafts.save(library(), key, form, _policy()), drafts, key, view, "Saved."
+            lambda: drafts.save(library(), key, form, _policy()), drafts, key, view, say("Saved.")
         )
 
     def on_discard(self, drafts: Drafts, key: str, *more: Any) -> list[Any]:
         """Back to what is saved."""
         drafts.discard(library(), key)
         return self._show(
-            drafts, drafts.shown if key not in library() else key, more[:3], "Changes discarded."
+            drafts,
+            drafts.shown if key not in library() else key,
+            more[:3],
+            say("Changes discarded."),
         )
 
     def on_duplicate(self, drafts: Drafts, key: str, *more: Any) -> list[Any]:
@@ -278,7 +275,11 @@ class Pane:
         view, form = more[:3], Form.of_values(more[3:])
         drafts.note(library(), key, form)
         return self._attempt(
-            lambda: drafts.duplicate(library(), key, _policy()), drafts, key, view, "Duplicated."
+            lambda: drafts.duplicate(library(), key, _policy()),
+            drafts,
+            key,
+            view,
+            say("Duplicated."),
         )
 
     def on_delete(self, drafts: Drafts, key: str, *more: Any) -> list[Any]:
@@ -288,7 +289,7 @@ class Pane:
             drafts.delete(library(), key, _policy())
             return drafts.shown
 
-        return self._attempt(work, drafts, key, more[:3], "Deleted.")
+        return self._attempt(work, drafts, key, more[:3], say("Deleted."))
 
     def on_import(self, drafts: Drafts, key: str, *more: Any) -> list[Any]:
         """A context from a file."""
@@ -297,11 +298,11 @@ class Pane:
 
         def work() -> str:
             if file is None:
-                raise ContextError("no file was chosen")
+                raise ContextError(say("Choose a file first."))
             path = Path(file.name)
             return drafts.import_file(library(), path, _policy(), replace_own=bool(over))
 
-        return self._attempt(work, drafts, key, view, "Imported.")
+        return self._attempt(work, drafts, key, view, say("Imported."))
 
     def on_reload(self, drafts: Drafts, key: str, *more: Any) -> list[Any]:
         """Read the folder again: files may have been put there by hand."""
@@ -315,22 +316,21 @@ class Pane:
         try:
             if settings.enforcing():
                 raise NotPermitted(
-                    "Nothing can be learned here while SafeGen is enforced: what is learned is "
-                    "the operator's business"
+                    say("Nothing can be learned here while SafeGen is enforced. Ask the operator.")
                 )
             context = library().get(key)
             pairs = None if file is None else read_pairs(Path(file.name))
-            progress(0.0, desc="Waiting for the model")
+            progress(0.0, desc=say("Waiting for the model"))
 
             def told(done: int, of: int) -> None:
-                progress((done, of), desc="Encoding prompts", unit="prompts")
+                progress((done, of), desc=say("Reading prompts"), unit="")
 
             with host.exclusively():
                 store = LearnedStore(settings.contexts_folder())
                 found = store.learn(context, encoder.HostEncoder(), pairs, progress=told)
         except (SafeGenError, OSError, csv.Error) as error:
-            return gr.update(), markup.message(str(error), bad=True)
-        text = f"Learned {context.label} from {found.pairs} pairs."
+            return gr.update(), markup.message(plainly(error), bad=True)
+        text = say("{context}: learned from {n} pairs.", context=context.label, n=found.pairs)
         return views.learned(key), markup.message(text)
 
 

@@ -33,6 +33,5 @@ def button(label: str, elem_id: str, variant: str = "secondary", **more: Any) ->
 
 
 def on_arrival(function: Callable[..., Any], inputs: Any, outputs: Any) -> None:
-    """Call ``function`` when the page is loaded and whenever this pane's tab is chosen."""
-    Context.root_block.load(function, inputs, outputs, **QUIET)
+    """Call ``function`` whenever this pane's tab is chosen, and not before."""
     Context.block.select(function, inputs, outputs, **QUIET)

@@ -75,6 +75,18 @@ def test_prompts_are_divided_by_scene_with_their_row_numbers(tmp_path: Path) -> 
         assert {row.number % 40 for row in part} == {row.number for row in part if row.number < 40}
 
 
+def test_the_second_division_halves_the_first_ones_test_part(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.csv"
+    letters = [f"{a}{b}" for a in "abcdefghijklmnopqrst" for b in "abcdefghijklmnopqrst"]
+    rows = [f"word{x} thing{x} place{x}" for x in letters]
+    file.write_text("\n".join(["prompt", *rows]) + "\n")
+    groups = pairs_module.scenes([Pair("", row, "") for row in rows])
+    first = set(divide(range(400), groups, corpus.SEED)["test"])
+    parts = {name: {r.number for r in of} for name, of in corpus.divided(file).items()}
+    assert parts["calibration"] | parts["test"] == first
+    assert len(parts["calibration"]) == pytest.approx(len(parts["test"]), abs=3)
+
+
 def test_other_files_than_those_trained_on_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "p.csv"
     file.write_text("prompt\na\n")

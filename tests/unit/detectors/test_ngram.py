@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -5,19 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safegen.detectors.ngram import (
-    REACH,
-    STOP,
-    UNKNOWN,
-    WEIGHTS,
-    NgramDetector,
-    Weights,
-    WeightsError,
-    read,
-)
+from safegen.detectors.ngram import REACH, WEIGHTS, NgramDetector, Weights, WeightsError
 from safegen.detectors.protocol import Detector
+from safegen.detectors.reading import STOP, UNKNOWN, read
+from safegen.lab.text.train import FILES
 from safegen.text.phrases import Phrases, Term
-from safegen.text.vocabulary import vocabulary
+from safegen.text.vocabulary import vocabulary, word_hash
 from safegen.text.words import tokenize
 
 SHIPPED = NgramDetector()
@@ -30,9 +24,9 @@ def weights(word: str, *, slope: float = 4.0) -> Weights:
     assert row is not None
     vector = known.vectors[row].astype(np.float32) * known.scale
     width = len(vector)
-    first = np.zeros((REACH * (width + 2), 2), np.float32)
+    first = np.zeros((REACH * (width + 3), 2), np.float32)
     # Unit length times 4 gives 4 for the word itself, and well below 3 for every other.
-    middle = REACH // 2 * (width + 2)
+    middle = REACH // 2 * (width + 3)
     first[middle : middle + width, 0] = vector
     out = np.zeros((4, 3), np.float32)
     out[0, 0] = 6.0
@@ -40,6 +34,8 @@ def weights(word: str, *, slope: float = 4.0) -> Weights:
         first=(first, np.asarray([-3.0, 0.0], np.float32)),
         second=(np.zeros((REACH * 2, 2), np.float32), np.zeros(2, np.float32)),
         out=(out, np.asarray([-3.0, 0.5, 0.0], np.float32)),
+        words=np.zeros(0, np.uint32),
+        own=np.zeros((0, 1), np.float32),
         categories=("one", "two"),
         slope=slope,
         offset=0.0,
@@ -69,6 +65,21 @@ def test_a_word_without_blanks_around_is_found_by_the_longest_that_is_known() ->
     reading = read(tokenize("床上的尸体"))
     assert vocabulary().row("尸体") in reading.rows
     assert [t.word for t in reading.tokens if t][-1] == "尸体"
+
+
+def test_a_words_own_vector_counts_for_it_alone(detector: NgramDetector) -> None:
+    width = vocabulary().vectors.shape[1]
+    weights = detector.weights
+    first = weights.first[0].copy()
+    first[REACH // 2 * (width + 3) + width + 2, 0] = 2.0
+    more = replace(
+        weights,
+        first=(first, weights.first[1]),
+        words=np.asarray([word_hash("carrot")], np.uint32),
+        own=np.asarray([[4.0]], np.float32),
+    )
+    assert NgramDetector(more).log_odds("carrot") > detector.log_odds("carrot") + 1
+    assert NgramDetector(more).log_odds("potato") == detector.log_odds("potato")
 
 
 def test_shielded_words_say_nothing(detector: NgramDetector) -> None:
@@ -148,7 +159,7 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
 class TestShipped:
     def test_weights_are_small_and_say_where_they_come_from(self) -> None:
         assert WEIGHTS.stat().st_size < 2_000_000
-        assert set(SHIPPED.weights.origin["sha256"]) == {"pairs", "prompts", "requests", "captions"}
+        assert set(SHIPPED.weights.origin["sha256"]) == set(FILES)
 
     @pytest.mark.parametrize(
         "prompt",

@@ -1,51 +1,43 @@
 """Training: what is learned from, and that the network in numpy is the one in torch."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from safegen.detectors.lexicon import LexiconDetector
-from safegen.detectors.ngram import INPUT_SCALE, STOP, UNKNOWN, NgramDetector, inputs
-from safegen.lab.text.texts import Collector, Text, pieces_of, risky, rows_of
-from safegen.lab.text.train import Network, _loss, calibrate, exported, mean, started
+from safegen.detectors.ngram import NgramDetector, inputs
+from safegen.detectors.reading import STOP, UNKNOWN
+from safegen.lab.text.texts import Collector, Text, nearest_words, pieces_of, risky, rows_of
+from safegen.lab.text.train import OWN_SCALE, Network, _loss, calibrate, exported
 from safegen.text.vocabulary import vocabulary
 
 CATEGORIES = ("one", "two")
 
 
-def network() -> Network:
+def network(words: int) -> Network:
     torch.manual_seed(0)
-    return Network(vocabulary().vectors.shape[1], len(CATEGORIES), hidden=8).eval()
+    width = vocabulary().vectors.shape[1]
+    return Network(width, len(CATEGORIES), words, hidden=8).eval()
 
 
 def test_numpy_gives_what_torch_gives() -> None:
-    made = network()
-    detector = NgramDetector(exported(made, CATEGORIES, {}))
     rows = np.asarray([rows_of("a red cat, xqzzyq on the mat in a big old house by the sea")])
-    x = torch.from_numpy(inputs(rows, vocabulary(), INPUT_SCALE).astype(np.float32))
-    places, kinds = made(x, torch.ones(rows.shape, dtype=torch.bool))
+    known = vocabulary()
+    own = sorted({known.row("cat"), known.row("mat")} - {None})
+    made = network(len(own))
+    torch.nn.init.normal_(made.own.weight[1:])
+    numbers = np.asarray([[own.index(row) + 1 if row in own else 0 for row in rows[0]]])
+    x = inputs(rows, known, np.zeros((len(known.vectors), 0), np.float32))
+    mask = torch.ones(rows.shape, dtype=torch.bool)
+    places, kinds = made(torch.from_numpy(x), torch.from_numpy(numbers), mask)
     expected = torch.cat([places[..., None], kinds], -1).detach().numpy()
-    np.testing.assert_allclose(detector._places(rows), expected, atol=1e-4)
-
-
-def test_the_mean_of_two_networks_says_the_mean_of_every_place() -> None:
-    one, other = network(), network()
-    torch.nn.init.normal_(other.first.weight, std=0.1)
-    torch.nn.init.normal_(other.out.weight, std=0.1)
-    each = [exported(n, CATEGORIES, {}) for n in (one, other)]
-    rows = np.asarray([rows_of("a red cat, on the mat in a big old house by the sea")])
-    said = [NgramDetector(w)._places(rows) for w in each]
-    np.testing.assert_allclose(
-        NgramDetector(mean(*each))._places(rows), (said[0] + said[1]) / 2, atol=1e-4
-    )
-
-
-def test_training_goes_on_from_weights() -> None:
-    first, second = network(), network()
-    torch.nn.init.normal_(second.first.weight)
-    started(second, exported(first, CATEGORIES, {}))
-    for one, other in zip(first.parameters(), second.parameters(), strict=True):
-        assert torch.equal(one, other)
+    weights = exported(made, own, CATEGORIES, {})
+    np.testing.assert_allclose(NgramDetector(weights)._places(rows), expected, atol=1e-4)
+    assert np.allclose(weights.own, OWN_SCALE * made.own.weight.detach().numpy()[1:])
+    without = replace(weights, own=0 * weights.own)
+    assert not np.allclose(NgramDetector(without)._places(rows), expected, atol=1e-4)
 
 
 def test_the_loss_falls_where_harm_is_told_from_harmless() -> None:
@@ -68,6 +60,21 @@ def test_what_is_put_around_a_text_leaves_it_whole() -> None:
     out.add((1,), 0, around=1.0)
     assert [text.kind for text in out.texts] == [0, 0]
     assert out.texts[1].weight < out.texts[0].weight
+
+
+def test_a_text_is_told_in_another_language_word_by_word() -> None:
+    pytest.importorskip("wordfreq")
+    known = vocabulary()
+    nearest = nearest_words("de")
+    for english, german in (("dog", "hund"), ("water", "wasser"), ("blood", "blut")):
+        row = known.row(english)
+        assert row is not None
+        assert nearest[row] == known.row(german)
+    out = Collector([], seed=1)
+    out.nearest = [nearest]
+    dog = known.row("dog")
+    assert dog is not None
+    assert out.translated((dog, STOP, UNKNOWN)) == (known.row("hund"), STOP, UNKNOWN)
 
 
 def test_an_empty_text_is_one_unknown_word() -> None:

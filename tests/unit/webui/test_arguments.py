@@ -81,13 +81,25 @@ def test_what_is_wrong_is_named(args: list[Any], field: str) -> None:
     )
 )
 def test_every_control_is_read_back(plan: SafetyPlan) -> None:
-    params: dict[str, Any] = {"Steps": "5"}
-    infotext.write(params, plan)
+    params = {"Steps": "5", infotext.DECIDED: "x", **infotext.differing(plan)}
     read = {name: key(params) for name, key in infotext.PASTE_KEYS.items()}
     assert SafetyPlan.from_dict(read) == plan
     assert {key: type(value) for key, value in read.items()} == {
         key: type(value) for key, value in plan.to_dict().items()
     }
+
+
+def test_what_is_as_by_default_is_not_written() -> None:
+    assert infotext.differing(SafetyPlan()) == {}
+    assert infotext.differing(SafetyPlan(weight=0.31)) == {"SafeGen weight": "0.31"}
+
+
+def test_an_infotext_of_an_earlier_version_is_read_whole() -> None:
+    """They had every setting in them, on or off."""
+    plan = SafetyPlan(weight=0.31, refresh=3)
+    params = {**plan.to_infotext(), "SafeGen version": "0.1.0", "SafeGen why": "x"}
+    assert infotext.PASTE_KEYS["refresh"](params) == 3
+    assert infotext.PASTE_KEYS["enabled"](params) is True
 
 
 def test_an_infotext_of_others_switches_off_and_leaves_the_rest() -> None:
@@ -111,8 +123,7 @@ def test_a_value_that_is_not_allowed_changes_nothing(capsys: pytest.CaptureFixtu
 
 def test_remove_takes_our_keys_only() -> None:
     params: dict[str, Any] = {"Steps": 5, "SafeGenius": 1}
-    infotext.write(params, SafetyPlan())
-    params[infotext.WHY] = "x"
+    params.update(infotext.differing(SafetyPlan(weight=0.31)), **{infotext.DECIDED: "x"})
     infotext.remove(params)
     assert params == {"Steps": 5, "SafeGenius": 1}
 
@@ -159,7 +170,7 @@ def test_a_policy_raises_the_plan_and_says_so() -> None:
     found = resolve([{"weight": 0.1}], BASE, LEVELS["strict"])
     assert found.plan.weight == 1.0
     assert found.policy is LEVELS["strict"]
-    assert "weight 0.1 became 1" in found.notes
+    assert "Safety weight: 0.1 became 1" in found.notes
 
 
 @pytest.mark.parametrize("args", [[False], [False, "custom", 0.0], [{"enabled": False}]])

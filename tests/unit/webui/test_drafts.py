@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.library import ContextError, ContextLibrary, to_text
 from safegen.errors import InvalidValue
-from safegen.webui.drafts import DOT, Drafts, Form, NotPermitted, permit
+from safegen.webui.drafts import DOT, Drafts, Form, NotPermitted, permit, suggestion_label
 from safegen.webui.enforcement import LEVELS, Policy
 
 OWN = SafetyContext("calm", "Calm", "", "", "a calm scene", "a storm", {"storm": "breeze"})
@@ -72,10 +72,10 @@ def test_a_context_without_a_name_takes_that_of_its_label() -> None:
         ("name", "auto", "context name"),
         ("name", "///", "context name"),
         ("safe_text", "", "Safe text"),
-        ("weight", "much", "Suggested weight"),
-        ("weight", "1.5", "Suggested weight"),
-        ("weight", "nan", "Suggested weight"),
-        ("tau", "-0.1", "Suggested threshold"),
+        ("weight", "much", "Suggested safety weight"),
+        ("weight", "1.5", "Suggested safety weight"),
+        ("weight", "nan", "Suggested safety weight"),
+        ("tau", "-0.1", suggestion_label("tau")),
         ("neutral", "blood", "Replacements, line 1"),
         ("neutral", "a => b\n\n => c", "Replacements, line 3"),
         ("neutral", "Blood => a\nblood => b", "Replacements, line 2"),

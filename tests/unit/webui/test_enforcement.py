@@ -51,12 +51,13 @@ def test_a_text_that_anybody_may_write_is_no_protection() -> None:
     raised, notes = LEVELS["basic"].apply(plan)
     assert raised.context == AUTO
     assert raised.safe_text == ""
-    assert any("context custom became auto" in note for note in notes)
+    assert any("context: custom became auto" in note for note in notes)
 
 
 def test_the_explanation_names_level_and_limits() -> None:
     text = LEVELS["strict"].explain()
-    for part in ("strict", "weight at least 1", "tau at most 0", "can't be switched off"):
+    tau = f"{SETTINGS['tau'].label}: at most 0"
+    for part in ("strict", "Safety weight: at least 1", tau, "can't be switched off"):
         assert part in text
 
 
@@ -92,13 +93,15 @@ def test_levels_by_name_and_file(tmp_path: Path) -> None:
     [
         ("{", "policy"),
         ("[]", "table"),
-        ('{"minimun": {}}', "minimun"),
+        ('{"minimun": {}}', "Did you mean minimum?"),
+        ('{"minimum": {"weigth": 0.5}}', "'weigth' is unknown. Did you mean weight?"),
+        ('{"users": {"ann": {"users": {}}}}', "users"),
         ('{"minimum": {"weight": 2}}', "from 0 to 1"),
-        ('{"minimum": {"curve": 1}}', "curve"),
+        ('{"minimum": {"curve": 1}}', "Weight curve|number"),
         ('{"fixed": {"enabled": false}}', "enabled"),
         ('{"maximum": {"weight": 0.5, "nothing": 1}}', "nothing"),
         ('{"required": "violence"}', "required"),
-        ('{"fixed": {"end": 0.05}, "minimum": {"tau": 0.5}}', "less than end"),
+        ('{"fixed": {"end": 0.05}, "minimum": {"tau": 0.5}}', "must be below"),
     ],
 )
 def test_a_policy_that_cannot_be_read_says_why(tmp_path: Path, text: str, part: str) -> None:

@@ -53,6 +53,7 @@ def read(text: str) -> Reader:
     assert set(found.tags) <= OURS
     assert not found.open
     allowed = {"class", "role", "style", "scope", "aria-label", "download", "href"}
+    allowed.add("data-safegen-asked")
     assert {name for name, _ in found.attributes} <= allowed
     return found
 
@@ -134,8 +135,9 @@ def test_bars_stand_for_scores_and_mark_the_threshold() -> None:
     ("prompt", "said"),
     [
         ("a bloody knight with a sword", "Violence scores"),
-        ("a cat sleeping on a sofa", "No category reaches the threshold 0.60"),
-        ("a cat AND a bloody corpse :-1", "has a weight above 0|No category reaches"),
+        ("a cat sleeping on a sofa", r"^Auto found nothing unsafe\. Highest score: "),
+        ("zzyx qqv blorf", "knows none of the 3 words"),
+        ("a cat AND a bloody corpse :-1", "weight of 0 or less|Highest score"),
     ],
 )
 def test_the_reason_names_category_score_and_threshold(
@@ -145,6 +147,7 @@ def test_the_reason_names_category_score_and_threshold(
     choice = chooser.choose_parts(prompt, plan)
     found = data(
         prompt=prompt,
+        why=choice.why,
         categories=dict(choice.verdict.categories),
         context=choice.context.name if choice.context else None,
     )
@@ -154,14 +157,18 @@ def test_the_reason_names_category_score_and_threshold(
 
 def test_a_category_without_a_context_is_said_so() -> None:
     found = data(context="family-friendly", categories={"spiders": 0.9})
-    assert "no context for it alone" in markup.reason(found, {"family-friendly": ""})
+    assert "Spiders scores 0.90" in markup.reason(found, {"family-friendly": ""})
+    found = data(context="violence", categories={"spiders": 0.9, "violence": 0.8})
+    said = markup.reason(found, {"violence": "violence"})
+    assert said.startswith("Violence scores 0.80")
+    assert "Spiders scores more and has no context" in said
 
 
 def test_the_table_counts_and_shortens() -> None:
     long = "word " * 100
     shown = markup.table([data(prompt=long), data(context=None)], [])
     text = read(shown).text
-    assert text.startswith("1 flagged, of 2")
+    assert text.startswith("Unsafe: 1 of 2")
     assert long not in text
     assert "…" in text
 

@@ -106,7 +106,7 @@ SECRET = "what only the user may read"
 @pytest.mark.parametrize(
     ("error", "word"),
     [
-        (InvalidValue("safe_text", SECRET, "a text"), "safe_text"),
+        (InvalidValue("safe_text", SECRET, "a text"), "Custom safe text"),
         (RuntimeError(SECRET), "RuntimeError"),
     ],
 )

@@ -7,7 +7,17 @@ from types import SimpleNamespace
 import pytest
 
 from safegen.errors import GuardFailure, InvalidValue, SafeGenError, Unsupported
-from safegen.webui.errors import Refused, explained, explaining, for_caller, message
+from safegen.plan import SETTINGS, SafetyPlan
+from safegen.webui import words
+from safegen.webui.errors import (
+    DETAILS,
+    SafeGen,
+    explained,
+    explaining,
+    for_caller,
+    message,
+    plainly,
+)
 
 PAGE, API = SimpleNamespace(is_api=False), SimpleNamespace(is_api=True)
 
@@ -22,9 +32,31 @@ PAGE, API = SimpleNamespace(is_api=False), SimpleNamespace(is_api=True)
 )
 def test_a_message_begins_with_the_name_once(text: str, shown: str) -> None:
     assert message(text) == shown
-    error = for_caller(GuardFailure(text), PAGE)
-    assert isinstance(error, Refused)
-    assert str(error) == shown
+
+
+def test_the_page_s_message_is_for_everybody_and_has_the_reason_behind_details() -> None:
+    error = for_caller(GuardFailure("SafeGen stopped this picture: a call went unguarded"), PAGE)
+    assert type(error) is SafeGen, "the host puts this class's name before the text"
+    said, reason = str(error).split(DETAILS)
+    assert said == words.refusal()
+    assert reason == "Stopped this picture: a call went unguarded."
+
+
+def test_the_operator_s_own_sentence_takes_the_place_of_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(words.Asked, "refusal", staticmethod(lambda: "Ask Miss Lee. "))
+    assert str(for_caller(Unsupported("no"), PAGE)).startswith("Ask Miss Lee. Details: ")
+
+
+def test_what_is_wrong_with_a_control_is_said_by_its_label_and_nothing_before_it() -> None:
+    with pytest.raises(InvalidValue) as caught:
+        SafetyPlan(tau=0.9, end=0.5)
+    tau, end = SETTINGS["tau"].label, SETTINGS["end"].label
+    assert str(for_caller(caught.value, PAGE)) == f"{tau} (0.9) must be below {end} (0.5)."
+    assert plainly(InvalidValue("cfg_scale", 0, "above 0")) == (
+        "CFG scale: 0 is not allowed. Allowed: above 0."
+    )
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from PIL import Image
 
 import safegen
 from safegen.plan import SETTINGS, SafetyPlan
+from safegen.webui.infotext import differing
 
 MODEL_HASH = "0123456789abcdef" * 4
 
@@ -176,8 +177,9 @@ class FakeWebUI:
         if self.enforced_weight is not None:
             plan = plan.replace(enabled=True, weight=self.enforced_weight)
         if plan.active:
-            line += "".join(f", {k}: {v}" for k, v in plan.to_infotext().items())
-            line += f", SafeGen version: {self.version}, SafeGen chose: violence"
+            line += ", SafeGen: Auto chose Violence (score 0.98), SafeGen chose: violence"
+            line += "".join(f", {k}: {v}" for k, v in differing(plan).items())
+            line += f", SafeGen version: {self.version}"
         return f"{body['prompt']}\n{line}"
 
 

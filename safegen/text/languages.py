@@ -1,0 +1,33 @@
+"""Whether words are English: what a model has learned from English counts for less elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from safegen.text.words import Token, word_set
+
+_ELSEWHERE = word_set(
+    "el la los las un una unos unas del al de en con por para que su sus y se lo le es ein eine "
+    "einen einem einer eines der das den dem und mit im auf zum zur vom von ist sich aus bei nach "
+    "vor unter wird ihre seine sein ihr les du dans avec et sur au aux qui pour ses est il elle um "
+    "uma umas uns os nos na nas em com da dos das ao seu sua e o i gli uno di che nel nella sul "
+    "sulla dal dalla della dello dei degli delle alla"
+)
+"""Small words of Spanish, German, French, Portuguese and Italian that are none in English."""
+_ENGLISH = word_set(
+    "a an the of in on at to and or with his her their its is are was were as by for from it that "
+    "this into while who be has have he she they them you your my not no"
+)
+_FEW = 6
+"""Words among which one small word of another language is enough."""
+
+
+def is_foreign(clause: Sequence[Token]) -> bool:
+    """Whether the words of a clause are of another language: by their script, or by the small
+    words among them."""
+    words = [token.word for token in clause]
+    if 2 * sum(not any("a" <= c <= "z" for c in word) for word in words) > len(words):
+        return any(not word.isascii() for word in words)
+    elsewhere = sum(word in _ELSEWHERE for word in words)
+    english = sum(word in _ENGLISH for word in words)
+    return elsewhere > english and (elsewhere > 1 or len(words) <= _FEW)

@@ -1,0 +1,202 @@
+"""How things stand: what the next picture of a tab will be made with, in one word and in full.
+
+The badge near Generate and the line in the accordion say the same, for both come from here. They
+are asked for when the page is loaded, when a control changes, after a run, and when settings may
+have changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from safegen.errors import SafeGenError
+from safegen.plan import AUTO, AWAY, CUSTOM, SafetyPlan
+from safegen.webui import arguments, deciding, host, markup, mending, settings
+from safegen.webui.arguments import Resolved
+from safegen.webui.enforcement import Policy
+from safegen.webui.errors import plainly
+from safegen.webui.words import say, say_html
+
+ALWAYS, WATCH = "always", "watch"
+"""Values of the setting that says when SafeGen acts."""
+
+
+@dataclass(frozen=True)
+class Badge:
+    """A state's word, and what it means."""
+
+    word: str
+    meaning: str
+
+
+BADGES = {
+    "off": Badge("off", "SafeGen is off. Pictures are made as without it."),
+    "zero": Badge("off", "The safety weight is 0. Pictures are made as without SafeGen."),
+    "auto": Badge("Auto", "SafeGen reads each prompt and guards those that need it."),
+    "watch": Badge("Watch", "SafeGen reads each prompt and watches each picture."),
+    "on": Badge("on", "SafeGen guards every picture."),
+    "enforced": Badge("enforced", "SafeGen stays on: it is enforced here."),
+    "blocked": Badge("blocked", "Nothing is generated here until SafeGen can work."),
+    "invalid": Badge("can't run", "With these settings no picture is made."),
+    "failed": Badge("failed", "SafeGen stopped the last picture. The message is under it."),
+}
+"""Every state of the badge. ``failed`` is what the page sees itself, under its last picture."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How things stand.
+
+    Args:
+        state: One of `BADGES`.
+        label: A word more beside the badge's: the weight, the context.
+        text: What will happen, as HTML.
+        enforced: Whether SafeGen can't be switched off.
+        mend: What has to be made before this can run, if the user may make it.
+    """
+
+    state: str
+    label: str
+    text: str
+    enforced: bool = False
+    mend: mending.Need | None = None
+
+    def html(self) -> str:
+        """The line in the accordion, with what the page's badge needs."""
+        badge, failed = BADGES[self.state], BADGES["failed"]
+        data = {
+            "state": self.state,
+            "word": say(badge.word),
+            "label": self.label,
+            "meaning": say(badge.meaning),
+            "failed-word": say(failed.word),
+            "failed-meaning": say(failed.meaning),
+            "enforced": say(BADGES["enforced"].meaning) if self.enforced else "",
+        }
+        attributes = " ".join(f'data-safegen-{key}="{escape(str(v))}"' for key, v in data.items())
+        return f"<div {attributes} {markup.asked()}>{self.text}</div>"
+
+
+def of(args: Sequence[Any], user: str | None = None) -> Standing:
+    """How things stand with these values of the controls, for ``user``, at this moment."""
+    try:
+        policy = settings.active_policy(user)
+    except SafeGenError as error:
+        text = f"<p class='safegen-bad'>{escape(say(BADGES['blocked'].meaning))}</p>"
+        text += details(plainly(error))
+        return Standing("blocked", "", text, enforced=True)
+    notice = "" if policy is None else enforced(policy)
+    reason = host.why_unsupported()
+    if policy is not None and reason is not None:
+        return Standing("blocked", "", f"{notice}{_bad(reason)}", enforced=True)
+    try:
+        resolved = arguments.resolve(args, settings.base_plan(), policy)
+        plan = resolved.plan
+        if not plan.enabled:
+            return Standing("off", "", say(BADGES["off"].meaning))
+        if not plan.active:
+            return Standing("zero", say("weight 0"), say(BADGES["zero"].meaning))
+        if reason is not None:
+            return Standing("invalid", "", _bad(reason))
+        need = mending.missing(plan)
+    except SafeGenError as error:
+        return Standing("invalid", "", f"{notice}{_bad(plainly(error))}", policy is not None)
+    if need is not None:
+        may = policy is None and bool(need.button)
+        text = f"{notice}{_bad(need.text(may=may))}"
+        return Standing("invalid", "", text, policy is not None, need if may else None)
+    return _running(resolved, notice)
+
+
+def _running(resolved: Resolved, notice: str) -> Standing:
+    """What happens where nothing is in the way."""
+    plan = resolved.plan
+    text = f"<p>{_sentence(plan)}</p>"
+    if resolved.notes:
+        text += "".join(f"<p>{escape(note)}</p>" for note in resolved.notes)
+    weight = f"{plan.weight:.0%}"
+    if resolved.policy is not None:
+        return Standing("enforced", weight, f"{notice}{text}", enforced=True)
+    if _mode(plan) == ALWAYS:
+        return Standing("on", f"{context_label(plan.context)} {weight}", text)
+    state = "watch" if _mode(plan) == WATCH else "auto"
+    label = weight if plan.context == AUTO else f"{context_label(plan.context)} {weight}"
+    return Standing(state, label, text)
+
+
+def _mode(plan: SafetyPlan) -> str:
+    """When it acts."""
+    named = ALWAYS if plan.context != AUTO else AUTO
+    return str(getattr(plan, "mode", named))
+
+
+def _sentence(plan: SafetyPlan) -> str:
+    """What will happen, as HTML."""
+    weight = f"{plan.weight:.0%}"
+    if plan.context == CUSTOM:
+        what = say_html("Your own texts apply.")
+    elif plan.context == AUTO:
+        what = ""
+    else:
+        what = say_html("The context is {context}.", context=context_label(plan.context))
+    when = {
+        AUTO: say("Auto checks each prompt."),
+        WATCH: say("SafeGen checks each prompt and watches each picture."),
+        ALWAYS: say("Every picture is guarded."),
+    }[_mode(plan)]
+    acts = {
+        AUTO: say_html("If it is unsafe, the safe version counts {weight}.", weight=weight),
+        WATCH: say_html("If one is unsafe, the safe version counts {weight}.", weight=weight),
+        ALWAYS: say_html("The safe version counts {weight}.", weight=weight),
+    }[_mode(plan)]
+    cost = say_html("About {times} times the work then.", times=f"{work(plan):.2g}")
+    return " ".join(filter(None, (when, what, acts, _span(plan), cost)))
+
+
+def _span(plan: SafetyPlan) -> str:
+    """From when to when it counts, as HTML."""
+    values = {"start": f"{plan.tau:.0%}", "end": f"{plan.end:.0%}"}
+    if plan.tau > 0 and plan.end < 1:
+        return say_html("It acts from {start} to {end} of the steps.", **values)
+    if plan.tau > 0:
+        return say_html("It acts from {start} of the steps on.", start=values["start"])
+    if plan.end < 1:
+        return say_html("It acts up to {end} of the steps.", end=values["end"])
+    return say_html("It acts from the first step on.")
+
+
+def work(plan: SafetyPlan) -> float:
+    """Model rows of a guarded call, as a multiple of an unguarded call's two."""
+    rows = 1 if plan.strategy == AWAY or not plan.push else 2
+    if plan.streams == "independent":
+        return (2 + rows + 1) / 2
+    return (2 + rows / plan.refresh) / 2
+
+
+def context_label(name: str) -> str:
+    """A context's name for people."""
+    if name in (AUTO, CUSTOM):
+        return name.capitalize()
+    library = deciding.chooser().library
+    return library.get(name).label if name in library else name
+
+
+def enforced(policy: Policy) -> str:
+    """What is enforced, as HTML: one sentence, and the limits behind "Details"."""
+    limits = "".join(f"<li>{escape(line)}</li>" for line in policy.limits())
+    return (
+        f"<div class='safegen-enforced'><p>{escape(policy.headline())}</p>"
+        f"<details><summary>{escape(say('Details'))}</summary><ul>{limits}</ul></details></div>"
+    )
+
+
+def details(text: str) -> str:
+    """The technical part of a message, folded."""
+    return f"<details><summary>{escape(say('Details'))}</summary><p>{escape(text)}</p></details>"
+
+
+def _bad(text: str) -> str:
+    return f"<p class='safegen-bad'>{escape(text)}</p>"

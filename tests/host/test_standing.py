@@ -1,0 +1,143 @@
+"""How things stand, as badge and accordion say it: never more than is so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from driver import HAZARD, Host
+
+from safegen.plan import SETTINGS, SafetyPlan
+
+
+def stands(**values: Any) -> Any:
+    """How things stand with these values of the controls."""
+    from safegen.webui import standing
+
+    return standing.of(list({**SafetyPlan().to_dict(), **values}.values()))
+
+
+@pytest.mark.parametrize(
+    ("values", "state", "label"),
+    [
+        ({"enabled": False}, "off", ""),
+        ({"weight": 0.0}, "zero", "weight 0"),
+        ({"weight": 0.5}, "auto", "50%"),
+        ({"context": "violence", "weight": 0.8}, "on", "Violence 80%"),
+        ({"tau": 0.9, "end": 0.5}, "invalid", ""),
+        ({"context": "custom"}, "invalid", ""),
+        ({"strategy": "away", "push": 0.0}, "invalid", ""),
+    ],
+)
+def test_each_state_is_told(
+    own_folder: Path, values: dict[str, Any], state: str, label: str
+) -> None:
+    found = stands(**values)
+    assert (found.state, found.label) == (state, label)
+    assert f'data-safegen-state="{state}"' in found.html()
+    assert not found.enforced
+
+
+def test_what_is_wrong_is_said_by_labels_and_what_to_do(own_folder: Path) -> None:
+    assert "Fill in Custom safe text, or choose another context." in stands(context="custom").text
+    said = stands(tau=0.9, end=0.5).text
+    assert f"{SETTINGS['tau'].label} (0.9) must be below {SETTINGS['end'].label} (0.5)." in said
+
+
+def test_what_settings_enforce_is_told_at_once(host: Host, own_folder: Path) -> None:
+    """Without loading the page again, and back."""
+    off = {"enabled": False}
+    host.shared.opts.data["safegen_enforce"] = "basic"
+    found = stands(**off)
+    assert (found.state, found.enforced) == ("enforced", True)
+    assert found.label == f"{SafetyPlan().weight:.0%}"
+    assert "level basic" in found.text
+    assert "enabled" not in found.text
+    host.shared.opts.data["safegen_enforce"] = "off"
+    assert stands(**off).state == "off"
+
+
+def test_a_policy_that_cannot_be_read_blocks_and_says_what_is_wrong(
+    host: Host, own_folder: Path, tmp_path: Path
+) -> None:
+    policy = tmp_path / "school.json"
+    policy.write_text('{"minimum": {"weigth": 0.8}}')
+    host.shared.cmd_opts.safegen_enforce = str(policy)
+    found = stands(enabled=False)
+    assert (found.state, found.label) == ("blocked", "")
+    assert "Did you mean weight?" in found.text
+    assert str(tmp_path) not in found.text, "where the operator's files are is nobody's business"
+    host.make(HAZARD).refused("SafeGen", "Did you mean weight?")
+
+
+def test_a_host_that_is_not_guarded_blocks_only_where_it_is_enforced(
+    host: Host, own_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safegen.webui import host as asked
+
+    monkeypatch.setattr(asked, "why_unsupported", lambda: "this is another host")
+    assert stands(enabled=False).state == "off"
+    assert stands().state == "invalid"
+    host.shared.cmd_opts.safegen_enforce = "basic"
+    assert stands(enabled=False).state == "blocked"
+
+
+def test_what_must_be_learned_first_is_said_and_one_button_mends_it(own_folder: Path) -> None:
+    from safegen.webui import mending
+
+    named = {"strategy": "direction", "context": "violence"}
+    found = stands(**named)
+    assert found.state == "invalid"
+    assert "Violence" in found.text
+    told: list[float] = []
+    mending.make(found.mend, lambda share, what: told.append(share))
+    assert told
+    assert stands(**named).state == "on"
+    assert stands(**{**named, "context": "hate"}).mend.contexts == ["hate"]
+
+
+def test_under_auto_every_context_that_it_may_pick_is_wanted(own_folder: Path) -> None:
+    from safegen.webui import deciding
+
+    wanted = [context.name for context in deciding.chooser().library if context.category]
+    assert list(stands(strategy="projection").mend.contexts) == wanted
+
+
+def test_a_probe_that_is_not_fitted_is_said(own_folder: Path) -> None:
+    found = stands(detectors=["lexicon", "probe"])
+    assert found.state == "invalid"
+    assert found.mend.probe
+
+
+def test_who_may_not_mend_it_is_sent_to_the_operator(host: Host, own_folder: Path) -> None:
+    host.shared.cmd_opts.safegen_enforce = "basic"
+    found = stands(strategy="direction", context="violence")
+    assert (found.state, found.mend) == ("invalid", None)
+    assert "operator" in found.text
+
+
+def test_custom_texts_have_nothing_learned(own_folder: Path) -> None:
+    found = stands(strategy="direction", context="custom", safe_text="a calm scene")
+    assert (found.state, found.mend) == ("invalid", None)
+
+
+@pytest.mark.parametrize(
+    ("values", "times"),
+    [
+        ({"push": 0.0}, 1.5),
+        ({"push": 0.0, "refresh": 2}, 1.25),
+        ({"push": 1.0}, 2.0),
+        ({"push": 1.0, "strategy": "away"}, 1.5),
+        ({"push": 0.0, "streams": "independent"}, 2.0),
+    ],
+)
+def test_the_work_that_is_promised_is_the_work_that_is_done(
+    host: Host, own_folder: Path, values: dict[str, Any], times: float
+) -> None:
+    from safegen.webui import record, standing
+
+    plan = SafetyPlan(context="violence", tau=0.0, region="everywhere", **values)
+    assert standing.work(plan) == times
+    host.make(HAZARD, {**plan.to_dict(), "enabled": True})
+    assert record.last_run().rows / 2 == pytest.approx(times)

@@ -1,0 +1,76 @@
+"""What whoever finds the project reads first is short, true and of one piece."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import safegen
+from safegen.webui import enforcement
+
+ROOT = Path(__file__).parents[2]
+POLICIES = sorted((ROOT / "docs" / "policies").glob("*.json"))
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+
+
+def _field(name: str) -> str:
+    """A field of pyproject.toml, which Python 3.10 can't read by itself."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    found = re.search(rf'^{name} = "(.+)"$', text, re.MULTILINE)
+    assert found, name
+    return found[1]
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_one_version() -> None:
+    version = _field("version")
+    assert safegen.__version__ == version
+    assert f"version: {version}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"{{{version}}}" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_one_address() -> None:
+    entry = json.loads((ROOT / "docs" / "extension-index.json").read_text(encoding="utf-8"))
+    assert set(entry) == {"name", "url", "description", "added", "tags"}
+    assert entry["url"] == _field("Repository")
+    assert "THIS-REPOSITORY" not in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def _anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as its readers' site makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    kept = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {heading.replace(" ", "-") for heading in kept}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith(("http://", "https://")):
+            continue
+        path, _, anchor = target.partition("#")
+        place = page.parent / path if path else page
+        assert place.exists(), target
+        if anchor:
+            assert anchor in _anchors(place), target
+
+
+@pytest.mark.parametrize("path", POLICIES, ids=lambda path: path.stem)
+def test_a_ready_policy_can_be_enforced(path: Path) -> None:
+    policy = enforcement.load(str(path))
+    assert policy is not None
+    weakest = safegen.SafetyPlan(enabled=False, weight=0.0, tau=0.4, threshold=1.0, end=0.5)
+    raised, _said = policy.apply(weakest)
+    assert raised.enabled
+    assert raised.weight >= 0.8
+    assert raised.tau == 0
+    assert raised.end == 1
+    assert raised.threshold <= 0.5
