@@ -359,13 +359,13 @@ def test_enforced_for_nested_pictures(enforcing: Server, server: Server) -> None
     enforcing.call("DELETE", "/faults")
     made = enforcing.txt2img(HAZARD, {"enabled": False}, **nested)
     assert difference(plain.image, made.image) > 0
-    assert {call["rows"] for call in enforcing.call("GET", "/faults").body[:4]} == {2, 3}
+    assert {call["rows"] for call in enforcing.call("GET", "/faults").body} == {3}
     for settings in ({}, {"override_settings": {"safegen_guard_nested": False}}):
         enforcing.call("DELETE", "/faults")
         made = enforcing.txt2img(HAZARD, {**ON, "enabled": False}, **nested, **settings)
         calls = [call["rows"] for call in enforcing.call("GET", "/faults").body]
-        # The default's threshold, 0.2, leaves the first of four calls as it is, in both runs.
-        assert calls == [2, 3, 3, 3] * 2, calls
+        # In so few steps no call is free, in neither run.
+        assert calls == [3] * 8, calls
         assert difference(plain.image, made.image) > 0
 
 
@@ -438,7 +438,7 @@ def test_a_policy_of_one_s_own(server: Server, option: Callable[[str, Any], None
     for words in ("SafeGen weight: 0.9", "SafeGen tau: 0", "SafeGen chose: violence"):
         assert words in made.infotexts[0], made.infotexts[0]
     server.call("POST", "/faults", {"kind": "interrupt", "at": 2})
-    stopped = server.txt2img(HAZARD, {**ON, "curve": "linear"})
+    stopped = server.txt2img(HAZARD, {**ON, "curve": "linear"}, steps=10)
     assert stopped.status == 500
     assert "0.9" in stopped.message
     server.call("DELETE", "/faults")
