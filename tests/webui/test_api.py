@@ -286,19 +286,19 @@ WAYS: dict[str, tuple[Any, dict[str, Any], tuple[str, ...]]] = {
     "no arguments": (None, {}, ()),
     "enabled false": ({"enabled": False}, {}, ()),
     "positional off": ([False], {}, ()),
-    "weight 0": ({**ON, "weight": 0.0}, {}, ("weight 0 became 0.5",)),
-    "a high threshold": ({"context": "auto", "threshold": 1.0}, {}, ("threshold 1 became",)),
+    "weight 0": ({**ON, "weight": 0.0}, {}, ("Safety weight: 0 became 0.5",)),
+    "a high threshold": ({"context": "auto", "threshold": 1.0}, {}, ("unsafe from: 1 became",)),
     "another context": ({"context": "hate", "strategy": "context"}, {}, ()),
-    "a late start": ({**ON, "tau": 0.95}, {}, ("tau 0.95 became 0.3",)),
-    "an early end": ({**ON, "end": 0.05, "tau": 0.0}, {}, ("end 0.05 became 1",)),
-    "a rising curve": ({**ON, "curve": "linear"}, {}, ("curve linear became constant",)),
-    "a rare refresh": ({**ON, "refresh": 8}, {}, ("refresh 8 became 2",)),
-    "a part of the picture": ({**ON, "region": "disagreement"}, {}, ("region disagreement",)),
-    "one detector": ({"context": "auto", "detectors": ["ngram"]}, {}, ("detectors ngram",)),
+    "a late start": ({**ON, "tau": 0.95}, {}, ("0.95 became 0.3",)),
+    "an early end": ({**ON, "end": 0.05, "tau": 0.0}, {}, ("0.05 became 1",)),
+    "a rising curve": ({**ON, "curve": "linear"}, {}, ("linear became constant",)),
+    "a rare refresh": ({**ON, "refresh": 8}, {}, ("8 became 2",)),
+    "a part of the picture": ({**ON, "region": "disagreement"}, {}, ("disagreement became",)),
+    "one detector": ({"context": "auto", "detectors": ["ngram"]}, {}, ("ngram became",)),
     "a custom context": (
         {"context": "custom", "safe_text": "bloody", "unsafe_text": "beach"},
         {},
-        ("context custom became auto",),
+        ("custom became auto",),
     ),
     "override_settings": (
         {"enabled": False},
@@ -313,7 +313,7 @@ WAYS: dict[str, tuple[Any, dict[str, Any], tuple[str, ...]]] = {
         },
         (),
     ),
-    "no hires": ({**ON, "hires": False}, {}, ("hires",)),
+    "no hires": ({**ON, "hires": False}, {}, ("hires pass: False",)),
 }
 
 
