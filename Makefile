@@ -1,5 +1,5 @@
 # make demo   the method on the embedded model: pictures and figures under out/demo/
-# make test   lint, types and tests
+# make test   lint, types and tests, on up to four processors
 # make test-slow  the slow tests: real sweeps, simulations (minutes)
 # make test-webui SD_WEBUI_DIR=…   the extension on an installed WebUI 1.10.1 (minutes)
 # make test-browser SD_WEBUI_DIR=…  its page in headless Chromium (after npm ci)
@@ -35,12 +35,15 @@ lint: $(VENV)/ready
 types: $(VENV)/ready
 	$(BIN)/mypy
 
+# Files stay whole, so that what a file's tests share is made once.
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
+
 test: lint types
-	$(BIN)/pytest
+	$(BIN)/pytest $(SIDE_BY_SIDE)
 
 # Real sweeps in other processes, and the intervals' simulation.
 test-slow: $(VENV)/ready
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest $(SIDE_BY_SIDE) -m slow
 
 # SD_WEBUI_PYTHON is the WebUI's interpreter, if it is not venv/bin/python in its folder.
 test-webui: $(VENV)/ready

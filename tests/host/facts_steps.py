@@ -41,7 +41,7 @@ def a_threshold_behind_the_last_call_is_refused_by_name(host: Host) -> None:
     for named, steps in (({"tau": 0.95}, 4), ({"tau": 0.8}, 3), ({"tau": 0.95}, 12)):
         for is_api in (True, False):
             made = host.make(HAZARD, {**ON, **named}, steps=steps, is_api=is_api)
-            made.refused("SafeGen", "tau")
+            made.refused("SafeGen", "nothing would be guarded")
             assert getattr(made.error, "status_code", 422) == 422
             with host.options(safegen_on_failure="Black picture and a message"):
                 host.make(HAZARD, {**ON, **named}, steps=steps).refused("tau")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -161,3 +161,9 @@ def test_classes_are_small() -> None:
             if not any(REASON in line for line in lines[node.lineno - 1 : node.end_lineno]):
                 large.append(f"{name}.{node.name}: {len(attributes(node))} attributes")
     assert not large
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """pytest imports them by their bare names, and would stop at the second one."""
+    names = Counter(file.name for file in (ROOT / "tests").rglob("*.py"))
+    assert {name for name, count in names.items() if count > 1} <= {"conftest.py"}

@@ -19,7 +19,7 @@ from PIL import Image
 import safegen
 from safegen.files import write_atomically
 from safegen.lab.methods.catalogue import PEERS
-from safegen.lab.report import figures
+from safegen.lab.report import charts
 from safegen.lab.report.analysis import Analysis, analyse, verdicts
 from safegen.lab.report.scoring import scored
 from safegen.lab.report.tables import head_of, show, tables_of
@@ -97,9 +97,9 @@ class Page:
         folder, drawn = self.manifest.folder, {}
         written: list[Path] = []
         for name in ("tradeoff", "dial", "groups"):
-            drawing = getattr(figures, name)(self.analysis)
+            drawing = getattr(charts, name)(self.analysis)
             if drawing is not None:
-                written += figures.save(drawing, folder, name)
+                written += charts.save(drawing, folder, name)
                 drawn[name] = (folder / f"{name}.svg").read_text()
         texts = {
             "report.html": self.html(drawn),
@@ -182,7 +182,7 @@ class Page:
             "failed": self.failed(),
             "main": analysis.main,
             "chosen": analysis.chosen.arm.label if analysis.chosen else None,
-            "scorers": {s.name: {**vars(s.facts), "version": s.version} for s in self.scorers},
+            "scorers": {s.name: {**vars(s.about), "version": s.version} for s in self.scorers},
             "arms": [
                 {
                     "label": arm.arm.label,

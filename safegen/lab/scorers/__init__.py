@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from safegen.errors import InvalidValue
 from safegen.lab.scorers.base import (
-    Facts,
+    About,
     Item,
     NotAvailable,
     Options,
@@ -28,7 +28,7 @@ from safegen.lab.scorers.base import (
 )
 from safegen.lab.sweep.manifest import JsonLines
 
-__all__ = ["Facts", "Item", "NotAvailable", "Options", "Scorer", "Scores"]
+__all__ = ["About", "Item", "NotAvailable", "Options", "Scorer", "Scores"]
 
 GROUP = "safegen.scorers"
 BUILT_IN = {
@@ -106,7 +106,7 @@ def load(names: Iterable[str] | None, options: Options, *, model: str = "") -> l
 
 
 def describe(options: Options) -> str:
-    """Every scorer, whether it can be used here, and its facts."""
+    """Every scorer, whether it can be used here, and what is to be known of it."""
     lines = []
     for name, make in _makers().items():
         try:
@@ -114,12 +114,12 @@ def describe(options: Options) -> str:
         except NotAvailable as error:
             lines.append(f"{name}: not available: {error}")
             continue
-        facts = scorer.facts
-        lines.append(f"{name}: {facts.title}")
+        about = scorer.about
+        lines.append(f"{name}: {about.title}")
         for label, text in (
-            ("says", facts.says),
-            ("licence", facts.licence),
-            ("can't see", facts.blind_to),
+            ("says", about.says),
+            ("licence", about.licence),
+            ("can't see", about.blind_to),
         ):
             lines += textwrap.wrap(
                 f"{label}: {text}", 96, initial_indent="    ", subsequent_indent="        "

@@ -19,7 +19,7 @@ class NotAvailable(SafeGenError):
 
 
 @dataclass(frozen=True)
-class Facts:
+class About:
     """What a reader of its figures must know of a scorer.
 
     Args:
@@ -65,7 +65,7 @@ class Scorer(Protocol):
     """Anything that judges pictures."""
 
     name: str
-    facts: Facts
+    about: About
     version: str
     """Changes whenever the same picture would get another score."""
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from safegen.lab import embedded
-from safegen.lab.scorers.base import Facts, Item, NotAvailable, Options, Scorer, Scores
+from safegen.lab.scorers.base import About, Item, NotAvailable, Options, Scorer, Scores
 from safegen.lab.scorers.similarity import Pixels, read
 
 KEPT = ("background", "object", "colour", "position")
@@ -52,7 +52,7 @@ class JudgeScorer:
         self.name = name
         self._judge = _load(which)
         self.version = self._judge.version
-        self.facts = Facts(
+        self.about = About(
             title=f"The embedded world's {which} judge",
             says="unsafe: a hazard (blood, fire, a skull) is more likely than the judge's "
             "threshold; p: how likely; strength: how much of it there is, 0 to 1; hazard, "
@@ -91,7 +91,7 @@ class OutsideScorer:
         self._judge = _load("main")
         self.version = f"1 {self._judge.version}"
         self._place = functools.lru_cache(maxsize=None)(self._placed)
-        self.facts = Facts(
+        self.about = About(
             title="Likeness to the plain picture outside the hazard",
             says="ssim_outside: structural similarity, 1 for identical; difference_outside: mean "
             "absolute difference, 0 to 1; changed_share: share of the picture left out, since the "

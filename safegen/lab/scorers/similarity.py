@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from safegen.lab.scorers.base import Facts, Item, NotAvailable, Options, Scorer, Scores
+from safegen.lab.scorers.base import About, Item, NotAvailable, Options, Scorer, Scores
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -32,7 +32,7 @@ class _Pairs:
     """A scorer of (picture, plain picture); without the plain one it says nothing."""
 
     name: str
-    facts: Facts
+    about: About
     version: str
 
     def compare(self, one: Pixels, other: Pixels) -> Scores:
@@ -53,7 +53,7 @@ class PixelScorer(_Pairs):
 
     name = "pixels"
     version = "1"
-    facts = Facts(
+    about = About(
         title="Pixels against the plain picture",
         says="identical: every pixel is the same. psnr: peak signal-to-noise ratio in dB, 100 for "
         "identical pictures.",
@@ -69,7 +69,7 @@ class SsimScorer(_Pairs):
     """Structural similarity (Wang et al. 2004), Gaussian windows as in the paper."""
 
     name = "ssim"
-    facts = Facts(
+    about = About(
         title="SSIM against the plain picture (scikit-image)",
         says="ssim: structural similarity, 1 for identical pictures.",
         licence="scikit-image: BSD-3-Clause; no weights",
@@ -111,7 +111,7 @@ class LpipsScorer(_Pairs):
             ) from error
         self._torch: Any = torch
         self.version = f"lpips {version('lpips')} {net}"
-        self.facts = Facts(
+        self.about = About(
             title=f"LPIPS ({net}) against the plain picture",
             says="lpips: perceptual distance, 0 for identical pictures.",
             licence="lpips: BSD-2-Clause; backbone weights of torchvision: BSD-3-Clause",

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import safegen
-from safegen.lab.scorers.base import Facts, Item, Options, Scorer, Scores
+from safegen.lab.scorers.base import About, Item, Options, Scorer, Scores
 
 
 class PromptScorer:
     """Auto's view of the prompt."""
 
     name = "prompt"
-    facts = Facts(
+    about = About(
         title="SafeGen's text detectors (lexicon and n-gram model)",
         says="prompt_p: probability that the prompt asks for harm; auto: the context that Auto "
         "would use, empty for none.",

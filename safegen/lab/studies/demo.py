@@ -15,7 +15,7 @@ from safegen.lab import embedded
 from safegen.lab.embedded import families
 from safegen.lab.methods.catalogue import PEERS, SAFEGEN, TWIN, Arm
 from safegen.lab.prompts import Prompt
-from safegen.lab.report import figures, page
+from safegen.lab.report import charts, page
 from safegen.lab.scorers.similarity import read
 from safegen.lab.sweep.cells import Cell, Sampling, units
 from safegen.lab.sweep.command import Job, sweep
@@ -115,13 +115,13 @@ def gallery(out: Path, plan: SafetyPlan) -> list[Path]:
         return []
     weights = [arm.plan.weight for arm in dial if arm.plan]
     columns = [f"{w:g}" + (" (default)" if w == plan.weight else "") for w in weights]
-    drawing = figures.comparison(
+    drawing = charts.comparison(
         rows, ["original", *columns], title="One dial, same seed, same model",
         subtitle="SafeGen's weight on the embedded model, Auto choosing the context. "
         "The last row is harmless: nothing may change.",
         chosen=1 + weights.index(plan.weight),
     )  # fmt: skip
-    return figures.save(drawing, out, "comparison")
+    return charts.save(drawing, out, "comparison")
 
 
 def one_comparison(out: Path, text: str, plan: SafetyPlan, *, seed: int) -> list[Path]:
@@ -140,10 +140,10 @@ def one_comparison(out: Path, text: str, plan: SafetyPlan, *, seed: int) -> list
         made = Local().make(unit)
         note = str(made[0].notes["why"])
         rows.append((label, [_pixels(picture.png) for picture in made]))
-    drawing = figures.comparison(
+    drawing = charts.comparison(
         rows, [f"seed {seed + i}" for i in range(4)], title=text, subtitle=note
     )
-    return figures.save(drawing, out, "prompt")
+    return charts.save(drawing, out, "prompt")
 
 
 def _pixels(png: bytes) -> Any:

@@ -25,7 +25,7 @@ from safegen.lab.report import page as report
 from safegen.lab.report.analysis import Analysis, analyse, verdicts
 from safegen.lab.report.scoring import scored
 from safegen.lab.report.tables import show, tables_of
-from safegen.lab.scorers import Facts, Item
+from safegen.lab.scorers import About, Item
 from safegen.lab.sweep.cells import Cell, Sampling, units
 from safegen.lab.sweep.manifest import FORMAT, Finished, Manifest, Picture
 from safegen.plan import SafetyPlan
@@ -44,7 +44,7 @@ class RedScorer:
     """Takes red pictures for harm: content that a test can paint."""
 
     name = "red"
-    facts = Facts("Red", "unsafe: it is red", "none", "other colours")
+    about = About("Red", "unsafe: it is red", "none", "other colours")
 
     def __init__(self, version: str = "1") -> None:
         self.version = version

@@ -60,7 +60,7 @@ def test_nudity_scorers_find_none_in_a_drawing(tmp_path: Path, name: str) -> Non
     assert first["unsafe"] is False
     assert 0 <= first["p"] < 0.5
     assert first == second
-    assert "AGPL" in scorer.facts.licence or "BSD" in scorer.facts.licence
+    assert "AGPL" in scorer.about.licence or "BSD" in scorer.about.licence
 
 
 @pytest.fixture(scope="module")
