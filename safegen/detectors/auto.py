@@ -271,7 +271,7 @@ class AutoPolicy:
 
 def _fitting(contexts: Sequence[SafetyContext], passages: Sequence[Passage]) -> SafetyContext:
     """Of contexts for one category, the first of those that know most of what is said; where none
-    knows anything, the one that knows most at all."""
+    knows anything, one that has all that the first one has and more."""
     if len(contexts) == 1:
         return contexts[0]
 
@@ -281,7 +281,8 @@ def _fitting(contexts: Sequence[SafetyContext], passages: Sequence[Passage]) -> 
 
     counts = [known(context) for context in contexts]
     if not any(counts):
-        return max(contexts, key=lambda context: len(context.neutral))
+        first = set(contexts[0].neutral)
+        return next((c for c in contexts[1:] if first and first < set(c.neutral)), contexts[0])
     return contexts[counts.index(max(counts))]
 
 

@@ -10,7 +10,7 @@ import gradio as gr
 
 from safegen.choice import Chooser
 from safegen.errors import SafeGenError
-from safegen.plan import CUSTOM, SETTINGS, Setting
+from safegen.plan import ALWAYS, AUTO, CUSTOM, SETTINGS, WORDS, Setting
 from safegen.webui import arguments, deciding, mending, page, settings, standing
 from safegen.webui.controls import TEXTS, component, groups, offered
 from safegen.webui.errors import plainly
@@ -119,7 +119,7 @@ class Accordion:
         gather.click(self._refresh, inputs, shown, **quiet)
         self.mend.click(self._make_it, inputs, [self.line, self.mend])
         # Only a person's choice: a pasted infotext changes the context too, and says the weight.
-        dials = [controls["weight"], controls["tau"]]
+        dials = [controls["weight"], controls["tau"], controls["mode"]]
         controls["context"].input(self._suggest, inputs, dials, **quiet)
         tab = "img2img" if "img2img" in self.elem_id("enable") else "txt2img"
         changed = _CHANGED.replace("TAB", tab)
@@ -142,13 +142,19 @@ class Accordion:
         ]
 
     def _suggest(self, request: gr.Request, *args: Any) -> tuple[Any, ...]:
-        """The chosen context's own weight and threshold, where it has them."""
-        library, found = deciding.chooser().library, {}
+        """The chosen context's own weight and threshold, where it has them, and its mode."""
+        library = deciding.chooser().library
+        found: dict[str, Any] = {}
         name = args[list(SETTINGS).index("context")]
         if name in library:
             policy = settings.policy_to_show(_user(request))
             found = arguments.suggested(library.get(name), args, settings.base_plan(), policy)
-        return tuple(found.get(dial, gr.update()) for dial in ("weight", "tau"))
+        mode = args[list(SETTINGS).index("mode")]
+        if name != AUTO:
+            found["mode"] = ALWAYS
+        elif mode == ALWAYS:
+            found["mode"] = WORDS
+        return tuple(found.get(dial, gr.update()) for dial in ("weight", "tau", "mode"))
 
     def _make_it(
         self,

@@ -162,7 +162,7 @@ LEVELS: Mapping[str, Policy] = {
     ),
     "strict": Policy(
         "strict",
-        minimum={"weight": 1.0, "push": 2.0},
+        minimum={"weight": 0.8, "push": 2.0},
         maximum={"tau": 0.0, "threshold": 0.5, "refresh": 1},
         fixed={**_WHOLE, "strategy": "counterpart"},
     ),

@@ -14,8 +14,8 @@ from safegen.choice import PROBE
 from safegen.errors import SafeGenError
 from safegen.learned.probe import ProbeError, ProbeStore
 from safegen.learned.store import LearnedStore
-from safegen.plan import AUTO, CUSTOM, LEARNED_STRATEGIES, SETTINGS, SafetyPlan
-from safegen.webui import deciding, encoder, host, settings
+from safegen.plan import AUTO, CUSTOM, LEARNED_STRATEGIES, SETTINGS, WATCH, SafetyPlan
+from safegen.webui import deciding, encoder, host, settings, watching
 from safegen.webui.words import say
 
 
@@ -27,12 +27,14 @@ class Need:
         what: What needs it, such as ``Safe stream: direction``.
         contexts: The contexts for which nothing has been learned yet.
         probe: Whether the probe has not been fitted.
+        watch: Whether what watches has not been fitted.
         never: Whether it can't be made at all.
     """
 
     what: str
     contexts: Sequence[str] = ()
     probe: bool = False
+    watch: bool = False
     never: bool = False
 
     @property
@@ -40,6 +42,8 @@ class Need:
         """What the button that makes it says; empty if there is nothing to press."""
         if self.never:
             return ""
+        if self.watch:
+            return say("Fit it now")
         return say("Fit the probe now") if self.probe else say("Learn it now")
 
     def text(self, *, may: bool) -> str:
@@ -50,7 +54,7 @@ class Need:
         """
         if self.never:
             return say("{what} can't be used with custom texts. Choose another.", what=self.what)
-        if self.probe:
+        if self.probe or self.watch:
             lacks = say("{what} must first be fitted for this model.", what=self.what)
         else:
             names = ", ".join(_label(name) for name in self.contexts)
@@ -65,6 +69,7 @@ class Need:
 
 
 PROBE_MISSING = Need(f"{SETTINGS['detectors'].label}: {PROBE}", probe=True)
+WATCH_MISSING = Need(f"{SETTINGS['mode'].label}: {WATCH}", watch=True)
 
 
 def _label(name: str) -> str:
@@ -73,6 +78,8 @@ def _label(name: str) -> str:
 
 def missing(plan: SafetyPlan) -> Need | None:
     """What ``plan`` lacks in the loaded model; ``None`` if nothing, or if it can't be told now."""
+    if plan.mode == WATCH and not watching.is_fitted():
+        return WATCH_MISSING
     learned = plan.strategy in LEARNED_STRATEGIES
     if not learned and PROBE not in plan.detectors:
         return None
@@ -122,6 +129,9 @@ def make(need: Need, told: Callable[[float, str], Any]) -> None:
     folder = settings.contexts_folder()
     told(0.0, say("Waiting for the model"))
     with host.exclusively():
+        if need.watch:
+            watching.fit(progress=lambda done, of: told(done / of, need.what))
+            return
         own = encoder.HostEncoder()
         if need.probe:
             ProbeStore(folder).fit(own, progress=lambda done, of: told(done / of, need.what))

@@ -13,14 +13,13 @@ from html import escape
 from typing import Any
 
 from safegen.errors import SafeGenError
-from safegen.plan import AUTO, AWAY, CUSTOM, SafetyPlan
+from safegen.plan import ALWAYS, AUTO, AWAY, CUSTOM, PUSH_ALL, WATCH, WORDS, SafetyPlan
 from safegen.webui import arguments, deciding, host, markup, mending, settings
 from safegen.webui.arguments import Resolved
 from safegen.webui.enforcement import Policy
 from safegen.webui.errors import plainly
 from safegen.webui.words import say, say_html
 
-ALWAYS, WATCH = "always", "watch"
 """Values of the setting that says when SafeGen acts."""
 
 
@@ -120,17 +119,11 @@ def _running(resolved: Resolved, notice: str) -> Standing:
     weight = f"{plan.weight:.0%}"
     if resolved.policy is not None:
         return Standing("enforced", weight, f"{notice}{text}", enforced=True)
-    if _mode(plan) == ALWAYS:
+    if plan.mode == ALWAYS:
         return Standing("on", f"{context_label(plan.context)} {weight}", text)
-    state = "watch" if _mode(plan) == WATCH else "auto"
+    state = "watch" if plan.mode == WATCH else "auto"
     label = weight if plan.context == AUTO else f"{context_label(plan.context)} {weight}"
     return Standing(state, label, text)
-
-
-def _mode(plan: SafetyPlan) -> str:
-    """When it acts."""
-    named = ALWAYS if plan.context != AUTO else AUTO
-    return str(getattr(plan, "mode", named))
 
 
 def _sentence(plan: SafetyPlan) -> str:
@@ -143,15 +136,15 @@ def _sentence(plan: SafetyPlan) -> str:
     else:
         what = say_html("The context is {context}.", context=context_label(plan.context))
     when = {
-        AUTO: say("Auto checks each prompt."),
-        WATCH: say("SafeGen checks each prompt and watches each picture."),
+        WORDS: say("Auto checks each prompt."),
+        WATCH: say("Auto checks each prompt, and asks the model what it would draw."),
         ALWAYS: say("Every picture is guarded."),
-    }[_mode(plan)]
+    }[plan.mode]
     acts = {
-        AUTO: say_html("If it is unsafe, the safe version counts {weight}.", weight=weight),
-        WATCH: say_html("If one is unsafe, the safe version counts {weight}.", weight=weight),
+        WORDS: say_html("If it is unsafe, the safe version counts {weight}.", weight=weight),
+        WATCH: say_html("If either is unsafe, the safe version counts {weight}.", weight=weight),
         ALWAYS: say_html("The safe version counts {weight}.", weight=weight),
-    }[_mode(plan)]
+    }[plan.mode]
     cost = say_html("About {times} times the work then.", times=f"{work(plan):.2g}")
     return " ".join(filter(None, (when, what, acts, _span(plan), cost)))
 
@@ -170,7 +163,8 @@ def _span(plan: SafetyPlan) -> str:
 
 def work(plan: SafetyPlan) -> float:
     """Model rows of a guarded call, as a multiple of an unguarded call's two."""
-    rows = 1 if plan.strategy == AWAY or not plan.push else 2
+    pushed = plan.push and plan.pushed == PUSH_ALL
+    rows = 1 if plan.strategy == AWAY or not pushed else 2
     if plan.streams == "independent":
         return (2 + rows + 1) / 2
     return (2 + rows / plan.refresh) / 2

@@ -37,7 +37,7 @@ class HostDenoiser:
                 "use Auto, or Always with a context"
             )
         self.identity = f"{drawing.checkpoint_digest()}/{denoiser.LAYER}/skip{host.clip_skip()}"
-        self.width = int(self.encode([""])[0].shape[-1])
+        self.width = 0  # known once it was asked
 
     def encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """See `Encoder.encode`: ``[texts, 1, channels]``."""
@@ -47,7 +47,17 @@ class HostDenoiser:
         states, mask = denoiser.read(
             drawing.middle(), lambda: drawing.draw(x.contiguous(), when, list(texts)), len(texts)
         )
+        self.width = int(states.shape[-1])
         return states, mask
+
+
+def is_fitted() -> bool:
+    """Whether what watches was fitted to the loaded checkpoint; asks nothing of the model.
+
+    Raises:
+        Unsupported: It can't be.
+    """
+    return ProbeStore(settings.contexts_folder(), WATCH).has(HostDenoiser().identity)
 
 
 def detector() -> ModelDetector | None:

@@ -93,7 +93,7 @@ def rows(host: Host, named: Any, prompt: Any = HAZARD, **fields: Any) -> list[in
 @fact
 def shared_and_separate_evaluation_agree(host: Host) -> None:
     """Rows in the host's own call, or in calls of SafeGen's own where the lengths differ."""
-    short = {**ON, "strategy": "context"}
+    short = {**ON, "strategy": "context", "region": "everywhere"}
     longer = f"{HAZARD}, {', '.join(['a green star'] * 30)}"
     assert rows(host, short) == [3] * STEPS
     assert rows(host, short, longer) == [2] * STEPS

@@ -161,7 +161,7 @@ def the_door_is_there_once_and_goes_when_the_scripts_are_unloaded(host: Host) ->
     processing.process_images_inner = of_another_extension
     try:
         registry.register()
-        assert "SafeGen weight" in host.make(HAZARD, ON).good.infotexts[0]
+        assert "SafeGen" in host.make(HAZARD, ON).good.infotexts[0]
         lifecycle.remove()
         assert processing.process_images_inner is of_another_extension
         assert same(host.make(HAZARD), host.make(HAZARD, None))

@@ -135,7 +135,10 @@ def the_image_time_check_is_told_for_each_picture_if_asked_for(host: Host) -> No
     assert "prompt's own pull" not in one.infotexts[0]  # no uncond row to measure it by
     parts = host.make(f"{HAZARD} AND {BENIGN}", {**auto, "evidence": True})
     assert "SafeGen saw" in parts.infotexts[0]
-    assert host.pasted(parts.infotexts[0])[-1] is True
+    from safegen.plan import SETTINGS
+
+    place = list(SETTINGS).index("evidence")
+    assert host.pasted(parts.infotexts[0])[place] is True
 
 
 # ---------------------------------------------------------------------- the record

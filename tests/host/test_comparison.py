@@ -111,10 +111,10 @@ def test_nothing_is_compared_with_itself(host: Host, compare: Compare) -> None:
     from safegen.webui import comparison_markup
 
     host.shared.cmd_opts.safegen_enforce = "basic"
-    result = compare("0, 0.5, 1", weight=0.5)
-    assert [shot.weight for shot in result.pictures] == [0.5, 1]
+    result = compare("0, 0.7, 1", weight=0.7)
+    assert [shot.weight for shot in result.pictures] == [0.7, 1]
     assert result.chosen is result.pictures[1]
-    one = compare("0, 0.5")
+    one = compare("0, 0.7")
     assert "safegen-single" in comparison_markup.comparison(one, lambda image: "x.png")
 
 
@@ -168,5 +168,5 @@ def test_the_defaults_keep_to_the_policy(host: Host) -> None:
     from safegen.webui import enforcement as policy
 
     assert comparison.default_weights(None) == [0, 0.25, 0.5, 0.7, 1]
-    assert comparison.default_weights(policy.LEVELS["basic"]) == [0.5, 0.7, 1]
+    assert comparison.default_weights(policy.LEVELS["basic"]) == [0.7, 1]
     assert comparison.default_weights(policy.LEVELS["strict"]) == [0.8, 1]

@@ -24,7 +24,7 @@ def stands(**values: Any) -> Any:
         ({"enabled": False}, "off", ""),
         ({"weight": 0.0}, "zero", "weight 0"),
         ({"weight": 0.5}, "auto", "50%"),
-        ({"context": "violence", "weight": 0.8}, "on", "Violence 80%"),
+        ({"context": "violence", "mode": "always", "weight": 0.8}, "on", "Violence 80%"),
         ({"tau": 0.9, "end": 0.5}, "invalid", ""),
         ({"context": "custom"}, "invalid", ""),
         ({"strategy": "away", "push": 0.0}, "invalid", ""),
@@ -86,7 +86,7 @@ def test_a_host_that_is_not_guarded_blocks_only_where_it_is_enforced(
 def test_what_must_be_learned_first_is_said_and_one_button_mends_it(own_folder: Path) -> None:
     from safegen.webui import mending
 
-    named = {"strategy": "direction", "context": "violence"}
+    named = {"strategy": "direction", "context": "violence", "mode": "always"}
     found = stands(**named)
     assert found.state == "invalid"
     assert "Violence" in found.text
@@ -127,7 +127,8 @@ def test_custom_texts_have_nothing_learned(own_folder: Path) -> None:
     [
         ({"push": 0.0}, 1.5),
         ({"push": 0.0, "refresh": 2}, 1.25),
-        ({"push": 1.0}, 2.0),
+        ({"push": 1.0, "pushed": "always"}, 2.0),
+        ({"push": 1.0}, 1.5),
         ({"push": 1.0, "strategy": "away"}, 1.5),
         ({"push": 0.0, "streams": "independent"}, 2.0),
     ],

@@ -64,15 +64,18 @@ def test_choosing_a_context_sets_the_dials_it_has_suggestions_for(
     page: Callable[[], Page],
 ) -> None:
     made = page()
-    assert made.choose("own") == {"weight": 0.6, "tau": 0.05}
-    assert made.choose("own", weight=0.9, tau=0.3) == {"weight": 0.6, "tau": 0.05}
-    for other in ("auto", "custom", "violence", "gone in the meantime"):
-        assert made.choose(other) == {}
+    own = {"weight": 0.6, "tau": 0.05, "mode": "always"}
+    assert made.choose("own") == own
+    assert made.choose("own", weight=0.9, tau=0.3) == own
+    for other in ("custom", "violence", "gone in the meantime"):
+        assert made.choose(other) == {"mode": "always"}
+    assert made.choose("auto") == {}
+    assert made.choose("auto", mode="always") == {"mode": "auto"}
 
 
 def test_suggestions_stop_at_what_is_enforced(host: Host, page: Callable[[], Page]) -> None:
     host.shared.cmd_opts.safegen_enforce = "strict"
-    assert page().choose("own") == {"weight": 0.8, "tau": 0.0}
+    assert page().choose("own") == {"weight": 0.8, "tau": 0.0, "mode": "always"}
 
 
 def test_nothing_but_a_person_s_choice_moves_a_dial(page: Callable[[], Page]) -> None:

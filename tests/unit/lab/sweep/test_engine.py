@@ -18,6 +18,7 @@ from fake_webui import MODEL_HASH, FakeWebUI, running
 
 pytest.importorskip("httpx")
 
+from safegen import __version__
 from safegen.cli import main
 from safegen.errors import InvalidValue, SafeGenError
 from safegen.lab.methods.catalogue import SAFEGEN, Arm, safegen_arms
@@ -131,7 +132,7 @@ def test_probe_tells_what_a_server_lacks() -> None:
         info = WebUI(fake.url, "me:secret").probe()
         assert info.model_hash == MODEL_HASH
         assert info.versions["webui"] == "v1.10.1"
-        assert info.versions["safegen on the server"] == "0.1.0"
+        assert info.versions["safegen on the server"] == __version__
         words = info.versions["contexts on the server"]
         fake.contexts = {"contexts": [{"name": "violence", "safe_text": "edited"}]}
         assert WebUI(fake.url, "me:secret").probe().versions["contexts on the server"] != words

@@ -94,7 +94,7 @@ def test_every_method_runs_and_is_counted() -> None:
     arms = {
         Arm(TWIN): 2,
         Arm(SAFEGEN, SafetyPlan(weight=1.0, tau=0.0)): 3,
-        Arm(SAFEGEN, SafetyPlan(weight=1.0, tau=0.5)): 2.5,
+        Arm(SAFEGEN, SafetyPlan(weight=0.9, tau=0.5)): 3,  # few steps: from the first on
         Arm(NEGATIVE, concept="blood"): 2,
         Arm(NEGATIVE, settings=(("strength", 2.0),), concept="blood"): 2,
         Arm(SWAP): 2,
@@ -149,7 +149,10 @@ def test_a_composition_is_affine_in_its_weights(pipe: Any) -> None:
 
 def test_half_and_half_is_safegen_on_the_same_text(pipe: Any) -> None:
     """Composing with the safe text at equal weights is the shared-stream blend at 0.5."""
-    plan = SafetyPlan(weight=0.5, tau=0.0, strategy="context", context="violence")
+    plan = SafetyPlan(
+        weight=0.5, strategy="context", context="violence",
+        dial="reconstruction", region="everywhere",
+    )  # fmt: skip
     ours = pixels(Local().make(unit(Arm(SAFEGEN, plan), RISKY))[0].png).astype(int)
     theirs = pixels(Local().make(unit(Arm(AND_SAFE, context="violence"), RISKY))[0].png)
     assert np.abs(ours - theirs).max() <= 2
