@@ -37,6 +37,21 @@ def load_encoder(model: str, clip_skip: int | None = None) -> Encoder:
     return PipelineEncoder(pipe, clip_skip)
 
 
+def load_denoiser(model: str, clip_skip: int | None = None) -> Encoder:
+    """The denoiser of a model; see `load_encoder`.
+
+    Raises:
+        Unsupported: it has no UNet that can be asked.
+        InvalidValue: if it cannot be loaded; says why.
+    """
+    try:
+        from safegen.hosts.diffusers.denoiser import PipelineDenoiser
+        from safegen.lab.sweep.local import load
+    except ImportError as error:
+        raise Unsupported(f"{_NEEDS} ({error})") from error
+    return PipelineDenoiser(load(model, "cpu", False), clip_skip)
+
+
 def _load(model: str) -> Any:
     if model == EMBEDDED:
         from safegen.lab.embedded import load_pipeline
