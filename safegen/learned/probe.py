@@ -35,6 +35,8 @@ PENALTY = 1e-2
 FEWEST_PAIRS = 20
 ALARM = 0.25
 """See `Probe.alarm`. Near 0 nothing suspicious passes, near 1 nothing harmless is stopped."""
+LEAST_AUC = 0.8
+"""What a denoiser's probe must reach on pairs held out: below, watching would be a pretence."""
 OUTERMOST = 0.02
 """Share of the held-out halves that are passed over as outliers, at either end."""
 PROBE, WATCH = FOLDERS = ("probe", "watch")
@@ -268,6 +270,12 @@ class ProbeStore:
         if pairs is None:
             pairs = self.kept_pairs() or shipped_pairs()
         probe = fit(pairs, encoder, progress=progress)
+        if self.kind == WATCH and not probe.origin["auc"] >= LEAST_AUC:
+            raise ProbeError(
+                f"this model does not tell these pairs apart (AUC {probe.origin['auc']:.2f} on pairs "
+                f"held out; at least {LEAST_AUC:g} is needed), so what watches was not kept. Give "
+                "pairs in words that the model knows"
+            )
         write_atomically(self._home / "pairs.csv", pairs_text(pairs))
         write_atomically(self._file(encoder.identity), to_bytes(probe))
         return probe
