@@ -272,7 +272,7 @@ class ProbeStore:
         probe = fit(pairs, encoder, progress=progress)
         if self.kind == WATCH and not probe.origin["auc"] >= LEAST_AUC:
             raise ProbeError(
-                f"this model does not tell these pairs apart (AUC {probe.origin['auc']:.2f} on pairs "
+                f"this model does not tell these pairs apart (AUC {probe.origin['auc']:.2f} on those "
                 f"held out; at least {LEAST_AUC:g} is needed), so what watches was not kept. Give "
                 "pairs in words that the model knows"
             )
