@@ -273,8 +273,8 @@ class ProbeStore:
         if self.kind == WATCH and not probe.origin["auc"] >= LEAST_AUC:
             raise ProbeError(
                 f"this model does not tell these pairs apart (AUC {probe.origin['auc']:.2f} "
-                f"on those held out; at least {LEAST_AUC:g} is needed), so what watches was not kept. Give "
-                "pairs in words that the model knows"
+                f"on those held out; at least {LEAST_AUC:g} is needed), so what watches was not "
+                "kept. Give pairs in words that the model knows"
             )
         write_atomically(self._home / "pairs.csv", pairs_text(pairs))
         write_atomically(self._file(encoder.identity), to_bytes(probe))

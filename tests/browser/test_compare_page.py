@@ -59,7 +59,7 @@ def test_the_slider_follows_mouse_touch_and_keys(seen: Seen) -> None:
 
 
 def test_the_strip_chooses_what_is_compared(seen: Seen) -> None:
-    assert [t["checked"] for t in seen["thumbs"]] == ["false", "true", "false"]
+    assert [t["checked"] for t in seen["thumbs"]] == ["false", "false", "true"]
     assert seen["chosenByKey"] == "1"
     assert seen["chosenByClick"] == "Weight 0.5"
 
@@ -124,7 +124,7 @@ def test_a_prompt_of_its_own_takes_the_place_of_txt2img_s(trouble: Seen) -> None
 def test_enforced_the_original_is_not_made(enforced_site: Site) -> None:
     seen = enforced_site.play("compare_enforced")
     assert "the original is not made" in seen["introduction"]
-    assert seen["weights"] == "0.5, 0.7, 1"
+    assert seen["weights"] == "0.7, 1"
     assert "not made: weight 0, 0.3" in seen["message"]
     assert seen["made"] == ["0.7", "1"]
     assert all("SafeGen enforced: basic" in text for text in seen["infotexts"])
