@@ -23,9 +23,8 @@ from safegen.hosts.diffusers.encoder import PipelineEncoder
 from safegen.hosts.diffusers.forward import UNetGuard, counted_calls, replaced_forward
 from safegen.hosts.diffusers.request import Request
 from safegen.hosts.diffusers.streams import Streams, encode_streams
-from safegen.learned import probe
 from safegen.learned.embedding import LearnedEmbedding
-from safegen.learned.probe import ProbeStore
+from safegen.learned.probe import WATCH, ProbeStore
 from safegen.learned.store import LearnedStore
 from safegen.method.session import Session, Verdict
 from safegen.plan import AUTO, WORDS, SafetyPlan
@@ -171,7 +170,7 @@ def _learned_in(pipe: Any, clip_skip: int | None) -> Learned:
 
 def _watching(pipe: Any, clip_skip: int | None, chooser: Chooser) -> Chooser:
     """``chooser`` with what was fitted on this machine to watch the pipeline, if anything was."""
-    store = ProbeStore(default_folder(), probe.WATCH)
+    store = ProbeStore(default_folder(), WATCH)
     if store.empty:
         return chooser
     denoiser = PipelineDenoiser(pipe, clip_skip)
