@@ -41,6 +41,19 @@ class InvalidValue(SafeGenError, ValueError):
         super().__init__(f"{field}: {shown} is not allowed; allowed: {allowed}")
 
 
+def certain(answer: object, question: str) -> bool:
+    """``answer``, which must be true or false: what says neither decides nothing.
+
+    Compare the result with ``is False``, so that nothing at all does not count as no.
+
+    Raises:
+        GuardFailure: It is something else.
+    """
+    if not isinstance(answer, bool):
+        raise GuardFailure(f"SafeGen stopped this picture: {question} came out as {answer!r}")
+    return answer
+
+
 class GuardFailure(SafeGenError, RuntimeError):
     """The guard did not run where it had to; the picture must not be shown.
 

@@ -269,7 +269,7 @@ class SafetyPlan:
     @property
     def active(self) -> bool:
         """Whether the plan can change a picture at all."""
-        return self.enabled and self.weight > 0.0
+        return self.enabled and self.weight != 0.0  # what is no number counts as one
 
     def replace(self, **changes: Any) -> SafetyPlan:
         """A copy with ``changes``; unknown names are refused.

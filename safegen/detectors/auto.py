@@ -22,8 +22,8 @@ from safegen.contexts.replacements import hits
 from safegen.detectors.lexicon import BUILT_IN, Lexicon, LexiconDetector
 from safegen.detectors.ngram import NgramDetector
 from safegen.detectors.protocol import MODEL, Detection, Detector, Span
-from safegen.errors import InvalidValue
-from safegen.text.syntax import Passage, prepare
+from safegen.errors import InvalidValue, SafeGenError
+from safegen.text.syntax import Passage, parts, prepare, without_tags
 
 DEFAULT_THRESHOLD = 0.6
 WEIGHTS: Mapping[str, float] = {"ngram": 1.0, "probe": 0.5, "sentences": 0.5}
@@ -231,6 +231,8 @@ class AutoPolicy:
             detections[self.watching.name] = score_passages(self.watching, passages)
         errors = [d.error for d in detections.values() if d.error is not None]
         categories = combine(detections)
+        if len(passages) < sum(part.weight > 0 and _speaks(part.text) for part in parts(prompt)):
+            errors.append("a part of the prompt was not read")
         if not all(math.isfinite(p) for p in categories.values()):
             errors.append("combining what the detectors say gave no number")
             categories = {}
@@ -238,7 +240,9 @@ class AutoPolicy:
         context = self._pick(categories, passages, failed=bool(errors))
         why = ""
         if context is None:
-            counting = [name for name, p in categories.items() if p >= self.threshold]
+            counting = [name for name, p in categories.items() if not p < self.threshold]
+            if (counting or errors) and self._broad is not None:
+                raise SafeGenError("Auto found something unsafe, and no context for it")
             why = f"no context for {counting[0]}" if counting else "harmless"
         return Verdict(
             prompt=prompt,
@@ -260,13 +264,19 @@ class AutoPolicy:
         self, categories: Mapping[str, float], passages: Sequence[Passage], *, failed: bool
     ) -> SafetyContext | None:
         """The context of the likeliest category that has one, or else the broad one."""
-        counting = [name for name, p in categories.items() if p >= self.threshold]
+        # Said so that a threshold which is no number lets nothing through.
+        counting = [name for name, p in categories.items() if not p < self.threshold]
         for name in counting:
             if name in self._by_category:
                 return _fitting(self._by_category[name], passages)
         if failed:
             return self._on_error
         return self._broad if counting else None
+
+
+def _speaks(text: str) -> bool:
+    """Whether an ``AND`` part has a word, in no switch that may leave it out in every step."""
+    return any(map(str.isalnum, without_tags(text).partition("[")[0]))
 
 
 def _fitting(contexts: Sequence[SafetyContext], passages: Sequence[Passage]) -> SafetyContext:

@@ -313,6 +313,11 @@ def _without_tags(prompt: str) -> tuple[str, list[int]]:
     return "".join(kept), places
 
 
+def without_tags(prompt: str) -> str:
+    """``prompt`` without the tags of networks such as LoRAs."""
+    return _without_tags(prompt)[0]
+
+
 @dataclass(frozen=True)
 class Part:
     """One ``AND`` part of a prompt: ``prompt[start:end]``, its weight and outer blanks left out.

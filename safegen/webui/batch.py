@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from safegen.choice import Choice
-from safegen.errors import GuardFailure
+from safegen.errors import GuardFailure, certain
 from safegen.hosts.a1111 import PassGuard, UnguardedShown
 from safegen.hosts.a1111.towards import Guiding
 from safegen.plan import SafetyPlan
@@ -47,7 +47,8 @@ class Batch:
         self.p, self.plan, self.policy = p, plan, policy
         self.caches, self.record = caches, record
         if policy is not None and policy.allowed:
-            resources.check(resources.used_by(host, p), policy.allowed)
+            kinds = {kind for one in policy.allowed for kind in one}
+            resources.check(resources.used_by(host, p, kinds), policy.allowed)
         self.first = p.iteration * p.batch_size
         """The number of its first picture in the run."""
         self._guiding = {FIRST: {Guiding.before(host, p, hires=FIRST)}}
@@ -55,6 +56,8 @@ class Batch:
         if getattr(p, "enable_hr", False) and plan.hires:
             self._guiding[SECOND] = {Guiding.before(host, p, hires=SECOND)}
             self.choices[SECOND] = self._decide(SECOND)
+        for choices in self.choices.values():
+            _check_complete(choices, len(p.prompts))
         self.guards: list[PassGuard] = []
         self._passes: list[UnguardedShown] = []
         self.open: PassGuard | None = None
@@ -97,7 +100,15 @@ class Batch:
     @property
     def guarding(self) -> bool:
         """Whether there is any picture to guard."""
-        return any(_guarded(choices) for choices in self.choices.values())
+        return bool(self._passes_to_guard)
+
+    @property
+    def _passes_to_guard(self) -> set[bool]:
+        return {
+            hires
+            for hires, choices in self.choices.items()
+            if certain(_guarded(choices), "whether a context was chosen") is not False
+        }
 
     def _put_on_record(self) -> None:
         hires = self.choices.get(SECOND)
@@ -120,8 +131,7 @@ class Batch:
     def attach(self, denoiser: Any) -> PassGuard | None:
         """The guard of the pass that ``denoiser`` runs; ``None`` if nothing is to be guarded."""
         hires = bool(getattr(self.p, "is_hr_pass", False))
-        choices = self.choices.get(hires, [])
-        if not _guarded(choices):
+        if hires not in self._passes_to_guard:
             return None
         for guard in self.guards:
             if guard.denoiser is denoiser:
@@ -131,7 +141,7 @@ class Batch:
             self.p,
             denoiser,
             self.plan,
-            [choice.parts for choice in choices],
+            [choice.parts for choice in self.choices[hires]],
             hires=hires,
             cache=self.caches[hires],
             maps=self.record.keeps_maps,
@@ -196,7 +206,7 @@ class Batch:
         for guard in self.guards:
             self._close(guard)
         had = {guard.hires for guard in self.guards}
-        wanted = {hires for hires, choices in self.choices.items() if _guarded(choices)}
+        wanted = self._passes_to_guard
         hires = getattr(self.p, "enable_hr", False)
         if hires and getattr(self.p, "firstpass_image", None) is not None:
             wanted.discard(FIRST)  # there was none: the picture came from outside
@@ -237,6 +247,16 @@ class Batch:
             for picture, found in zip(self.pictures, guard.maps(), strict=False):
                 picture.disagreement = found
         self.record.publish()
+
+
+def _check_complete(choices: Sequence[Choice], pictures: int) -> None:
+    """Raise unless each picture has what its safe stream sees, or why it has none."""
+    said = all(choice.why and (choice.context is None or any(choice.parts)) for choice in choices)
+    if len(choices) != pictures or not said:
+        raise GuardFailure(
+            f"SafeGen stopped this picture: {len(choices)} decisions for {pictures} prompts, or "
+            "one that says nothing"
+        )
 
 
 def _guarded(choices: Sequence[Choice]) -> bool:

@@ -170,14 +170,20 @@ LEVELS: Mapping[str, Policy] = {
 """The levels that need no file. Our choice of values, after measurements on the embedded model."""
 
 
+def is_off(level: str | None) -> bool:
+    """Whether ``level`` enforces nothing."""
+    return level is None or level.strip().lower() in ("", OFF)
+
+
 def load(level: str | None) -> Policy | None:
     """The policy that ``level`` names; ``None`` for no enforcement.
 
     Raises:
         PolicyError: It names none, or its file can't be used. The caller refuses to generate.
     """
-    if level is None or not level.strip() or level.strip().lower() == OFF:
+    if is_off(level):
         return None
+    assert level is not None
     name = level.strip()
     if name.lower() in LEVELS:
         return LEVELS[name.lower()]

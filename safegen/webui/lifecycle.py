@@ -17,17 +17,18 @@ Runs are nested as calls are: `_current` is the innermost.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from safegen.errors import GuardFailure, SafeGenError
+from safegen.errors import GuardFailure, SafeGenError, certain
 from safegen.plan import SafetyPlan
-from safegen.webui import arguments, host, record, settings, users
+from safegen.webui import arguments, audit, host, record, settings, users
 from safegen.webui.arguments import AXIS, NO_CHANGES, Resolved
 from safegen.webui.errors import explained, explaining, for_caller
-from safegen.webui.run import Run
+from safegen.webui.run import GUARDING, Run
 
 _current: ContextVar[Run | None] = ContextVar("safegen_run", default=None)
 """The innermost run that is under way in this thread."""
@@ -81,6 +82,7 @@ def _run_of_its_own(p: Any) -> Iterator[Run]:
     try:
         run = None
         with explaining():
+            audit.check()
             run = Run(
                 p,
                 resolve(p),
@@ -93,10 +95,11 @@ def _run_of_its_own(p: Any) -> Iterator[Run]:
         raise for_caller(error, p) from error
     token = _current.set(run)
     try:
-        if run.guarding:
-            _wrap(p)
+        with explaining():
+            if certain(run.guarding, GUARDING) is not False:
+                _wrap(p)
         yield run
-    except GuardFailure as error:
+    except SafeGenError as error:
         _put_on_record(p, run, error)
         raise for_caller(error, p) from error
     finally:
@@ -104,6 +107,7 @@ def _run_of_its_own(p: Any) -> Iterator[Run]:
         _unwrap(p)
         if run.record is not None:
             run.record.publish()
+        _log(p, run, run.record, sys.exc_info()[1])
         outer = _find(p)
         if outer is not None:  # it was made once more within its own run, which goes on
             setattr(p, record.ATTRIBUTE, outer.record)
@@ -118,6 +122,18 @@ def _put_on_record(p: Any, run: Run | None, error: SafeGenError) -> None:
         kept = record.Record(p, host.tab_of(p), None)
     kept.fail(error)
     kept.publish()
+    if run is None or _find(p) is not run:
+        _log(p, run, kept)
+
+
+def _log(
+    p: Any, run: Run | None, kept: record.Record | None, error: BaseException | None = None
+) -> None:
+    """The operator's log; that it could be written was seen before anything was made."""
+    try:
+        audit.note(p, run, kept, error)
+    except Exception:
+        host.report("SafeGen: the audit log could not be written")
 
 
 def resolve(p: Any) -> Resolved:
@@ -128,6 +144,8 @@ def resolve(p: Any) -> Resolved:
     """
     policy = settings.active_policy(users.of(p) or _user_around())
     args = arguments.args_of(p)
+    if args is None and arguments.script_of(p) is not None:
+        raise GuardFailure("SafeGen stopped this picture: its settings could not be read")
     if args is None:  # another extension's own run: as the one that it is in
         inherited = _inherited(enforced=policy is not None)
         args = arguments.OFF if inherited is None else [inherited.to_dict()]
@@ -211,6 +229,10 @@ def before_every_sampling(p: Any) -> None:
     """
     run = _find(p)
     if run is None or run.batch is None:
+        # The hook is the script's, which then has a part in the run.
+        if run is not None and run.record is None:
+            error = GuardFailure("SafeGen stopped this picture: its settings were not read")
+            _stop(p.sampler.model_wrap_cfg, run, error)
         return
     try:
         with explaining():
@@ -244,7 +266,7 @@ def _before_call(run: Run | None, p: Any, params: Any) -> None:
     if run is None:
         _refuse_what_came_past(p)
         return
-    if not run.guarding:
+    if certain(run.guarding, GUARDING) is False:
         return
     if run.batch is None:
         raise GuardFailure(_PAST.format("an extension samples it in its own way"))

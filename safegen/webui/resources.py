@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -100,15 +100,19 @@ def check(used: Iterator[Used], lists: tuple[Mapping[str, tuple[str, ...]], ...]
 # ---------------------------------------------------------------------- what a picture uses
 
 
-def used_by(host: Any, p: Any) -> Iterator[Used]:
+def used_by(host: Any, p: Any, kinds: Collection[str]) -> Iterator[Used]:
     """Every checkpoint, LoRA (or other extra network) and embedding of ``p``'s batch.
 
     Args:
         host: `safegen.webui.host`.
+        kinds: Which of `KINDS` are asked for.
     """
-    yield from _checkpoints(host, p)
-    yield from _networks(p)
-    yield from _embeddings(host, p)
+    if "checkpoints" in kinds:
+        yield from _checkpoints(host, p)
+    if "loras" in kinds:
+        yield from _networks(p)
+    if "embeddings" in kinds:
+        yield from _embeddings(host, p)
 
 
 def _checkpoints(host: Any, p: Any) -> Iterator[Used]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from safegen.errors import GuardFailure, SafeGenError, Unsupported
+from safegen.errors import GuardFailure, SafeGenError, Unsupported, certain
 from safegen.webui import host, infotext, record, reporting, settings
 from safegen.webui.arguments import Resolved
 from safegen.webui.batch import FIRST, SECOND, Batch
 from safegen.webui.errors import PREFIX, explained, explaining, for_caller, for_page
 from safegen.webui.launching import watched
+
+GUARDING = "whether anything is to be guarded"
 
 
 class Run:
@@ -42,7 +44,8 @@ class Run:
     @property
     def guarding(self) -> bool:
         """Whether the plan can change a picture at all, or the policy forbid its files."""
-        return self.plan.active or bool(self.policy is not None and self.policy.allowed)
+        active = certain(self.plan.active, "whether the plan is active")
+        return active is not False or bool(self.policy is not None and self.policy.allowed)
 
     def begin(self) -> None:
         """Before the host does anything: refuse what can't be guarded, and begin the infotext.
@@ -77,11 +80,11 @@ class Run:
         try:
             with explaining():
                 self.batch = Batch(p, self.plan, self.policy, self._caches, kept)
-                if not self.batch.guarding:
+                if certain(self.batch.guarding, GUARDING) is False:
                     reporting.comment(self.batch)
             with watched(self.batch):
                 samples = original(*args, **kwargs)
-            if self.batch.guarding:
+            if certain(self.batch.guarding, GUARDING) is not False:
                 with explaining():
                     self.batch.verify()
                     reporting.comment(self.batch)
@@ -133,8 +136,8 @@ class Run:
         Raises:
             GuardFailure: One did.
         """
-        made = getattr(processed, "images", None)
-        if self.guarding and made and self.batches < max(self.p.iteration, 1):
+        made = getattr(processed, "images", None) and self.batches < max(self.p.iteration, 1)
+        if made and certain(self.guarding, GUARDING) is not False:
             raise GuardFailure(
                 "SafeGen stopped this picture because it could not guard it: another extension "
                 "samples it in its own way"

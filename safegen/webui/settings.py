@@ -11,7 +11,7 @@ import gradio as gr
 from safegen.errors import SafeGenError
 from safegen.plan import SETTINGS, SafetyPlan
 from safegen.webui import controls, host
-from safegen.webui.enforcement import LEVELS, OFF, Policy, load, strongest
+from safegen.webui.enforcement import LEVELS, OFF, Policy, PolicyError, is_off, load, strongest
 from safegen.webui.words import refusal_by_default
 
 SECTION = ("safegen", "SafeGen")
@@ -27,6 +27,8 @@ BLACK = "Black picture and a message"
 COMMENT = "safegen_comment"
 REFUSAL = "safegen_refusal"
 TICKED = "safegen_ticked"
+AUDIT = "safegen_audit"
+NO_AUDIT, WITHOUT_PROMPTS, WITH_PROMPTS = AUDITS = ("Off", "Without prompts", "With prompts")
 
 _WITHOUT_DEFAULT = ("enabled", "safe_text", "unsafe_text")
 
@@ -84,6 +86,16 @@ def register(contexts: Callable[[], list[str]]) -> None:
         info="For example ADetailer's faces. Where SafeGen is enforced they are always guarded.",
     )
     add(COMMENT, True, "Say under the picture what SafeGen did", gr.Checkbox, {})
+    add(
+        AUDIT,
+        NO_AUDIT,
+        "Keep a log of every picture",
+        gr.Radio,
+        {"choices": list(AUDITS)},
+        restrict_api=True,
+        info="safegen/audit.jsonl in the data folder: time, user, verdict, context, calls, model, "
+        "policy; if it can't be written nothing is generated",
+    )
     add(
         CONTEXTS,
         "",
@@ -185,6 +197,9 @@ def active_policy(user: str | None = None) -> Policy | None:
     """What is enforced now, for ``user``. Raises `PolicyError` if that can't be read."""
     named = (host.flag("safegen_enforce"), host.option(ENFORCE, OFF))
     found = [load(level) for level in named]
+    for level, policy in zip(named, found, strict=True):
+        if policy is None and not is_off(level):
+            raise PolicyError(f"enforcement level {level!r} came to nothing")
     return strongest([policy.of_user(user) for policy in found if policy is not None])
 
 

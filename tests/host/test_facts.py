@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import facts_attacks
 import facts_beside
 import facts_calls
 import facts_closed
@@ -11,6 +12,7 @@ import facts_runs
 import facts_steps
 import facts_told
 import facts_towards
+import faults
 import pytest
 from driver import Fact, Host
 
@@ -24,6 +26,8 @@ MODULES = (
     facts_towards,
     facts_beside,
     facts_steps,
+    facts_attacks,
+    faults,
 )
 
 

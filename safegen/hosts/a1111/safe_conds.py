@@ -82,6 +82,11 @@ class SafeConds:
             return cond
         return with_vector_of(cond, self._at(conditioning.pooled, step))
 
+    def is_own(self, row: int) -> bool:
+        """Whether the row's safe text is the prompt's own."""
+        conditioning = self.conditionings[row]
+        return conditioning is not None and bool(conditioning.own)
+
     def unsafe(self, row: int, step: int) -> Any:
         """The encoding of the text that the row's safe stream is pushed away from."""
         return self._at(self._conditioning(row).unsafe, step)

@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from safegen.errors import certain
 from safegen.hosts.a1111.evaluation import OwnCalls
 from safegen.hosts.a1111.guidance import Guidance
 from safegen.hosts.a1111.rows import ExtraRow
 from safegen.hosts.a1111.streams import OpenCall, Streams
 from safegen.method.push import pushed
+from safegen.method.session import Call
 
 
 class SharedStreams(Streams):
@@ -48,6 +50,7 @@ class SharedStreams(Streams):
         safe, push = None, {}
         if call.evaluate:
             predicted = self._predicted(current, rows, calls)
+            self._check_answered(call, [one for one, _ in predicted])
             safe = cond.clone()
             for one, row in predicted:
                 if not one.unsafe:
@@ -55,12 +58,25 @@ class SharedStreams(Streams):
             if call.push:
                 push = self._push(current, rows, calls, predicted)
             self._observe(current, rows, safe, push)
-        rows[chosen] = self.session.combine(call, cond, safe, **push)[chosen]
+        blended = self.session.combine(call, cond, safe, **push)
+        if blended.shape != cond.shape:
+            raise ValueError(f"{tuple(cond.shape)} rows were blended to {tuple(blended.shape)}")
+        cond.copy_(blended)  # of a row with weight 0 every bit stays
         if current.without_uncond:
             uncond = layout.uncond(rows)
             current.uncond_before = uncond.clone()
             for image in {layout.image_of[row] for row in chosen}:
                 uncond[image] = rows[layout.first[image]]
+
+    def _check_answered(self, call: Call, answered: Sequence[ExtraRow]) -> None:
+        """Raise unless what is blended has a safe row, and what is pushed an unsafe one."""
+        safe = {one.row for one in answered if not one.unsafe}
+        pushed_images = {self.layout.image_of[one.row] for one in answered if one.unsafe}
+        for row, (weight, push) in enumerate(zip(call.weights, call.pushes, strict=True)):
+            if weight > 0 and row not in safe and not certain(self.conds.is_own(row), "own text"):
+                raise ValueError(f"row {row} has no safe row to be blended with")
+            if push > 0 and self.layout.image_of[row] not in pushed_images:
+                raise ValueError(f"row {row} has no unsafe row to be pushed away from")
 
     def _predicted(
         self, current: OpenCall, rows: Tensor, calls: OwnCalls

@@ -13,6 +13,8 @@ from standin.model import Model
 BUILT_IN = {
     "batch_cond_uncond": True,
     "CLIP_stop_at_last_layers": 1,
+    "disable_all_extensions": "none",
+    "disabled_extensions": [],
     "hidden_tabs": [],
     "live_preview_content": "Prompt",
     "pad_cond_uncond": False,

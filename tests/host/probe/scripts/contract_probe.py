@@ -15,6 +15,7 @@ HERE = Path(__file__).resolve().parents[2]
 # Those that others import come first.
 MODULES = ("driver", "facts_calls", "facts_guard", "facts_runs", "facts_closed", "facts_told")
 MODULES += ("facts_others", "facts_towards", "facts_beside", "facts_steps")
+MODULES += ("facts_attacks", "faults")
 
 
 def _load():
@@ -39,6 +40,29 @@ def _routes(_demo, app):
             return {"error": traceback.format_exc()}
         return {"error": ""}
 
+    def faults(body: dict):
+        """A part of the matrix of `faults.py`."""
+        from dataclasses import asdict
+
+        from modules.call_queue import queue_lock
+
+        loaded = _load()
+        way, part, parts = body["way"], body["part"], body["parts"]
+        try:
+            with queue_lock:
+                matrix = loaded["faults"]
+                found = matrix.matrix(
+                    loaded["driver"].Host(),
+                    matrix.WAYS[way],
+                    only=lambda number, name: (
+                        number % parts == part and name.startswith(body["only"])
+                    ),
+                )
+        except BaseException:
+            return {"error": traceback.format_exc(), "outcomes": []}
+        return {"error": "", "outcomes": [asdict(one) for one in found]}
+
+    app.add_api_route("/contract-faults", faults, methods=["POST"])
     app.add_api_route("/contract", names, methods=["GET"])
     app.add_api_route("/contract/{module}/{name}", run, methods=["POST"])
 
