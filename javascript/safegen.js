@@ -187,6 +187,8 @@
 
     /** Something is written in the form of a context. */
     function onTyped() {
+        const said = find("#safegen_context_message .safegen-message");
+        if (said) said.hidden = true; // it is about what stood there before
         press("safegen_context_typed", () => find("#safegen_context_heading [data-safegen-asked]"));
     }
 

@@ -32,7 +32,7 @@ def message(text: str, *, bad: bool = False) -> str:
     if not text:
         return ""
     role, style = ("alert", "safegen-bad") if bad else ("status", "safegen-good")
-    return f"<p role='{role}' class='safegen-message {style}'>{escape(text)}</p>"
+    return f"<p role='{role}' class='safegen-message {style}' {asked()}>{escape(text)}</p>"
 
 
 def problem(text: str) -> str:

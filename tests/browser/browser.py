@@ -13,6 +13,9 @@ from typing import Any
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
+HAS_WEBUI = bool(os.environ.get("SD_WEBUI_URL") or os.environ.get("SD_WEBUI_DIR"))
+"""Whether a WebUI is named; else the bare page stands in for it."""
+
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 
 
@@ -37,6 +40,16 @@ def missing() -> str | None:
     if subprocess.run(asked, capture_output=True, env=environment(), cwd=ROOT).returncode:
         return "playwright-core is missing: run npm install, or set NODE_PATH"
     return None
+
+
+def windows(*every: tuple[int, str], bare: int) -> list[tuple[int, str]]:
+    """The widths and themes to try: ``every`` one on a WebUI, on the bare page the first ones."""
+    return list(every if HAS_WEBUI else every[:bare])
+
+
+def named(window: tuple[int, str]) -> str:
+    """A test's name for a window."""
+    return "-".join(map(str, window))
 
 
 @dataclass

@@ -31,12 +31,12 @@ scenario(async(ui, seen) => {
     at("keyboard");
     await ui.fill("#safegen_check_prompts textarea", "a cat on a sofa");
     await ui.get("#safegen_check_prompts textarea").press("Shift+Enter");
-    await ui.says(FOUND, "No category reaches the threshold");
+    await ui.says(FOUND, "Auto takes: nothing");
     seen.harmless = await ui.get(FOUND).innerText();
 
     at("many");
     const many = ["a bloody sword", HOSTILE, ...Array(8).fill("a sunset over the sea")];
-    await check(many.join("\n"), "flagged");
+    await check(many.join("\n"), "Unsafe: ");
     seen.many = await ui.get(`${FOUND} .safegen-table`).innerText();
     seen.rows = await ui.page.locator(`${FOUND} .safegen-table tbody tr`).count();
     seen.cards = await ui.page.locator(`${FOUND} section`).count();
@@ -47,10 +47,10 @@ scenario(async(ui, seen) => {
 
     at("threshold");
     await ui.fill("#safegen_check_threshold input[type=number]", 0.01);
-    await check("a sunset over the sea", "the threshold 0.01");
+    await check("a sunset over the sea", "from 0.01");
     seen.low = await ui.get(FOUND).innerText();
 
     at("nothing");
-    await check("", "Prompts");
+    await check("", "Write a prompt.");
     seen.nothing = await ui.get(FOUND).innerText();
 });

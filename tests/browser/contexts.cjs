@@ -59,6 +59,7 @@ scenario(async(ui, seen, given) => {
 
     at("reading");
     await pane(ui, "Contexts");
+    await ui.says(`${ID}heading`, "Violence");
     seen.heading = await ui.get(`${ID}heading`).innerText();
     seen.readOnly = !(await text("safe_text").isEnabled()) && !(await enabled("save"));
     await type("search", "bully");
@@ -180,6 +181,7 @@ scenario(async(ui, seen, given) => {
     await ui.ready();
     seen.offeredAfterReload = await offered();
     await pane(ui, "Contexts");
+    await listed(mine);
     seen.listAfterReload = await list();
     await pick(mine);
     await ui.get(`${ID}delete`).click();

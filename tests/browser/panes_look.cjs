@@ -17,6 +17,7 @@ scenario(async(ui, seen) => {
         await ui.shoot(`tab-${name}`, "#tab_safegen");
     };
     await pane(ui, "Contexts");
+    await ui.says("#safegen_context_heading", "Violence");
     await look("contexts");
     await ui.get("#safegen_context_new").click();
     await ui.says("#safegen_context_heading", "New context");
@@ -33,8 +34,9 @@ scenario(async(ui, seen) => {
         "portrait of a n4ked woman, (bl:1.2)ood on her face",
     ].join("\n"));
     await ui.get("#safegen_check_go").click();
-    await ui.says("#safegen_check_found", "flagged");
+    await ui.says("#safegen_check_found", "Unsafe: ");
     await look("check");
     await pane(ui, "Status");
+    await ui.says("#safegen_status_report", "Independent streams");
     await look("status");
 });

@@ -6,6 +6,7 @@ const REPORT = "#safegen_status_report";
 
 scenario(async(ui, seen) => {
     await pane(ui, "Status");
+    await ui.says(REPORT, "Independent streams");
     seen.before = await ui.get(REPORT).innerText();
 
     at("guarded picture");

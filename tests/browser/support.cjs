@@ -8,7 +8,7 @@
 const {chromium} = require("playwright-core");
 const path = require("path");
 
-const SLOW = 240000; // a busy shared core
+const SLOW = 45000; // a page that has not answered by then does not
 const FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from browser import Seen, Site
+from browser import Seen, Site, named, windows
 
 
-@pytest.fixture(scope="module", params=[(1400, "light"), (400, "dark")], ids=["wide", "phone"])
+@pytest.fixture(scope="module", params=windows((1400, "light"), (400, "dark"), bare=1), ids=named)
 def seen(site: Site, request: pytest.FixtureRequest) -> Seen:
     width, theme = request.param
     return site.play("accordion", width, theme)

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from browser import Seen, Site
+from browser import Seen, Site, named, windows
 
 from safegen.plan import SafetyPlan
 
 
-@pytest.fixture(scope="module", params=[(1400, "dark"), (400, "light")], ids=["wide", "phone"])
+@pytest.fixture(scope="module", params=windows((400, "light"), (1400, "dark"), bare=1), ids=named)
 def seen(site: Site, request: pytest.FixtureRequest) -> Seen:
     width, theme = request.param
     return site.play("badge", width, theme, reload=not site.is_bare)

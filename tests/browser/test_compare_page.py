@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from browser import Seen, Site
+from browser import Seen, Site, named, windows
 
 from safegen.plan import SafetyPlan
 
 
 @pytest.fixture(
     scope="module",
-    params=[(1400, "light"), (1400, "dark"), (400, "light"), (400, "dark")],
-    ids=["wide-light", "wide-dark", "phone-light", "phone-dark"],
+    params=windows((400, "dark"), (1400, "light"), (400, "light"), (1400, "dark"), bare=2),
+    ids=named,
 )
 def seen(site: Site, request: pytest.FixtureRequest) -> Seen:
     width, theme = request.param

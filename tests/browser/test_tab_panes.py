@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import pytest
-from browser import Seen, Site
+from browser import Seen, Site, named, windows
 
-WINDOWS = [(1400, "light"), (400, "dark")]
-wide_and_phone = pytest.fixture(scope="module", params=WINDOWS, ids=["wide", "phone"])
+WIDE, PHONE = (1400, "light"), (400, "dark")
 
 
-@wide_and_phone
+@pytest.fixture(scope="module", params=windows(WIDE, PHONE, bare=1), ids=named)
 def contexts(site: Site, request: pytest.FixtureRequest) -> Seen:
     return site.play("contexts", *request.param)
 
 
-@wide_and_phone
+@pytest.fixture(scope="module", params=windows(PHONE, WIDE, bare=1), ids=named)
 def check(site: Site, request: pytest.FixtureRequest) -> Seen:
     return site.play("check", *request.param)
 
 
-@wide_and_phone
+@pytest.fixture(scope="module", params=windows(WIDE, PHONE, bare=1), ids=named)
 def status(site: Site, request: pytest.FixtureRequest) -> Seen:
     return site.play("status", *request.param)
 
 
 @pytest.fixture(
     scope="module",
-    params=[(width, theme) for width in (1400, 400) for theme in ("light", "dark")],
-    ids=lambda window: "-".join(map(str, window)),
+    params=windows(PHONE, WIDE, (400, "light"), (1400, "dark"), bare=2),
+    ids=named,
 )
 def look(site: Site, request: pytest.FixtureRequest) -> Seen:
     return site.play("panes_look", *request.param)

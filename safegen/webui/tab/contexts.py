@@ -218,12 +218,16 @@ class Pane:
         ]
 
     def on_typed(self, drafts: Drafts, key: str, *more: Any) -> list[Any]:
-        """Fields of the form, the search or the sample prompt were changed."""
+        """Fields of the form, the search or the sample prompt were changed.
+
+        What is said stays: the page hides it as somebody types, and this answer may come after
+        that of a button.
+        """
         view, form = more[:3], more[3:]
         drafts.note(library(), key, Form.of_values(form))
         if drafts.shown != key:  # late: the page shows another context by now
             return [drafts, *(gr.update() for _ in self.outputs[1:])]
-        return self._show(drafts, key, view, fill=False)
+        return [*self._show(drafts, key, view, fill=False)[:-1], gr.update()]
 
     def on_refresh(self, drafts: Drafts, key: str, *more: Any) -> list[Any]:
         """Show again what is shown."""
