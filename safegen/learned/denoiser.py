@@ -9,7 +9,7 @@ picture it is asked for. One row of the model for each text. Pure torch; ours.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -43,17 +43,27 @@ def pooled(middle: Tensor) -> Tensor:
     return middle.detach().float().flatten(2).mean(2)
 
 
+class _Seen(Exception):
+    """All rows have passed the middle: what the UNet does after it says nothing more."""
+
+
 @contextmanager
-def seen(middle: Any) -> Iterator[list[Tensor]]:
-    """Within the block, what the module ``middle`` of a UNet puts out, one entry a call."""
+def _watched(middle: Any, rows: int) -> Iterator[list[Tensor]]:
+    """Within the block, what the module ``middle`` of a UNet puts out, one entry a call.
+
+    The evaluation that brings the last of ``rows`` ends there, which saves half of its time.
+    """
     found: list[Tensor] = []
 
     def keep(_module: Any, _inputs: Any, output: Any) -> None:
         found.append(pooled(output if isinstance(output, Tensor) else output[0]))
+        if sum(map(len, found)) == rows:
+            raise _Seen
 
     handle = middle.register_forward_hook(keep)
     try:
-        yield found
+        with suppress(_Seen):
+            yield found
     finally:
         handle.remove()
 
@@ -67,7 +77,7 @@ def read(middle: Any, evaluate: Callable[[], Any], rows: int) -> tuple[Tensor, T
     Raises:
         ValueError: The UNet did not put out as many rows.
     """
-    with seen(middle) as found:
+    with _watched(middle, rows) as found:
         evaluate()
     states = torch.cat(found) if found else torch.empty(0, 0)
     if len(states) != rows:
