@@ -41,7 +41,8 @@ def test_enter_puts_the_focus_on_the_tick(seen: Seen, site: Site) -> None:
 
 def test_a_failure_shows_until_the_next_generation(seen: Seen) -> None:
     assert seen["failed"]["text"] == "SafeGen failed"
-    assert "nothing would be guarded" in seen["message"]
+    # An operator's own sentence may stand for the reason, if it is still set there.
+    assert seen["message"].startswith("SafeGen: ")
     assert "Error" not in seen["message"]
     assert seen["cleared"]["state"] == "on"
 
