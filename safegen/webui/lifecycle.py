@@ -27,7 +27,7 @@ from safegen.errors import GuardFailure, SafeGenError, certain
 from safegen.plan import SafetyPlan
 from safegen.webui import arguments, audit, host, record, settings, users
 from safegen.webui.arguments import AXIS, NO_CHANGES, Resolved
-from safegen.webui.errors import explained, explaining, for_caller
+from safegen.webui.errors import SafeGen, explained, explaining, for_caller
 from safegen.webui.run import GUARDING, Run
 
 _current: ContextVar[Run | None] = ContextVar("safegen_run", default=None)
@@ -99,6 +99,8 @@ def _run_of_its_own(p: Any) -> Iterator[Run]:
             if certain(run.guarding, GUARDING) is not False:
                 _wrap(p)
         yield run
+    except SafeGen:  # the run has told it, and put it on record
+        raise
     except SafeGenError as error:
         _put_on_record(p, run, error)
         raise for_caller(error, p) from error

@@ -199,11 +199,13 @@ class Host:
         given.update(init_images=[image], denoising_strength=0.6)
         return self.processing.StableDiffusionProcessingImg2Img(**{**given, **fields})
 
-    def run(self, p: Any, *, runner: Any = None, args: Sequence[Any] = ()) -> Made:
-        """What comes of ``p``; an exception is part of the result."""
+    def run(
+        self, p: Any, *, runner: Any = None, args: Sequence[Any] = (), is_api: bool = True
+    ) -> Made:
+        """What comes of ``p``, asked for by the API or the page; an exception is part of it."""
         self.shared.state.begin("contract")
         if runner is not None:
-            p.is_api = True  # else the host's own controls overrule the fields
+            p.is_api = is_api  # on the page the host's own controls overrule the fields
             p.scripts, p.script_args = runner, tuple(args)
         try:
             processed = self.processing.process_images(p)
@@ -215,13 +217,21 @@ class Host:
         images = [np.asarray(image.convert("RGB")) for image in processed.images[first:]]
         return Made(p, images, processed.infotexts[first:], processed.comments)
 
-    def make(self, prompt: Any, named: Any = BARE, *, image: Any = None, **fields: Any) -> Made:
+    def make(
+        self,
+        prompt: Any,
+        named: Any = BARE,
+        *,
+        image: Any = None,
+        is_api: bool = True,
+        **fields: Any,
+    ) -> Made:
         """A picture without scripts, or with a tab's and these settings of SafeGen's."""
         p = self.ask(prompt, image=image, **fields)
         if named is BARE:
             return self.run(p)
         tab = "txt2img" if image is None else "img2img"
-        return self.run(p, runner=self.runner(tab), args=self.args(named, tab))
+        return self.run(p, runner=self.runner(tab), args=self.args(named, tab), is_api=is_api)
 
     def bare_runner(self, *scripts: Any) -> Any:
         """A runner with these script objects alone, which take no arguments."""
