@@ -237,10 +237,11 @@ class AutoPolicy:
             errors.append("combining what the detectors say gave no number")
             categories = {}
         unsafe = 1.0 if errors else max(categories.values(), default=0.0)
-        context = self._pick(categories, passages, failed=bool(errors))
+        # Said so that a threshold which is no number lets nothing through.
+        counting = [name for name, p in categories.items() if not p < self.threshold]
+        context = self._pick(counting, passages, failed=bool(errors))
         why = ""
         if context is None:
-            counting = [name for name, p in categories.items() if not p < self.threshold]
             if (counting or errors) and self._broad is not None:
                 raise SafeGenError("Auto found something unsafe, and no context for it")
             why = f"no context for {counting[0]}" if counting else "harmless"
@@ -261,11 +262,9 @@ class AutoPolicy:
         return not counting and all(d.error is None for d in detections.values())
 
     def _pick(
-        self, categories: Mapping[str, float], passages: Sequence[Passage], *, failed: bool
+        self, counting: Sequence[str], passages: Sequence[Passage], *, failed: bool
     ) -> SafetyContext | None:
         """The context of the likeliest category that has one, or else the broad one."""
-        # Said so that a threshold which is no number lets nothing through.
-        counting = [name for name, p in categories.items() if not p < self.threshold]
         for name in counting:
             if name in self._by_category:
                 return _fitting(self._by_category[name], passages)

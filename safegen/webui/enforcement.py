@@ -181,9 +181,8 @@ def load(level: str | None) -> Policy | None:
     Raises:
         PolicyError: It names none, or its file can't be used. The caller refuses to generate.
     """
-    if is_off(level):
+    if level is None or is_off(level):
         return None
-    assert level is not None
     name = level.strip()
     if name.lower() in LEVELS:
         return LEVELS[name.lower()]

@@ -148,19 +148,18 @@ def _function(member: Any) -> types.FunctionType | None:
 
 
 def reached(host: Host, way: Way) -> dict[str, tuple[types.FunctionType, int]]:
-    """The functions that a guarded picture calls, and how often, by name."""
+    """The functions that a guarded picture calls, and how often, by name; see `Way.once`."""
     known, counts = functions(), dict[types.CodeType, int]()
 
     def note(frame: Any, event: str, _: Any) -> None:
         if event == "call" and frame.f_code in known:
             counts[frame.f_code] = counts.get(frame.f_code, 0) + 1
 
-    with way._around(host):
-        sys.setprofile(note)
-        try:
-            way.once(host)
-        finally:
-            sys.setprofile(None)
+    sys.setprofile(note)
+    try:
+        way.once(host)
+    finally:
+        sys.setprofile(None)
     return {known[code][0]: (known[code][1], times) for code, times in counts.items()}
 
 
@@ -336,7 +335,7 @@ def matrix(
     assert not any(np.array_equal(one, other) for one in wanted for other in plain)
     found = Outcomes()
     with way._around(host):
-        targets = sorted(reached_within(host, way).items())
+        targets = sorted(reached(host, way).items())
         for number, (name, (function, times)) in enumerate(targets):
             if only is not None and not only(number, name):
                 continue
@@ -354,11 +353,6 @@ def matrix(
             if text or not all(map(np.array_equal, again, wanted)):
                 found.append(Outcome(name, "afterwards", "STATE", text=text[:300]))
     return found
-
-
-def reached_within(host: Host, way: Way) -> dict[str, tuple[types.FunctionType, int]]:
-    """`reached`, within what is enforced already."""
-    return reached(host, dataclasses.replace(way, level=None))
 
 
 LET_THROUGH: tuple[tuple[str, str], ...] = (
