@@ -15,7 +15,7 @@ from typing import Any
 
 from safegen.errors import InvalidValue, SafeGenError
 from safegen.plan import SETTINGS, SafetyPlan
-from safegen.webui import arguments, host, record, settings
+from safegen.webui import arguments, host, making, record, settings
 from safegen.webui.enforcement import Policy
 from safegen.webui.errors import plainly
 from safegen.webui.words import say
@@ -129,13 +129,13 @@ def default_weights(rules: Policy | None) -> list[float]:
 def _shot(p: Any, weight: float) -> Shot:
     """Make ``p``'s picture at ``weight``. Raises what the host or the guard raises."""
     with record.keeping_maps():
-        processed = host.process(p)
+        processed = making.process(p)
     if host.stopping():  # half made
         return Shot(weight, message=say("Stopped before it was finished."))
     run = record.of(p)
     if run is not None and run.outcome == record.FAILED:
         return Shot(weight, message=run.message)  # the settings ask for a black picture
-    image, infotext = host.first_picture(processed)
+    image, infotext = making.first_picture(processed)
     if image is None:
         return Shot(weight, message=say("The WebUI returned no picture."))
     if run is None or run.outcome == record.OFF:
@@ -181,12 +181,12 @@ def compare(
             result.asked = _number(values["weight"], result.asked)
             if number == 1:
                 result.notes = _notes(p)
-                host.expect(p, len(made))
-            seeds = host.one_picture(p, seeds)
+                making.expect(p, len(made))
+            seeds = making.one_picture(p, seeds)
             args = list(p.script_args)
             args[place] = {**values, "enabled": True, "weight": weight}
             p.script_args = tuple(args)
-            host.tell(f"weight {weight:g}, {number} of {len(made)}:")  # the log has it too
+            making.tell(f"weight {weight:g}, {number} of {len(made)}:")  # the log has it too
             try:
                 shot = _shot(p, weight)
             except SafeGenError as error:

@@ -3,8 +3,6 @@
 No other file of the package imports ``modules``. In tests a stand-in provides these few names.
 """
 
-# Larger than usual: one file that is asked is simpler than two that share the host's modules.
-
 from __future__ import annotations
 
 import importlib
@@ -17,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from modules import call_queue as call_queue
+from modules import devices as devices
 from modules import (
-    call_queue,
     errors,
     infotext_utils,
     paths,
@@ -27,7 +26,6 @@ from modules import (
     sd_samplers_cfg_denoiser,
     sd_samplers_common,
 )
-from modules import devices as devices
 from modules import processing as processing
 from modules import prompt_parser as prompt_parser
 from modules import script_callbacks as script_callbacks
@@ -362,66 +360,11 @@ def exclusively_at_once() -> Iterator[bool]:
             call_queue.queue_lock.release()
 
 
-# ---------------------------------------------------------------------- pictures of our own
-
-
-def queued(function: Callable[..., Any], outputs_on_error: list[Any]) -> Callable[..., Any]:
-    """``function`` as the host runs a click on Generate: in its queue, with progress.
-
-    The first argument is the task's id; of what it returns the last is HTML, to which the host
-    adds the time. If it raises, ``outputs_on_error`` and the message take its place.
-    """
-    wrapped: Callable[..., Any] = call_queue.wrap_gradio_gpu_call(
-        function, extra_outputs=outputs_on_error
-    )
-    return wrapped
-
-
 def txt2img(id_task: Any, request: Any, *values: Any) -> Any:
     """The processing object that a click on Generate in txt2img makes; ``closing`` ends it."""
     from modules import txt2img as tab  # it imports the whole page
 
     return tab.txt2img_create_processing(id_task, request, *values)
-
-
-def process(p: Any) -> Any:
-    """Make ``p``'s pictures."""
-    return processing.process_images(p)
-
-
-def one_picture(p: Any, seeds: tuple[Any, Any] | None) -> tuple[Any, Any]:
-    """Make ``p`` one picture that is not saved, with ``seeds`` or fixed ones of its own.
-
-    Returns its seed and variation seed.
-    """
-    p.n_iter = p.batch_size = 1
-    p.do_not_save_samples = p.do_not_save_grid = True
-    if seeds is None:
-        processing.fix_seed(p)
-    else:
-        p.seed, p.subseed = seeds
-    return p.seed, p.subseed
-
-
-def first_picture(processed: Any) -> tuple[Any, str]:
-    """The first picture that is no grid, and its infotext; ``(None, "")`` if there is none."""
-    first = int(processed.index_of_first_image)
-    if len(processed.images) <= first:
-        return None, ""
-    texts = processed.infotexts
-    return processed.images[first], str(texts[first]) if len(texts) > first else ""
-
-
-def expect(p: Any, pictures: int) -> None:
-    """Let the progress bar count ``pictures`` like ``p``'s own."""
-    passes = 2 if getattr(p, "enable_hr", False) else 1
-    shared.state.job_count = pictures * passes
-    shared.state.processing_has_refined_job_count = True
-
-
-def tell(text: str) -> None:
-    """Put ``text`` before the numbers in the progress bar."""
-    shared.state.textinfo = text
 
 
 def interrupt() -> None:

@@ -69,12 +69,12 @@ def test_nothing_is_saved(compare: Compare, host: Host, monkeypatch: pytest.Monk
 def test_enforced_nothing_under_the_floor_is_sampled(
     host: Host, compare: Compare, level: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from safegen.webui import host as asked
+    from safegen.webui import making
 
     host.shared.cmd_opts.safegen_enforce = level
     sampled: list[Any] = []
-    original = asked.process
-    monkeypatch.setattr(asked, "process", lambda p: (sampled.append(p), original(p))[1])
+    original = making.process
+    monkeypatch.setattr(making, "process", lambda p: (sampled.append(p), original(p))[1])
     result = compare("0, 0.3, 0.9, 1")
     assert result.refused == [0, 0.3]
     assert [shot.weight for shot in result.pictures] == [0.9, 1]

@@ -7,7 +7,16 @@ from typing import Any
 import gradio as gr
 
 from safegen.errors import SafeGenError
-from safegen.webui import comparison, comparison_markup, host, markup, page, record, settings
+from safegen.webui import (
+    comparison,
+    comparison_markup,
+    host,
+    making,
+    markup,
+    page,
+    record,
+    settings,
+)
 from safegen.webui.errors import plainly
 from safegen.webui.tab.parts import QUIET, button, html, not_in_config
 from safegen.webui.words import say
@@ -134,7 +143,7 @@ def build() -> None:
         ]
 
     go.click(
-        host.queued(compare, unchanged),
+        making.queued(compare, unchanged),
         inputs=[task, prompt, weights, *inputs[1:]],
         outputs=[shown, infotext, send, message],
         **page.js(_START),
