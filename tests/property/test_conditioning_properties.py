@@ -58,7 +58,7 @@ def _apart(pieces: list[tuple[str, bool]]) -> bool:
         if risky and near:
             return False
         near = risky or (near and not re.search(r"\w", text))
-    return sum(risky for _, risky in pieces) <= 3
+    return sum(risky for _, risky in pieces) <= 2
 
 
 @given(st.lists(st.one_of(st.tuples(around, st.just(False)), st.tuples(kept_words, st.just(True)))))
