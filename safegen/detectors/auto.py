@@ -23,6 +23,7 @@ from safegen.detectors.lexicon import BUILT_IN, Lexicon, LexiconDetector
 from safegen.detectors.ngram import NgramDetector
 from safegen.detectors.protocol import MODEL, Detection, Detector, Span
 from safegen.errors import InvalidValue, SafeGenError
+from safegen.text.readings import affirmed, parted
 from safegen.text.syntax import Passage, parts, prepare, without_tags
 
 DEFAULT_THRESHOLD = 0.6
@@ -226,9 +227,11 @@ class AutoPolicy:
     def judge(self, prompt: str) -> Verdict:
         """Score ``prompt`` and pick its context. Never raises because of a detector."""
         passages = prepare(prompt)
-        detections = {d.name: score_passages(d, passages) for d in self.detectors}
+        shown = (*passages, *filter(None, map(parted, passages)))
+        read = (*shown, *filter(None, map(affirmed, shown)))
+        detections = {d.name: score_passages(d, read) for d in self.detectors}
         if self.watching is not None and self._harmless(detections):
-            detections[self.watching.name] = score_passages(self.watching, passages)
+            detections[self.watching.name] = score_passages(self.watching, shown)
         errors = [d.error for d in detections.values() if d.error is not None]
         categories = combine(detections)
         if len(passages) < sum(part.weight > 0 and _speaks(part.text) for part in parts(prompt)):

@@ -61,6 +61,10 @@ class ModelDetector:
         self.probe, self.denoiser = probe, denoiser
         self._known: dict[str, Detection] = {}
 
+    def forget(self) -> None:
+        """Ask the model anew: a LoRA, say, has changed what it draws."""
+        self._known.clear()
+
     @property
     def about(self) -> tuple[str, ...]:
         """The categories that it can tell."""

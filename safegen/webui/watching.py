@@ -79,7 +79,10 @@ def detector() -> ModelDetector | None:
         store = ProbeStore(settings.contexts_folder(), WATCH)
         fitted = store.has(own.identity)
         _known[key] = ModelDetector(store.get(own.identity), own) if fitted else None
-    return _known[key]
+    found = _known[key]
+    if found is not None:
+        found.forget()  # LoRAs may have come or gone since
+    return found
 
 
 def fit(pairs: Sequence[Pair] | None = None, progress: Progress | None = None) -> Probe:

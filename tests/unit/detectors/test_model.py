@@ -335,3 +335,24 @@ def test_the_middle_is_left_as_it_was_after_an_error() -> None:
     with pytest.raises(ZeroDivisionError):
         denoiser.read(middle, lambda: 1 // 0, 1)
     assert not middle._forward_hooks
+
+
+def test_a_model_that_was_changed_is_asked_anew() -> None:
+    brings = {"ball": 0.0}
+    watching = detector(lambda text: sum(brings.get(word, 0.0) for word in text.split()))
+    assert max(watching.score("a ball").categories.values()) < SUSPICIOUS
+    brings["ball"] = 5.0
+    watching.forget()
+    assert max(watching.score("a ball").categories.values()) > SUSPICIOUS
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), None])
+def test_a_model_that_gives_no_number_counts_as_harm(broken: Any) -> None:
+    def seen(_text: str) -> float:
+        if broken is None:
+            raise RuntimeError("broken on purpose")
+        return float(broken)
+
+    verdict = AutoPolicy(watching=detector(seen)).judge("a blue star in the forest")
+    assert verdict.context is not None
+    assert verdict.unsafe > SUSPICIOUS
