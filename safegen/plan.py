@@ -83,8 +83,8 @@ class SafetyPlan:
     tau: float = _setting(
         0.0,
         label="Global-context threshold",
-        help="Share of the steps in which your prompt alone lays out the scene; in up to 8 steps "
-        "none.",
+        help="Share of the denoising, by noise level, in which your prompt alone lays out the "
+        "scene; in up to 8 steps none.",
         infotext="SafeGen tau",
         minimum=0.0,
         maximum=0.95,
@@ -93,7 +93,8 @@ class SafetyPlan:
     end: float = _setting(
         1.0,
         label="Guard until",
-        help="Share of the steps after which your prompt alone finishes the picture.",
+        help="Share of the denoising, by noise level, after which your prompt alone finishes the "
+        "picture.",
         infotext="SafeGen end",
         minimum=0.05,
         maximum=1.0,

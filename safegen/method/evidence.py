@@ -49,7 +49,7 @@ class Evidence:
         A picture has one row, or one for each guarded ``AND`` part.
         """
         shares = max(self.concentration[row] for row in rows)
-        text = f"at {self.progress:.0%} of the steps {shares:.0%} of the streams' difference"
+        text = f"at {self.progress:.0%} of the denoising {shares:.0%} of the streams' difference"
         text += f" lay in {TOP:.0%} of the picture"
         if self.pull is not None:
             pulls = max(self.pull[row] for row in rows)

@@ -25,6 +25,8 @@ def curve_at(curve: str, share: float) -> float:
 def weight_at(plan: SafetyPlan, progress: float) -> float:
     """The blend weight w(p), 0 to 1, at sampling progress ``progress`` in [0, 1].
 
+    Progress is read off the noise that is left (`noise_level.progress_at`).
+
     w(p) = 0 for p < tau or p >= end (an end of 1 includes the last call), else
     weight * curve((p - tau) / (end - tau)). The formula is ours, after the idea of
     arXiv 2411.13982.
@@ -63,7 +65,7 @@ def within(plan: SafetyPlan, calls: int, steps: int | None = None) -> SafetyPlan
 
 
 def check_reach(plan: SafetyPlan, calls: int) -> None:
-    """Refuse a plan that would blend none of ``calls`` evenly spread denoiser calls.
+    """Refuse a plan that would blend none of ``calls`` denoiser calls, evenly spread in noise.
 
     Raises:
         InvalidValue: Names tau, or end where that is what leaves nothing.
@@ -88,3 +90,22 @@ def check_reach(plan: SafetyPlan, calls: int) -> None:
         plain=f"With {steps} nothing would be guarded. Use more steps, or raise "
         f"{SETTINGS['end'].label}.",
     )
+
+
+def check_start(plan: SafetyPlan, progress: float) -> None:
+    """Refuse a plan that has ended where a run begins, as one from a picture may.
+
+    Args:
+        progress: Of the run's first denoiser call.
+
+    Raises:
+        InvalidValue: Names end.
+    """
+    if plan.active and plan.end < 1.0 and progress >= plan.end:
+        raise InvalidValue(
+            "end",
+            plan.end,
+            f"above {progress:.3g}, where this run begins, or nothing would be guarded",
+            plain=f"This picture begins at {progress:.0%} of the denoising, where nothing would be "
+            f"guarded any more. Raise {SETTINGS['end'].label}, or the denoising strength.",
+        )

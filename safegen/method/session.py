@@ -27,7 +27,7 @@ from safegen.method.blend import blend
 from safegen.method.evidence import Evidence, observe
 from safegen.method.push import pushed
 from safegen.method.region import disagreement_mask
-from safegen.method.schedule import weight_at, within
+from safegen.method.schedule import check_start, weight_at, within
 from safegen.method.streams import Reuse, SafeStream
 from safegen.plan import CONDITIONING, SafetyPlan
 
@@ -227,7 +227,8 @@ class Session:
         """Open the next denoiser call, at sampling progress ``progress`` in [0, 1].
 
         Raises `GuardFailure` if the call before was not blended, the run has ended or failed,
-        or ``progress`` or the weight at it is not allowed.
+        or ``progress`` or the weight at it is not allowed. The first call raises `InvalidValue`
+        if the run begins where the plan has already ended.
         """
         self._check_alive()
         if self._open is not None and self._open.active:
@@ -235,6 +236,8 @@ class Session:
         with self.failing_closed():
             progress = float(progress)
             weight = weight_at(self.plan, progress)
+            if not self._counts.calls and any(self.guarded):
+                check_start(self.plan, progress)
             if not 0.0 <= weight <= self.plan.weight:  # nor is NaN
                 self.fail(f"the weight at progress {progress:g} came out as {weight!r}")
         active = weight > 0 and any(self.guarded)

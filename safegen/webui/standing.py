@@ -153,11 +153,11 @@ def _span(plan: SafetyPlan) -> str:
     """From when to when it counts, as HTML."""
     values = {"start": f"{plan.tau:.0%}", "end": f"{plan.end:.0%}"}
     if plan.tau > 0 and plan.end < 1:
-        return say_html("It acts from {start} to {end} of the steps.", **values)
+        return say_html("It acts from {start} to {end} of the denoising.", **values)
     if plan.tau > 0:
-        return say_html("It acts from {start} of the steps on.", start=values["start"])
+        return say_html("It acts from {start} of the denoising on.", start=values["start"])
     if plan.end < 1:
-        return say_html("It acts up to {end} of the steps.", end=values["end"])
+        return say_html("It acts up to {end} of the denoising.", end=values["end"])
     return say_html("It acts from the first step on.")
 
 

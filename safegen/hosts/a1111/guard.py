@@ -24,6 +24,7 @@ from safegen.hosts.a1111.shared import SharedStreams
 from safegen.hosts.a1111.shown import Shown
 from safegen.hosts.a1111.streams import OpenCall, Streams
 from safegen.hosts.a1111.wrapping import Wrapping
+from safegen.method.noise_level import progress_at
 from safegen.method.session import Call, Session, Verdict
 from safegen.plan import SafetyPlan
 
@@ -155,7 +156,7 @@ class PassGuard:
             self._seal.open()
             self._shown.forget()
             given = HostCall.read(params, self.layout)
-            call = self._begin()
+            call = self._begin(self.streams.levels.at(given.sigma).sigma)
             self._open = OpenCall(call, given)
             if call.evaluate:
                 self._open.hooked = self.host.unet_is_hooked()
@@ -164,13 +165,13 @@ class PassGuard:
             if call.active or call.evaluate:
                 self._seal.gave(params)
 
-    def _begin(self) -> Call:
-        """What the call that comes now needs; at the first one the session learns how many."""
+    def _begin(self, sigma: float) -> Call:
+        """What the call at noise level ``sigma`` needs; at the first the session learns how many."""
         total = self.denoiser.total_steps or 1
         if self.denoiser.step == 0:
             steps = total // self.host.calls_per_step(self.conds.p, hires=self.hires)
             self.session.expect(total, steps)
-        return self.session.begin(min(self.denoiser.step / total, 1.0))
+        return self.session.begin(progress_at(sigma))
 
     def _insert(self, params: Any) -> None:
         """Let the extra rows that fit travel in the host's own UNet call.

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from safegen.hosts.diffusers.encoding import Encoding
-from safegen.hosts.diffusers.noise import noise_at
+from safegen.hosts.diffusers.noise import noise_at, sigma_at
 from safegen.hosts.diffusers.rows import join_rows, sample_of, select_rows, with_sample
 from safegen.hosts.diffusers.streams import Streams
+from safegen.method.noise_level import progress_at
 from safegen.method.session import Call, Session
 
 SAFE, UNSAFE, UNCOND = "safe", "unsafe", "uncond"
@@ -88,7 +89,7 @@ class UNetGuard:
                 "the pipeline passes the UNet positional arguments unknown to SafeGen"
             )
         inputs = {**kwargs, "sample": sample, "encoder_hidden_states": encoder_hidden_states}
-        call = self._begin()
+        call = self._begin(sigma_at(self.pipe.scheduler, timestep))
         if len(sample) not in (self.images, 2 * self.images):
             self.session.fail(
                 f"{len(sample)} UNet rows for {self.images} images: neither one row (cond) nor "
@@ -103,14 +104,14 @@ class UNetGuard:
             return self._independent(call, timestep, inputs)
         return self._shared(call, timestep, inputs)
 
-    def _begin(self) -> Call:
+    def _begin(self, sigma: float) -> Call:
         total = self.pipe.num_timesteps
         if not self.calls:
             order = getattr(self.pipe.scheduler, "order", 1)
             self.session.expect(total, -(-total // order))
         if self.calls >= total:
             self.session.fail(f"the pipeline announced {total} UNet calls and makes more")
-        call = self.session.begin(self.calls / total)
+        call = self.session.begin(progress_at(sigma))
         self.calls += 1
         return call
 

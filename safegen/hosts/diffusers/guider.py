@@ -23,9 +23,11 @@ from safegen.choice import Choice, Chooser, Learned
 from safegen.contexts.library import default_folder
 from safegen.errors import GuardFailure, InvalidValue, Unsupported
 from safegen.hosts.diffusers.encoding import Encoding, encode_texts
+from safegen.hosts.diffusers.noise import sigma_at
 from safegen.hosts.diffusers.request import Request
 from safegen.hosts.diffusers.streams import Streams, encode_streams
 from safegen.learned.embedding import LearnedEmbedding
+from safegen.method.noise_level import progress_at
 from safegen.method.session import Call, Session, Verdict
 from safegen.plan import SafetyPlan
 
@@ -97,6 +99,7 @@ class SafeGuidance(BaseGuidance):  # type: ignore[misc]
         self.guidance_scale, self.guidance_rescale = guidance_scale, guidance_rescale
         self.plan = found
         self._guard: _Guard | None = None
+        self._scheduler: Any = None
         self.register_to_config(
             guidance_scale=guidance_scale,
             plan=found.to_dict(),
@@ -129,7 +132,7 @@ class SafeGuidance(BaseGuidance):  # type: ignore[misc]
             InvalidValue, ContextError: A prompt is no text; see also `safegen.guard`.
             Unsupported: The scheduler calls the UNet several times in a step.
         """
-        self._guard = None
+        self._guard, self._scheduler = None, pipe.scheduler
         if getattr(pipe.scheduler, "order", 1) != 1:
             raise Unsupported(
                 f"{type(pipe.scheduler).__name__} calls the UNet several times in a step, which "
@@ -169,7 +172,8 @@ class SafeGuidance(BaseGuidance):  # type: ignore[misc]
         super().set_state(step, num_inference_steps, timestep)
         if self._guard is None:
             raise GuardFailure("SafeGuidance has not read this call's prompt: call read() first")
-        self._guard.begin(step, num_inference_steps)
+        sigma = sigma_at(self._scheduler, timestep)
+        self._guard.begin(step, num_inference_steps, sigma)
 
     def prepare_inputs(self, data: dict[str, Any]) -> list[Any]:
         """The conditions of this step: cond, uncond where guidance acts, safe where it is due."""
@@ -256,16 +260,17 @@ class _Guard:
         self.verdict: Verdict | None = None
         self.session: Session | None = None
         self.due: dict[str, Encoding] = {}
-        self._step = (0, 0)
+        self._steps, self._progress = 0, 0.0
         self._call: Call | None = None
 
-    def begin(self, step: int, steps: int) -> None:
+    def begin(self, step: int, steps: int, sigma: float) -> None:
         """Note the step; its call is opened once the number of images is known."""
         if step == 0:
             self.session = self.verdict = None
         elif self.session is None:
             raise GuardFailure(f"SafeGen's guard began at step {step}: it missed the ones before")
-        self._step, self._call, self.due = (step, steps), None, {}
+        self._steps, self._progress = steps, progress_at(sigma)
+        self._call, self.due = None, {}
 
     def open(self, given: Encoding) -> dict[str, Encoding]:
         """Open this step's call; what its extra rows see, by name, one row for each image.
@@ -284,9 +289,8 @@ class _Guard:
         streams = self.streams.repeated(times)
         if self.session is None:
             self.session = Session(self.plan, streams.guarded, streams.pushed)
-            self.session.expect(self._step[1])
-        step, steps = self._step
-        self._call = self.session.begin(step / steps)
+            self.session.expect(self._steps)
+        self._call = self.session.begin(self._progress)
         if self._call.evaluate and not all(streams.own):
             self.due[SAFE] = streams.safe.between(given, self._call.share)
         if self._call.push:
@@ -323,7 +327,7 @@ class _Guard:
     def finish(self) -> None:
         """Close the call, in which every step must have been guarded, and keep its verdict."""
         assert self.session is not None
-        self.verdict, self._call, self.due = self.session.finish(self._step[1]), None, {}
+        self.verdict, self._call, self.due = self.session.finish(self._steps), None, {}
 
 
 def _alike(own: Encoding, given: Encoding) -> bool:

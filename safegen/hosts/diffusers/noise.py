@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from safegen.errors import Unsupported
+
 
 @dataclass(frozen=True)
 class Noise:
@@ -41,6 +43,22 @@ class Noise:
         if self.prediction == "v_prediction":
             return (self.alpha * x - x0) / self.sigma
         return x0
+
+
+def sigma_at(scheduler: Any, timestep: Any) -> float:
+    """The noise level at a timestep of ``scheduler``, in variance-exploding form.
+
+    Raises:
+        Unsupported: The scheduler has no noise levels that are known here.
+    """
+    if getattr(scheduler, "alphas_cumprod", None) is not None:
+        return noise_at(scheduler, float(timestep)).karras_sigma
+    if hasattr(scheduler, "index_for_timestep"):  # EDM's, which are made of sigmas alone
+        return float(scheduler.sigmas[scheduler.index_for_timestep(timestep)])
+    raise Unsupported(
+        f"the scheduler {type(scheduler).__name__} does not tell how much noise is left at a "
+        "timestep: use one of Stable Diffusion's, such as DDIMScheduler"
+    )
 
 
 def noise_at(scheduler: Any, timestep: float) -> Noise:

@@ -79,7 +79,7 @@ class PassGuard(a1111.PassGuard):
         with self.session.failing_closed():
             if self._open is not None:
                 self.session.fail("one denoiser call asked for its texts twice")
-            call = self._begin()
+            call = self._begin(float(sigma.flatten()[0]))
             current = OpenCall(call, x, cond, uncond, float(cfg), Evaluation(model, sigma, options))
             self._open = current
             if call.active or call.evaluate:

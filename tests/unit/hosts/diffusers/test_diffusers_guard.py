@@ -283,7 +283,7 @@ def test_an_interrupted_picture_is_one_that_was_guarded_so_far(pipe: Any) -> Non
     how = quick(num_inference_steps=12)
     with guard(pipe, tau=0.5) as run:
         pipe(RISKY, callback_on_step_end=stop(6), **how)
-        assert (run.verdict.calls, run.verdict.guarded) == (7, 1)
+        assert (run.verdict.calls, run.verdict.guarded) == (7, 2)
         with pytest.raises(GuardFailure, match="interrupted before it"):
             pipe(RISKY, callback_on_step_end=stop(1), **how)
 
