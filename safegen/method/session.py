@@ -226,16 +226,14 @@ class Session:
     def begin(self, progress: float) -> Call:
         """Open the next denoiser call, at sampling progress ``progress`` in [0, 1].
 
-        Raises `GuardFailure` if the call before was not blended, the run has ended or failed,
-        or ``progress`` or the weight at it is not allowed. The first call raises `InvalidValue`
-        if the run begins where the plan has already ended.
+        Raises `GuardFailure` if the call before was not blended, the run has ended or failed, or
+        ``progress`` or its weight is not allowed; `InvalidValue` if it begins after the plan's end.
         """
         self._check_alive()
         if self._open is not None and self._open.active:
             self.fail(f"denoiser call {self._open.index} was never blended")
         with self.failing_closed():
-            progress = float(progress)
-            weight = weight_at(self.plan, progress)
+            weight = weight_at(self.plan, progress := float(progress))
             if not self._counts.calls and any(self.guarded):
                 check_start(self.plan, progress)
             if not 0.0 <= weight <= self.plan.weight:  # nor is NaN

@@ -125,7 +125,7 @@ def the_image_time_check_is_told_for_each_picture_if_asked_for(host: Host) -> No
             assert "SafeGen saw" in told.infotexts[0]
             assert "SafeGen saw" not in told.infotexts[1]
             first, second = record.last_run().evidence
-            assert "25%" in first
+            assert 25 <= int(first.split("at ")[1].split("%")[0]) <= 25 + 100 / 12, first
             assert "the prompt's own pull" in first
             assert first in told.comments
             assert second == ""

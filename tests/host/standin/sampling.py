@@ -75,8 +75,9 @@ def along_uncond(x: Tensor, sigmas: Tensor, look: Look, sampler: Any) -> Tensor:
 
 
 def sigmas(steps: int) -> Tensor:
-    """From 14.6 down to 0.03, and 0."""
-    return torch.cat([torch.logspace(1.164, -1.523, steps), torch.zeros(1)])
+    """From 14.6 down to 0.03 at even timesteps, and 0."""
+    bars = TimestepSpace.alphas[torch.linspace(999, 0, steps).round().long()]
+    return torch.cat([((1 - bars) / bars).sqrt().float(), torch.zeros(1)])
 
 
 def whole_timesteps(steps: int) -> Tensor:

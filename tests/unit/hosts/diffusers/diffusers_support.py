@@ -163,7 +163,9 @@ def tiny_sdxl(in_channels: int = 4) -> Any:
         text_encoder_2=second,
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
-        scheduler=EulerDiscreteScheduler(beta_schedule="scaled_linear"),
+        scheduler=EulerDiscreteScheduler(
+            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"
+        ),
         add_watermarker=False,
     )
     pipeline.set_progress_bar_config(disable=True)

@@ -50,7 +50,7 @@ def test_the_image_time_check_is_in_the_verdict_if_asked_for(pipe: Any, streams:
     told, verdict, _ = made(pipe, prompts, plan.replace(evidence=True), **steps)
     assert (quiet == told).all()
     assert verdict.evidence is not None
-    assert verdict.evidence.progress == pytest.approx(0.2)
+    assert 0.2 <= verdict.evidence.progress < 0.2 + 1 / 10
     pull, concentration = verdict.evidence.pull, verdict.evidence.concentration
     assert pull is not None
     assert pull[0] > 0.0
