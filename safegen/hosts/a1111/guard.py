@@ -166,7 +166,7 @@ class PassGuard:
                 self._seal.gave(params)
 
     def _begin(self, sigma: float) -> Call:
-        """What the call at noise level ``sigma`` needs; at the first the session learns how many."""
+        """What the call at noise level ``sigma`` needs; the first tells the session how many."""
         total = self.denoiser.total_steps or 1
         if self.denoiser.step == 0:
             steps = total // self.host.calls_per_step(self.conds.p, hires=self.hires)
