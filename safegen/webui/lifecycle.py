@@ -145,6 +145,8 @@ def resolve(p: Any) -> Resolved:
         SafeGenError: A setting is not allowed, or the policy can't be read.
     """
     policy = settings.active_policy(users.of(p) or _user_around())
+    if policy is None and not certain(settings.nothing_enforced(), "whether nothing is enforced"):
+        raise GuardFailure("SafeGen stopped this picture: what is enforced came to nothing")
     args = arguments.args_of(p)
     if args is None and arguments.script_of(p) is not None:
         raise GuardFailure("SafeGen stopped this picture: its settings could not be read")

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from safegen.errors import SafeGenError
+from safegen.errors import SafeGenError, certain
 from safegen.plan import SETTINGS, SafetyPlan
 from safegen.webui import controls, host
 from safegen.webui.enforcement import LEVELS, OFF, Policy, PolicyError, is_off, load, strongest
@@ -201,6 +201,13 @@ def active_policy(user: str | None = None) -> Policy | None:
         if policy is None and not is_off(level):
             raise PolicyError(f"enforcement level {level!r} came to nothing")
     return strongest([policy.of_user(user) for policy in found if policy is not None])
+
+
+def nothing_enforced() -> bool:
+    """Whether every level is off, read apart from `active_policy`, which may come to nothing."""
+    shared = host.shared
+    levels = (getattr(shared.cmd_opts, ENFORCE, None), shared.opts.data.get(ENFORCE))
+    return all(certain(is_off(level), "whether anything is enforced") for level in levels)
 
 
 def enforcing() -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from driver import BENIGN, HAZARD, HIRES, Host, facts, same
 from facts_closed import enforced
-from facts_guard import OWN_TEXT
+from facts_guard import AUTO, OWN_TEXT
 
 FACTS, fact = facts()
 
@@ -103,9 +103,11 @@ def no_request_gets_around_what_is_enforced(host: Host) -> None:
     got: list[str] = []
     for name, (named, fields) in REQUESTS.items():
         fields = {"prompt": HAZARD, **fields}
-        plain = host.make(**{**fields, "override_settings": {}})
-        with enforced(host, "strict"):
-            made = host.make(named=named, **fields)
+        # Else a # hides what stands behind it, and entities have one.
+        with host.options(enable_prompt_comments=False):
+            plain = host.make(**{**fields, "override_settings": {}})
+            with enforced(host, "strict"):
+                made = host.make(named=named, **fields)
         if made.error is not None:
             said = f"{made.error!r} {getattr(made.error, 'detail', '')}"
             if "SafeGen" not in said:
@@ -125,6 +127,21 @@ def no_request_gets_around_what_is_enforced(host: Host) -> None:
         if kept.settings["tau"] > 0 or not 0 < kept.counts.needed == kept.counts.guarded:
             got.append(f"{name}: {kept.counts}")
     assert not got, got
+
+
+@fact
+def what_a_comment_hides_is_not_judged_and_what_it_leaves_is(host: Host) -> None:
+    """The host takes comments out while a run begins; the guard reads what is left."""
+    if host.is_stand_in:
+        return  # it knows none
+    with host.options(enable_prompt_comments=True):
+        for prompt in (f"# harmless\n{HAZARD} # harmless", f"a bl&#111;ue star\n{HAZARD}"):
+            made = host.make(prompt, AUTO).good
+            assert "SafeGen chose: violence" in made.infotexts[0], made.infotexts
+        hidden = f"{BENIGN} # {HAZARD}"
+        made = host.make(hidden, AUTO).good
+        assert "SafeGen: Auto found nothing unsafe" in made.infotexts[0], made.infotexts
+        assert same(made, host.make(hidden, {"enabled": False}))
 
 
 ATOMS = (

@@ -19,6 +19,8 @@ OWN_TEXT = {
     "safe_text": SAFE_TEXT,
     "unsafe_text": "bloody",
     "strategy": "context",
+    "region": "everywhere",
+    "push": 0.0,
 }
 """At weight 1 from the start the picture is that of the safe text alone."""
 MANY = 10

@@ -21,6 +21,9 @@ KNOWN: dict[str, Any] = {
     "strategy": "context",
     "weight": 1.0,
     "tau": 0.0,
+    "region": "everywhere",
+    "dial": "reconstruction",
+    "push": 0.0,
 }
 """At this end of the dial the picture is that of `SAFE` itself: what comes out is known."""
 SAMPLERS = (

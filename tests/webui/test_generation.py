@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import threading
 import time
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from common import BENIGN, CLOSE, HAZARD, HIRES, KNOWN, ON, REPEATABLE, SAFE, SAMPLERS
+from PIL import Image
 from server import Answer, Server, difference, png
 
 LONG = ", ".join(["a dangerous red house at night"] * 16)
@@ -262,6 +264,7 @@ def test_live_previews(server: Server, kind: str, content: str) -> None:
     all_guarded(plain, made)
     assert unguarded, "no preview was seen"
     assert shown, "no preview was seen"
+    assert all(np.ptp(Image.open(io.BytesIO(one))) > 0 for one in unguarded), "one shows nothing"
     assert not set(unguarded) & set(shown)
 
 

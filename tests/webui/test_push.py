@@ -18,7 +18,8 @@ from test_generation import settings as settings
 
 pytestmark = pytest.mark.usefixtures("other_families", "settings")
 
-PUSHED = {**KNOWN, "push": 2.0}
+ALWAYS = {"push": 2.0, "pushed": "always"}
+PUSHED = {**KNOWN, **ALWAYS}
 AWAY = {**PUSHED, "strategy": "away"}
 UNSAFE = str(KNOWN["unsafe_text"])
 
@@ -131,10 +132,10 @@ def test_pushed_away_from_the_negative_prompt_the_safe_picture_stays(
     load(server, "safegen-world")
     fields = {"sampler_name": "Euler", **SKIPPED[path], "negative_prompt": UNSAFE}
     known = {**KNOWN, "streams": streams}
-    made = server.txt2img(HAZARD, {**known, "push": 2.0}, **fields)
+    made = server.txt2img(HAZARD, {**known, **ALWAYS}, **fields)
     close(made, server.txt2img(HAZARD, known, **fields))
     fields["negative_prompt"] = "a yellow cup"
-    made = server.txt2img(HAZARD, {**known, "push": 2.0}, **fields)
+    made = server.txt2img(HAZARD, {**known, **ALWAYS}, **fields)
     all_guarded(server.txt2img(HAZARD, known, **fields), made)
 
 

@@ -354,15 +354,24 @@ def _routes(_demo, app):
         return {}
 
     def small_decoder():
-        """A TAESD decoder of random weights, which the host else downloads."""
+        """A TAESD decoder of random weights, which the host else downloads.
+
+        Its answers are spread over the colours: as they come they are all below black.
+        """
         from modules import paths, sd_vae_taesd
 
         torch.manual_seed(1)
+        decoder = sd_vae_taesd.decoder()
+        with torch.no_grad():
+            answers = decoder(torch.randn(4, 4, 12, 12)).transpose(0, 1).flatten(1)
+            last, spread = decoder[-1], 5 * answers.std(1)
+            last.weight /= spread[:, None, None, None]
+            last.bias.copy_((last.bias - answers.mean(1)) / spread + 0.5)
         folder = Path(paths.models_path) / "VAE-taesd"
         folder.mkdir(exist_ok=True)
         # The older layout: the host's check of pickled files knows no entry of newer versions.
         torch.save(
-            sd_vae_taesd.decoder().state_dict(),
+            decoder.state_dict(),
             folder / "taesd_decoder.pth",
             _use_new_zipfile_serialization=False,
         )
