@@ -22,9 +22,9 @@ from safegen.contexts.replacements import hits
 from safegen.detectors.lexicon import BUILT_IN, Lexicon, LexiconDetector
 from safegen.detectors.ngram import NgramDetector
 from safegen.detectors.protocol import MODEL, Detection, Detector, Span
-from safegen.errors import InvalidValue, SafeGenError
+from safegen.errors import GuardFailure, InvalidValue, SafeGenError
 from safegen.text.readings import affirmed, parted
-from safegen.text.syntax import Passage, parts, prepare, without_tags
+from safegen.text.syntax import Passage, misread, parts, prepare, without_tags
 
 DEFAULT_THRESHOLD = 0.6
 WEIGHTS: Mapping[str, float] = {"ngram": 1.0, "probe": 0.5, "sentences": 0.5}
@@ -225,17 +225,22 @@ class AutoPolicy:
         self._on_error = self._broad or contexts[0]
 
     def judge(self, prompt: str) -> Verdict:
-        """Score ``prompt`` and pick its context. Never raises because of a detector."""
+        """Score ``prompt`` and pick its context. Never raises because of a detector.
+
+        Raises:
+            GuardFailure: Not every part of the prompt was read, which is a fault of this package.
+        """
         passages = prepare(prompt)
-        shown = (*passages, *filter(None, map(parted, passages)))
+        if len(passages) < sum(part.weight > 0 and _speaks(part.text) for part in parts(prompt)):
+            raise GuardFailure("SafeGen stopped this picture: a part of its prompt was not read")
+        whole = (*passages, *misread(prompt))
+        shown = (*whole, *(one for passage in whole for one in parted(passage)))
         read = (*shown, *filter(None, map(affirmed, shown)))
         detections = {d.name: score_passages(d, read) for d in self.detectors}
         if self.watching is not None and self._harmless(detections):
             detections[self.watching.name] = score_passages(self.watching, shown)
         errors = [d.error for d in detections.values() if d.error is not None]
         categories = combine(detections)
-        if len(passages) < sum(part.weight > 0 and _speaks(part.text) for part in parts(prompt)):
-            errors.append("a part of the prompt was not read")
         if not all(math.isfinite(p) for p in categories.values()):
             errors.append("combining what the detectors say gave no number")
             categories = {}

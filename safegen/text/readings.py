@@ -9,6 +9,7 @@ shall not be.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 
 from safegen.text.syntax import Passage
 
@@ -47,15 +48,38 @@ def affirmed(passage: Passage) -> Passage | None:
     return Passage(text, places + passage.places[position:])
 
 
-def parted(passage: Passage) -> Passage | None:
-    """``passage`` with a blank wherever syntax stood between two letters; ``None`` if nowhere."""
-    text, places = passage.text[:1], passage.places[:1]
-    for before, letter, place in zip(
-        passage.text, passage.text[1:], passage.places[1:], strict=False
-    ):
-        if place != places[-1] + 1 and not before.isspace() and not letter.isspace():
-            text += " "
-            places += (places[-1] + 1,)
-        text += letter
-        places += (place,)
-    return Passage(text, places) if len(text) > len(passage.text) else None
+_BORDERS = " \t\r\n,"
+_LONGEST = 12
+"""Pieces of which a word may consist, if it isn't all that stands together."""
+
+
+def parted(passage: Passage) -> Iterator[Passage]:
+    """``passage`` with blanks where syntax stands between two letters.
+
+    Whether the host shows the pieces apart goes by their weights: of ``(na)(ked)woman`` it makes
+    two words. So any pieces in a row stand together in one of the readings, and alone.
+    """
+    runs: list[list[int]] = []
+    end = 0
+    for cut in passage.cuts:
+        if not passage.text[:cut] or passage.text[cut - 1] in _BORDERS:
+            continue
+        if cut == len(passage.text) or passage.text[cut] in _BORDERS:
+            continue
+        if not runs or any(letter in _BORDERS for letter in passage.text[end:cut]):
+            runs.append([])
+        runs[-1].append(cut)
+        end = cut
+    longest = min(max(map(len, runs), default=0), _LONGEST)
+    for size in range(1, longest + 1):
+        for first in range(size):
+            yield _with_blanks(passage, [cut for run in runs for cut in run[first::size]])
+
+
+def _with_blanks(passage: Passage, cuts: Iterable[int]) -> Passage:
+    text, places, begin = "", tuple[int, ...](), 0
+    for cut in cuts:
+        text += passage.text[begin:cut] + " "
+        places += (*passage.places[begin:cut], passage.places[cut - 1] + 1)
+        begin = cut
+    return Passage(text + passage.text[begin:], places + passage.places[begin:])

@@ -14,6 +14,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+
+from safegen.text.passage import Passage as Passage
 
 _STEPS = 100
 """Steps of the imagined run, per pass; `[a:b:30]` counts steps, `[a:b:0.3]` parts of a pass."""
@@ -28,52 +31,22 @@ _PIECE = re.compile(r"\\.|[()\[\]:|]|[^\\()\[\]:|]+|\\", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Passage:
-    """One text the model sees at some time, and the way back.
-
-    Args:
-        text: Plain text, without any syntax.
-        places: For every character of ``text`` its index in the original prompt.
-    """
-
-    text: str
-    places: tuple[int, ...]
-
-    def original(self, start: int, end: int) -> tuple[int, int]:
-        """The stretch of the original prompt that ``text[start:end]`` came from.
-
-        Raises:
-            IndexError: if the stretch is empty or reaches beyond the text.
-        """
-        if not 0 <= start < end <= len(self.text):
-            raise IndexError(
-                f"no stretch {start} to {end} in a text of {len(self.text)} characters"
-            )
-        return self.places[start], self.places[end - 1] + 1
-
-    def stretches(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """Like `original`, cut where syntax stands between the letters (``(blo)od`` is two).
-
-        Blanks at either end of a piece are left out.
-        """
-        self.original(start, end)
-        begin = start
-        for index in range(start + 1, end + 1):
-            if index == end or self.places[index] != self.places[index - 1] + 1:
-                piece = self.text[begin:index]
-                first = begin + len(piece) - len(piece.lstrip())
-                last = begin + len(piece.rstrip())
-                if first < last:
-                    yield self.original(first, last)
-                begin = index
-
-
-@dataclass(frozen=True)
 class _Text:
     """Plain characters, and the place of each in the prompt (a tag may have stood between)."""
 
     text: str
     places: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Cut(_Text):
+    """Syntax that may part words."""
+
+    text: str = ""
+    places: tuple[int, ...] = ()
+
+
+_CUT = _Cut()
 
 
 @dataclass(frozen=True)
@@ -111,6 +84,7 @@ class _Parser:
             nodes += self._sequence(frozenset())
             if self.index < len(self.pieces):  # a closing bracket that was never opened
                 self.index += 1
+                nodes.append(_CUT)
         return tuple(nodes)
 
     def _text(self, text: str, start: int) -> _Text:
@@ -142,7 +116,7 @@ class _Parser:
             last = nodes[-1] if nodes else None
             if weighted and isinstance(last, _Text) and _NUMBER.fullmatch(last.text):
                 del nodes[-2:]
-        return nodes
+        return [_CUT, *nodes, _CUT]
 
     def _square(self) -> list[_Node]:
         """After ``[``: emphasis, a switch or turns.
@@ -164,7 +138,7 @@ class _Parser:
             parts.append(self._sequence(frozenset(":|")))
             if self.index == len(self.pieces) or self.pieces[self.index][0] == ")":
                 self.index = opened  # never closed: a plain bracket
-                return self._sequence(frozenset())
+                return [_CUT, *self._sequence(frozenset())]
             mark = self.pieces[self.index][0]
             self.index += 1
             if mark == "]":
@@ -176,7 +150,7 @@ class _Parser:
             return [_Switch(tuple(before), tuple(parts[-2]), when)]
         if "|" in marks:
             return [_Turns(tuple(tuple(option) for option in _options(parts, marks)))]
-        return [node for part in parts for node in part]
+        return [_CUT, *(node for part in parts for node in (*part, _CUT))]
 
 
 def _when(part: list[_Node]) -> int | None:
@@ -194,7 +168,7 @@ def _options(parts: list[list[_Node]], marks: list[str]) -> list[list[_Node]]:
         if mark == "|":
             options.append(part)
         else:
-            options[-1] = [*options[-1], *part]
+            options[-1] = [*options[-1], _CUT, *part]
     return options
 
 
@@ -206,12 +180,16 @@ def _render(nodes: _Sequence, step: int, out: list[_Text], way: _Way) -> None:
     for node in nodes:
         if isinstance(node, _Text):
             out.append(node)
-        elif id(node) in way:
-            _render(way[id(node)], step, out, way)
+            continue
+        if id(node) in way:
+            shown = way[id(node)]
         elif isinstance(node, _Switch):
-            _render(node.before if step <= node.when else node.after, step, out, way)
+            shown = node.before if step <= node.when else node.after
         else:
-            _render(node.options[(step - 1) % len(node.options)], step, out, way)
+            shown = node.options[(step - 1) % len(node.options)]
+        out.append(_CUT)
+        _render(shown, step, out, way)
+        out.append(_CUT)
 
 
 def _inner(node: _Switch | _Turns) -> tuple[_Sequence, ...]:
@@ -285,9 +263,15 @@ def _part_passages(text: str, places: Sequence[int]) -> Iterator[Passage]:
         phases, too_many = [], True
     yield from phases
     if too_many:  # more, or deeper, than anybody writes: all of the words in one text as well
-        words = text.translate(str.maketrans("[]|:", "    ", "()\\"))
-        kept = [i for i, character in enumerate(text) if character not in "()\\"]
-        yield Passage(words, tuple(places[i] for i in kept))
+        yield _as_it_stands(text, places)
+
+
+def _as_it_stands(text: str, places: Sequence[int]) -> Passage:
+    """All of the words in one text, with a cut at each bracket."""
+    kept = [i for i, character in enumerate(text) if character not in "()[]\\"]
+    cuts = [n for n in range(1, len(kept)) if text[kept[n - 1] + 1 : kept[n]].strip("\\")]
+    words = "".join(text[i] for i in kept)
+    return Passage(words, tuple(places[i] for i in kept), tuple(cuts))
 
 
 def _phases(nodes: _Sequence, ways: Sequence[_Way]) -> Iterator[Passage]:
@@ -295,10 +279,11 @@ def _phases(nodes: _Sequence, ways: Sequence[_Way]) -> Iterator[Passage]:
     for step, way in [*((step, {}) for step in _steps(nodes)), *((1, way) for way in ways)]:
         pieces: list[_Text] = []
         _render(nodes, step, pieces, way)
-        yield Passage(
-            "".join(piece.text for piece in pieces),
-            tuple(place for piece in pieces for place in piece.places),
-        )
+        ends = accumulate(len(piece.text) for piece in pieces)
+        cuts = (end for piece, end in zip(pieces, ends, strict=True) if isinstance(piece, _Cut))
+        text = "".join(piece.text for piece in pieces)
+        found = tuple(place for piece in pieces for place in piece.places)
+        yield Passage(text, found, tuple(dict.fromkeys(cuts)))
 
 
 def _without_tags(prompt: str) -> tuple[str, list[int]]:
@@ -383,9 +368,27 @@ def prepare(prompt: str) -> tuple[Passage, ...]:
 
     An ``AND`` part whose weight is not above 0 is left out: the model moves away from it.
     """
+    passages: dict[tuple[str, tuple[int, ...]], Passage] = {}
+    for part, places in _counting(prompt):
+        for passage in _part_passages(part, places):
+            if passage.text.strip():
+                passages.setdefault((passage.text, passage.places), passage)
+    return tuple(passages.values())
+
+
+def misread(prompt: str) -> tuple[Passage, ...]:
+    """What the model sees of parts with switches or turns that the host can't make out."""
+    return tuple(
+        _as_it_stands(part, places)
+        for part, places in _counting(prompt)
+        if "[" in part and ("|" in part or ":" in part)
+    )
+
+
+def _counting(prompt: str) -> Iterator[tuple[str, Sequence[int]]]:
+    """The ``AND`` parts with a weight above 0, and the places of their letters."""
     clean, places = _without_tags(prompt)
     clean = _BREAK.sub("\n" * len("BREAK"), clean)
-    passages: dict[tuple[str, tuple[int, ...]], Passage] = {}
     begin = 0
     for end, following in [*(m.span() for m in _AND.finditer(clean)), (len(clean),) * 2]:
         part = clean[begin:end]
@@ -393,8 +396,5 @@ def prepare(prompt: str) -> tuple[Passage, ...]:
         if weight:
             part = part[: weight.start()]
         if not weight or float(weight[1]) > 0:
-            for passage in _part_passages(part, places[begin : begin + len(part)]):
-                if passage.text.strip():
-                    passages.setdefault((passage.text, passage.places), passage)
+            yield part, places[begin : begin + len(part)]
         begin = following
-    return tuple(passages.values())

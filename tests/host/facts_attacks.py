@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from typing import Any
 
 from driver import BENIGN, HAZARD, HIRES, Host, facts, same
@@ -169,27 +170,30 @@ def encoded_texts(host: Host, prompt: str, steps: int) -> list[str]:
             )
             for _, text in schedule:
                 pieces = parser.parse_prompt_attention(text)
-                texts.append(" ".join("".join(f"{one} " for one, _ in pieces).split()))
+                texts.append(" ".join(one for one, _ in pieces))
     return texts
+
+
+def words_of(text: str) -> set[str]:
+    """The words in a text; a switch's number may stand before or behind one."""
+    return {word.strip("0123456789") for word in re.findall(r"\w+", text.replace("BREAK", " "))}
 
 
 @fact
 def what_the_host_encodes_is_what_is_read(host: Host) -> None:
     """Of 1,500 prompts at random, no word reaches the model that no detector was shown."""
-    from safegen.text.syntax import prepare
+    from safegen.text.readings import parted
+    from safegen.text.syntax import misread, prepare
 
     if host.is_stand_in:
         return  # its parser knows less
     rng, unread = random.Random(7), []
     for _ in range(1500):
         prompt = "".join(rng.choice(ATOMS) for _ in range(rng.randint(1, 12)))
-        read = [set(passage.text.split()) for passage in prepare(prompt)]
-        joined = ["".join(passage.text.split()) for passage in prepare(prompt)]
+        whole = (*prepare(prompt), *misread(prompt))
+        read = (*whole, *(one for passage in whole for one in parted(passage)))
+        shown = {word for passage in read for word in words_of(passage.text)}
         for text in encoded_texts(host, prompt, rng.choice((4, 20))):
-            words = [word for word in text.split() if any(map(str.isalnum, word))]
-            words = [word for word in words if word != "BREAK"]
-            if any(set(words) <= of_passage for of_passage in read):
-                continue
-            if not all(any(word in one for one in joined) for word in words):
+            if not words_of(text) <= shown | {""}:
                 unread.append((prompt, text))
     assert not unread, (len(unread), unread[:5])

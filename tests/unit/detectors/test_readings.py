@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from safegen.detectors import auto
 from safegen.detectors.auto import AutoPolicy
+from safegen.errors import GuardFailure
 from safegen.text.readings import affirmed, parted
 from safegen.text.syntax import prepare
 
@@ -107,6 +109,16 @@ def test_what_is_found_stands_where_the_prompt_has_it() -> None:
         "a [naked]woman[standing]",
         "a beheaded)corpse)lying",
         "a (na:1.3)ked woman standing",
+        "a nak[ed:x:9] woman",
+        "a nak[ed:x:9](woman) standing",
+        "a red)nak[ed:x:9](woman) standing",
+        "a red)na<lora:x:1>ked(woman) standing",
+        "a red)na<lora:x:1>ked[a:b:2]]",
+        "a nak[ed|ing](woman) standing",
+        "a (na)(ked)woman",
+        "a (na:1)ked(woman)",
+        "a red[na][ked](woman)",
+        "a [x|na][ked|y] woman,|",
     ],
 )
 def test_syntax_between_words_hides_none(text: str) -> None:
@@ -115,9 +127,23 @@ def test_syntax_between_words_hides_none(text: str) -> None:
 
 def test_what_syntax_cuts_is_read_apart() -> None:
     (passage,) = prepare("a (naked)woman(standing), (old) tree")
-    found = parted(passage)
-    assert found is not None
-    assert found.text == "a naked woman standing , old tree"
+    found = next(parted(passage))
+    assert found.text == "a naked woman standing, old tree"
     assert found.places == tuple(sorted(set(found.places)))
     (plain,) = prepare("a (red) ball, on ((the beach))")
-    assert parted(plain) is None
+    assert not list(parted(plain))
+
+
+def test_any_pieces_in_a_row_stand_together_in_a_reading() -> None:
+    (passage,) = prepare("(a)(b)(c)(d), (e)f")
+    words = {word for one in (passage, *parted(passage)) for word in one.text.split()}
+    assert {"a", "b", "c", "d,", "ab", "bc", "cd,", "abc", "bcd,", "abcd,", "e", "f", "ef"} <= words
+    (passage,) = prepare("a na<lora:x:1>ked(cat)")
+    assert [one.text for one in parted(passage)] == ["a naked cat"]
+
+
+def test_a_part_that_is_not_read_stops_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto, "prepare", lambda prompt: prepare(prompt)[:-1])
+    for text in ("a naked woman", "a red ball AND a blue star"):
+        with pytest.raises(GuardFailure, match="not read"):
+            POLICY.judge(text)
