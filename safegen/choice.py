@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -228,7 +229,7 @@ class Chooser:
         if plan.strategy not in LEARNED_STRATEGIES:
             learned = None
         elif callable(learned):
-            learned = learned(context)
+            learned = partial(learned, context)
         how: dict[str, Any] = {"spans": spans, "learned": learned, "strength": plan.strength}
         how["push"] = plan.pushed if plan.push > 0 else NEVER
         text, strategy, note = prompt, plan.strategy, ""

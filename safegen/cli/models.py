@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from safegen.errors import SafeGenError, Unsupported
-from safegen.learned.encoder import Encoder
+from safegen.learned.encoder import Encoder, TextEncoder
 
 EMBEDDED = "embedded"
 _NEEDS = "this needs diffusers and transformers: pip install 'safegen[demo]'"
 
 
-def load_encoder(model: str, clip_skip: int | None = None) -> Encoder:
+def load_encoder(model: str, clip_skip: int | None = None) -> TextEncoder:
     """The text encoder of a model.
 
     Args:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from torch import Tensor
 
@@ -44,6 +45,8 @@ class SafeConditioning:
             it is not pushed.
         own: Whether ``text`` is the prompt's own and there is no edit. Its cond row is then the
             safe row too, and no other need be evaluated at the same latent.
+        anew: Makes the edit for the text encoder that is loaded by then; ``None`` where that is
+            not known. For hosts that change the checkpoint within a run.
     """
 
     strategy: str
@@ -54,6 +57,7 @@ class SafeConditioning:
     pooled: str = ""
     unsafe: str = ""
     own: bool = False
+    anew: Callable[[], EmbeddingEdit] | None = field(default=None, repr=False, compare=False)
 
     def apply(self, embedding: Tensor) -> Tensor:
         """``embedding`` with the edit applied, in its own dtype."""
@@ -75,7 +79,7 @@ def condition(
     strategy: str,
     *,
     spans: Sequence[Span] = (),
-    learned: LearnedEmbedding | None = None,
+    learned: LearnedEmbedding | Callable[[], LearnedEmbedding] | None = None,
     strength: float = 1.0,
     push: str = NEVER,
 ) -> SafeConditioning:
@@ -93,7 +97,7 @@ def condition(
             changes, it falls back to ``away`` (to ``prepend`` where nothing is pushed), with
             nothing else in the prompt to ``context``, and says so.
         learned: The context's embedding for the model's own text encoder, which ``direction``
-            and ``projection`` need.
+            and ``projection`` need; or what finds it, in whatever encoder is loaded by then.
         strength: How far ``direction`` moves (1 = the mean distance between the pairs' halves)
             and how much ``projection`` removes (1 = all).
         push: Whether the safe stream is also pushed away from the context's unsafe text, if it
@@ -133,7 +137,7 @@ def condition_parts(
     strategy: str,
     *,
     spans: Sequence[Span] = (),
-    learned: LearnedEmbedding | None = None,
+    learned: LearnedEmbedding | Callable[[], LearnedEmbedding] | None = None,
     strength: float = 1.0,
     push: str = NEVER,
 ) -> tuple[SafeConditioning, ...]:
@@ -150,6 +154,7 @@ def condition_parts(
     if push not in (NEVER, *PUSHED):
         raise InvalidValue("push", push, ", ".join((NEVER, *PUSHED)))
     edit: EmbeddingEdit | None = None
+    anew: Callable[[], EmbeddingEdit] | None = None
     if strategy in LEARNED_STRATEGIES:
         if learned is None:
             raise InvalidValue(
@@ -158,7 +163,11 @@ def condition_parts(
                 f"only with an embedding learned for context {context.name!r} in this model's "
                 "text encoder; learn one, or choose counterpart, prepend, append or context",
             )
-        edit = _edit(learned, strategy, strength)
+        if callable(learned):
+            anew = partial(_found_edit, learned, strategy, strength)
+            edit = anew()
+        else:
+            edit = _edit(learned, strategy, strength)
     unsafe = context.unsafe_text.strip() if push != NEVER else ""
     if strategy == AWAY and not unsafe:
         raise InvalidValue(
@@ -224,7 +233,7 @@ def condition_parts(
         }
         added = context.safe_text if strategy in ("prepend", "append") else ""
         text = texts.get(strategy, place.text)
-        return SafeConditioning(strategy, text, edit, note, added, pooled, unsafe)
+        return SafeConditioning(strategy, text, edit, note, added, pooled, unsafe, anew=anew)
 
     done = map(one, places, rewritten, pooled)
     return tuple(_owned(each, place.text) for each, place in zip(done, places, strict=True))
@@ -234,6 +243,12 @@ def _owned(conditioning: SafeConditioning, prompt: str) -> SafeConditioning:
     """``conditioning``, which says whether it is what ``prompt`` itself would be encoded to."""
     own = conditioning.edit is None and conditioning.text == prompt
     return replace(conditioning, own=own)
+
+
+def _found_edit(
+    find: Callable[[], LearnedEmbedding], strategy: str, strength: float
+) -> EmbeddingEdit:
+    return _edit(find(), strategy, strength)
 
 
 def _edit(learned: LearnedEmbedding, strategy: str, strength: float) -> EmbeddingEdit:

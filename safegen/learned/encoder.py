@@ -40,6 +40,13 @@ class Encoder(Protocol):
         ...
 
 
+class TextEncoder(Encoder, Protocol):
+    """An `Encoder` that tells how its tokens are put together."""
+
+    widths: tuple[int, ...]
+    """Numbers per token of each encoder that stands beside the others; they add up to `width`."""
+
+
 def identity_of(modules: Iterable[torch.nn.Module], width: int, layer: str = "last") -> str:
     """A text encoder's identity: class, width, layer and a hash over all weights.
 
@@ -63,6 +70,20 @@ def identity_of(modules: Iterable[torch.nn.Module], width: int, layer: str = "la
         whole = hashlib.sha256(b"".join(sorted(hashes))).hexdigest()[:20]
         parts.append(f"{type(module).__name__}:{whole}")
     return f"{'+'.join(parts)}/{width}/{layer}"
+
+
+def widths_of(modules: Iterable[torch.nn.Module], width: int) -> tuple[int, ...]:
+    """How many of a token's ``width`` numbers each encoder makes, in the modules' order.
+
+    They are told by transformers' configuration or open_clip's last norm; where they are not, or
+    don't add up, the token counts as one encoder's.
+    """
+    found: list[int] = []
+    for module in modules:
+        config, norm = getattr(module, "config", None), getattr(module, "ln_final", None)
+        hidden = getattr(config, "hidden_size", None) or len(getattr(norm, "weight", ()))
+        found.append(int(hidden))
+    return tuple(found) if sum(found) == width else (width,)
 
 
 def encode_in_batches(

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.library import ContextError, learned_folder
@@ -26,8 +27,8 @@ from safegen.learned import pairs as pairs_module
 from safegen.learned import safetensors_file
 from safegen.learned.embedding import LearnedEmbedding, learn
 from safegen.learned.encoder import (
-    Encoder,
     Progress,
+    TextEncoder,
     encode_in_batches,
     own_mean,
     start_mark,
@@ -109,7 +110,7 @@ def pairs_of(context: SafetyContext) -> tuple[Pair, ...]:
 
 def learn_from_pairs(
     pairs: Sequence[Pair],
-    encoder: Encoder,
+    encoder: TextEncoder,
     *,
     rank: int = RANK,
     progress: Progress | None = None,
@@ -138,7 +139,12 @@ def learn_from_pairs(
     means = torch.stack([own_mean(*one) for one in encoded])
     unsafe, safe = means[0::2], means[1::2]
     found = learn(
-        unsafe, safe, encoder=encoder.identity, rank=min(rank, *unsafe.shape), least=LEAST
+        unsafe,
+        safe,
+        encoder=encoder.identity,
+        rank=min(rank, len(unsafe), *encoder.widths),
+        least=LEAST,
+        widths=encoder.widths,
     )
     return replace(found, start=start_mark(encoded), digest=pairs_digest(pairs))
 
@@ -203,7 +209,7 @@ class LearnedStore:
     def learn(
         self,
         context: SafetyContext,
-        encoder: Encoder,
+        encoder: TextEncoder,
         pairs: Sequence[Pair] | None = None,
         *,
         rank: int = RANK,
@@ -219,6 +225,36 @@ class LearnedStore:
             pairs = self.kept_pairs(context.name) or pairs_of(context)
         found = learn_from_pairs(pairs, encoder, rank=rank, progress=progress)
         write_pairs(pairs, self._home(context.name) / PAIRS_FILE)
+        write_atomically(self._file(context.name, encoder.identity), to_bytes(found, context.name))
+        return found
+
+    def for_encoder(
+        self, context: SafetyContext, encoder: TextEncoder, *, progress: Progress | None = None
+    ) -> LearnedEmbedding:
+        """What is learned for ``context`` in ``encoder``; learned now, with a progress bar, if it
+        has not been yet, or if its pairs are no longer those that it was learned from.
+
+        Raises:
+            ContextError: There is a file for it that cannot be used.
+            InvalidValue: The context has nothing to learn from.
+            OSError: What was learned can't be kept.
+        """
+        pairs = self.kept_pairs(context.name) or pairs_of(context)
+        try:
+            found = self.get(context.name, encoder.identity)
+            if found.digest == pairs_digest(pairs):
+                return found
+        except NotLearned:
+            pass
+        with tqdm(desc=f"SafeGen learns {context.label} for this model", unit="prompt") as bar:
+
+            def told(done: int, of: int) -> None:
+                bar.total = of
+                bar.update(done - bar.n)
+                if progress is not None:
+                    progress(done, of)
+
+            found = learn_from_pairs(pairs, encoder, progress=told)
         write_atomically(self._file(context.name, encoder.identity), to_bytes(found, context.name))
         return found
 

@@ -12,7 +12,7 @@ from safegen.detectors.protocol import MODEL, Detector
 from safegen.errors import InvalidValue
 from safegen.hosts.a1111.towards import Guiding, towards
 from safegen.learned.embedding import LearnedEmbedding
-from safegen.plan import AUTO, CUSTOM, WORDS, SafetyPlan
+from safegen.plan import AUTO, CUSTOM, LEARNED_STRATEGIES, WORDS, SafetyPlan
 from safegen.text.syntax import as_negative, parts, unweighted
 from safegen.webui import encoder, settings, watching
 from safegen.webui.enforcement import Policy
@@ -47,8 +47,8 @@ def chooser_for(plan: SafetyPlan) -> Chooser:
 
 
 def asks_the_model(plan: SafetyPlan) -> bool:
-    """Whether `chooser_for` needs the model to itself."""
-    return PROBE in plan.detectors or plan.mode != WORDS
+    """Whether `decide` needs the model to itself."""
+    return PROBE in plan.detectors or plan.mode != WORDS or plan.strategy in LEARNED_STRATEGIES
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,15 @@ from safegen.contexts.context import SafetyContext
 from safegen.detectors.probe import ProbeDetector
 from safegen.errors import InvalidValue
 from safegen.learned.embedding import LearnedEmbedding
-from safegen.learned.encoder import identity_of
+from safegen.learned.encoder import identity_of, widths_of
 from safegen.learned.probe import ProbeError, ProbeStore
-from safegen.learned.store import LearnedStore, NotLearned
-from safegen.webui import host, settings
+from safegen.learned.store import LearnedStore
+from safegen.plan import CUSTOM
+from safegen.webui import host, making, settings
+from safegen.webui.words import say
 
-_known: dict[tuple[str, int], tuple[str, int]] = {}
-"""Checkpoint and clip skip to identity and width: a hash over all weights takes a while."""
+_known: dict[tuple[str, int], tuple[str, tuple[int, ...]]] = {}
+"""Checkpoint and clip skip to identity and widths: a hash over all weights takes a while."""
 
 
 def known_identity() -> str | None:
@@ -51,9 +53,10 @@ class HostEncoder:
             states, _ = self.encode([""])
             width = int(states.shape[-1])
             layer = f"skip{skip}" if skip else "last"
-            _known.clear()
-            _known[key] = identity_of(host.text_modules(), width, layer), width
-        self.identity, self.width = _known[key]
+            modules = host.text_modules()
+            _known[key] = identity_of(modules, width, layer), widths_of(modules, width)
+        self.identity, self.widths = _known[key]
+        self.width = sum(self.widths)
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -66,16 +69,31 @@ class HostEncoder:
 
 
 def learned(context: SafetyContext, strategy: str) -> LearnedEmbedding:
-    """The embedding learned for ``context`` in the loaded checkpoint's encoder, for ``strategy``.
+    """What ``strategy`` needs for ``context`` in the loaded checkpoint's encoder.
+
+    It is learned here, before the first picture that needs it; that takes seconds. Whoever asks
+    must have the model to themselves.
 
     Raises:
-        InvalidValue: There is none; says how to learn one.
+        InvalidValue: It can't be learned, or kept; says why.
     """
+    if context.name == CUSTOM:
+        raise InvalidValue(
+            "strategy",
+            strategy,
+            "counterpart, prepend, append or context with texts of your own, as nothing is "
+            "learned for those",
+        )
     store = LearnedStore(settings.contexts_folder())
+    learns = say("SafeGen learns {context} for this model.", context=context.label)
     try:
-        return store.get(context.name, HostEncoder().identity)
-    except NotLearned as error:
-        raise InvalidValue("strategy", strategy, f"after learning: {error}") from error
+        return store.for_encoder(context, HostEncoder(), progress=lambda *_: making.tell(learns))
+    except OSError as error:
+        raise InvalidValue(
+            "strategy",
+            strategy,
+            f"only where what is learned can be kept; {store.folder} can't be written: {error}",
+        ) from error
 
 
 def probe() -> ProbeDetector:

@@ -55,6 +55,6 @@ def expect(p: Any, pictures: int) -> None:
     host.shared.state.processing_has_refined_job_count = True
 
 
-def tell(text: str) -> None:
-    """Put ``text`` before the numbers in the progress bar."""
+def tell(text: str | None) -> None:
+    """Put ``text`` before the numbers in the progress bar, or nothing."""
     host.shared.state.textinfo = text

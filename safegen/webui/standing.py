@@ -13,7 +13,17 @@ from html import escape
 from typing import Any
 
 from safegen.errors import SafeGenError
-from safegen.plan import ALWAYS, AUTO, AWAY, CUSTOM, PUSH_ALL, WATCH, WORDS, SafetyPlan
+from safegen.plan import (
+    ALWAYS,
+    AUTO,
+    AWAY,
+    CUSTOM,
+    LEARNED_STRATEGIES,
+    PUSH_ALL,
+    WATCH,
+    WORDS,
+    SafetyPlan,
+)
 from safegen.webui import arguments, deciding, host, markup, mending, settings
 from safegen.webui.arguments import Resolved
 from safegen.webui.enforcement import Policy
@@ -146,7 +156,10 @@ def _sentence(plan: SafetyPlan) -> str:
         ALWAYS: say_html("The safe version counts {weight}.", weight=weight),
     }[plan.mode]
     cost = say_html("About {times} times the work then.", times=f"{work(plan):.2g}")
-    return " ".join(filter(None, (when, what, acts, _span(plan), cost)))
+    learns = ""
+    if plan.strategy in LEARNED_STRATEGIES:
+        learns = say("The first picture of a model takes longer: the context is learned for it.")
+    return " ".join(filter(None, (when, what, acts, _span(plan), cost, learns)))
 
 
 def _span(plan: SafetyPlan) -> str:

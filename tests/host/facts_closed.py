@@ -313,7 +313,7 @@ def settings_that_are_not_allowed_are_refused_by_name(host: Host) -> None:
         ({"context": "no such thing"}, "context", "no such thing"),
         ({"strategy": "magic"}, "strategy", "magic"),
         ({"tau": 0.5, "end": 0.4}, "tau", "end"),
-        ({"strategy": "projection", "context": "violence"}, "projection"),
+        ({"strategy": "projection", "context": "custom", "safe_text": "a ball"}, "projection"),
     ):
         host.make(HAZARD, named).refused(*words)
 

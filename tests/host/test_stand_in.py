@@ -47,6 +47,26 @@ def test_a_hires_checkpoint_is_followed(host: Host) -> None:
     assert difference(host.make(HAZARD, OWN_TEXT, **fields), wanted) <= 2
 
 
+@pytest.mark.parametrize("strategy", ["direction", "projection"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"refiner_checkpoint": "toy-other", "refiner_switch_at": 0.5},
+        {**HIRES, "hr_checkpoint_name": "toy-other"},
+    ],
+    ids=["refiner", "hires"],
+)
+def test_what_is_learned_follows_another_checkpoint(
+    host: Host, own_folder: Path, strategy: str, fields: dict[str, Any]
+) -> None:
+    """Each encoder has its own, learned in this run; the next run makes the same picture."""
+    asked = {**ON, "strategy": strategy}
+    made = host.make(HAZARD, asked, **fields).good
+    assert len(list(own_folder.glob("learned/violence/*.safetensors"))) == 2
+    assert not same(made, host.make(HAZARD, **fields))
+    assert same(made, host.make(HAZARD, asked, **fields))
+
+
 def test_an_edit_model_is_refused_with_its_image_scale(host: Host) -> None:
     host.shared.sd_model.cond_stage_key = "edit"
     made = host.make(HAZARD, ON, image=host.picture(), image_cfg_scale=1.5)

@@ -83,36 +83,29 @@ def test_a_host_that_is_not_guarded_blocks_only_where_it_is_enforced(
     assert stands(enabled=False).state == "blocked"
 
 
-def test_what_must_be_learned_first_is_said_and_one_button_mends_it(own_folder: Path) -> None:
+def test_what_is_learned_first_is_said_and_stands_in_no_ones_way(own_folder: Path) -> None:
+    found = stands(strategy="direction", context="violence", mode="always")
+    assert (found.state, found.mend) == ("on", None)
+    assert "takes longer" in found.text
+    assert "takes longer" not in stands(context="violence", mode="always").text
+
+
+def test_a_probe_that_is_not_fitted_is_said_and_one_button_mends_it(own_folder: Path) -> None:
     from safegen.webui import mending
 
-    named = {"strategy": "direction", "context": "violence", "mode": "always"}
+    named = {"detectors": ["lexicon", "probe"]}
     found = stands(**named)
     assert found.state == "invalid"
-    assert "Violence" in found.text
+    assert found.mend.probe
     told: list[float] = []
     mending.make(found.mend, lambda share, what: told.append(share))
     assert told
-    assert stands(**named).state == "on"
-    assert stands(**{**named, "context": "hate"}).mend.contexts == ["hate"]
-
-
-def test_under_auto_every_context_that_it_may_pick_is_wanted(own_folder: Path) -> None:
-    from safegen.webui import deciding
-
-    wanted = [context.name for context in deciding.chooser().library if context.category]
-    assert list(stands(strategy="projection").mend.contexts) == wanted
-
-
-def test_a_probe_that_is_not_fitted_is_said(own_folder: Path) -> None:
-    found = stands(detectors=["lexicon", "probe"])
-    assert found.state == "invalid"
-    assert found.mend.probe
+    assert stands(**named).state == "auto"
 
 
 def test_who_may_not_mend_it_is_sent_to_the_operator(host: Host, own_folder: Path) -> None:
     host.shared.cmd_opts.safegen_enforce = "basic"
-    found = stands(strategy="direction", context="violence")
+    found = stands(mode="watch")
     assert (found.state, found.mend) == ("invalid", None)
     assert "operator" in found.text
 

@@ -162,22 +162,16 @@ def test_strategies(server: Server, checkpoint: str) -> None:
     assert len(set(pictures)) == len(pictures)
 
 
-def test_what_was_learned_in_one_encoder_is_refused_in_another(server: Server) -> None:
-    """Families: an embedding learned in one text encoder is refused in the others, in words."""
-    context = {"context": "sexual"}
-    load(server, "world-xl")
-    learned = server.call("POST", "/safegen/learn", context)
-    assert learned.status == 200, learned.message
-    asked = {**ON, **context, "strategy": "direction"}
-    assert server.txt2img(HAZARD, asked).status == 200
-    for checkpoint in ("safegen-world", "world-sd2", "world-xl-refiner"):
+def test_what_a_strategy_needs_is_learned_in_every_encoder_by_itself(server: Server) -> None:
+    """Families: nothing has to be learned first, and each text encoder has its own."""
+    asked = {**ON, "context": "sexual", "strategy": "projection"}
+    folder = server.data / "safegen" / "contexts" / "learned" / "sexual"
+    for number, checkpoint in enumerate(("world-xl", "safegen-world", "world-sd2"), 1):
         load(server, checkpoint)
         made = server.txt2img(HAZARD, asked)
-        assert made.status == 422, made.message
-        assert "another text encoder" in made.message
-        assert not made.images
-    load(server, "world-xl")
-    assert server.txt2img(HAZARD, asked).status == 200
+        assert made.status == 200, made.message
+        same(made, server.txt2img(HAZARD, asked))
+        assert len(list(folder.glob("*.safetensors"))) == number
 
 
 def test_switching_between_families(server: Server) -> None:

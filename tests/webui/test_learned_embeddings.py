@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from common import HAZARD
 from server import Server
 
 SEEDS = int(os.environ.get("SAFEGEN_SEEDS", "40"))
@@ -30,9 +29,6 @@ def learned(shared_server: Server) -> Server:
     from safegen.lab.embedded.families import caption_pairs
 
     shutil.rmtree(shared_server.data / "safegen" / "contexts" / "learned", ignore_errors=True)
-    refused = shared_server.txt2img(HAZARD, {"context": CONTEXT, "strategy": "projection"})
-    assert refused.status == 422, refused.message
-    assert "earn" in refused.message
     for hazard, context in (("all", CONTEXT), *OF_HAZARD.items()):
         pairs = [list(pair) for pair in caption_pairs(PAIRS, hazard)]
         made = shared_server.call("POST", "/safegen/learn", {"context": context, "pairs": pairs})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from safegen.errors import Unsupported
-from safegen.plan import LEARNED_STRATEGIES, SafetyPlan
+from safegen.plan import SafetyPlan
 
 
 def check_pass(host: Any, p: Any, denoiser: Any, plan: SafetyPlan) -> None:
@@ -21,17 +21,6 @@ def check_pass(host: Any, p: Any, denoiser: Any, plan: SafetyPlan) -> None:
         raise Unsupported(
             f"push away {plan.push:g} needs a CFG scale above 0, and it is {cfg:g}: raise it, or "
             "set push away to 0"
-        )
-    other = [
-        name
-        for name in ("refiner_checkpoint_info", "hr_checkpoint_info")
-        if getattr(p, name, None) is not None
-    ]
-    if other and plan.strategy in LEARNED_STRATEGIES:
-        raise Unsupported(
-            f"strategy {plan.strategy} works in the text encoder it was learned in, and this run "
-            "changes the checkpoint (refiner or hires pass); choose counterpart, prepend, append "
-            "or context"
         )
     if plan.streams != "independent":
         return

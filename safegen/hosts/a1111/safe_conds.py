@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from safegen.conditioning.edits import EmbeddingEdit
 from safegen.conditioning.strategies import SafeConditioning
 from safegen.errors import Unsupported
 from safegen.hosts.a1111.conds import tokens, with_tokens, with_vector_of
@@ -41,15 +42,16 @@ class SafeConds:
         self.conditionings = tuple(conditionings)
         self._checkpoint: Any = None
         self._encoded: dict[str, Any] = {}
+        self._edits: list[EmbeddingEdit | None] = []
         self.encode()
 
     def encode(self) -> None:
         """Encode every text with the model that is loaded now."""
         wanted = [conditioning for conditioning in self.conditionings if conditioning is not None]
-        if self._checkpoint is not None and any(one.edit is not None for one in wanted):
+        if self._checkpoint is not None and any(one.edit and one.anew is None for one in wanted):
             raise Unsupported(
-                "strategies direction and projection can't follow a change of checkpoint in the "
-                "middle of a run (refiner); choose counterpart, prepend, append or context"
+                "an embedding that was given can't follow a change of checkpoint in the middle of "
+                "a run (refiner); choose counterpart, prepend, append or context"
             )
         more = [text for one in wanted for text in (one.pooled, one.unsafe) if text]
         texts = list(dict.fromkeys([*(one.text for one in wanted if not one.own), *more]))
@@ -59,6 +61,10 @@ class SafeConds:
         if len(found) != len(texts):
             raise RuntimeError(f"{len(texts)} safe texts gave {len(found)} encodings")
         self._encoded = dict(zip(texts, found, strict=True))
+        self._edits = [
+            None if one is None else one.edit if one.anew is None else one.anew()
+            for one in self.conditionings
+        ]
         self._checkpoint = checkpoint
 
     def has_safe(self, row: int) -> bool:
@@ -75,9 +81,10 @@ class SafeConds:
         """The encoding ``[1, tokens, width]`` of the row's safe text at ``step``."""
         conditioning = self._conditioning(row)
         cond = self._at(conditioning.text, step)
-        if conditioning.edit is None:
+        edit = self._edits[row]
+        if edit is None:
             return cond
-        cond = with_tokens(cond, conditioning.apply(tokens(cond)))
+        cond = with_tokens(cond, edit(tokens(cond)))
         if not conditioning.pooled:
             return cond
         return with_vector_of(cond, self._at(conditioning.pooled, step))

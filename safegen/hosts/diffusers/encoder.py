@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from safegen.errors import Unsupported
-from safegen.learned.encoder import identity_of
+from safegen.learned.encoder import identity_of, widths_of
 
 
 class PipelineEncoder:
@@ -30,6 +30,7 @@ class PipelineEncoder:
         self.pipe, self.clip_skip = pipe, clip_skip
         states, _ = self.encode([""])
         self.width = int(states.shape[-1])
+        self.widths = widths_of(modules, self.width)
         layer = f"skip{clip_skip}" if clip_skip else "last"
         self.identity = identity_of(modules, self.width, layer)
 

@@ -159,11 +159,11 @@ class GuardedRun:
 
 
 def _learned_in(pipe: Any, clip_skip: int | None) -> Learned:
-    """Finds what was learned on this machine for a context, in the pipeline's own encoder."""
+    """What is learned for a context in the pipeline's own encoder: now, if it was not before."""
 
     def find(context: SafetyContext) -> LearnedEmbedding:
-        identity = PipelineEncoder(pipe, clip_skip).identity
-        return LearnedStore(default_folder()).get(context.name, identity)
+        store, encoder = LearnedStore(default_folder()), PipelineEncoder(pipe, clip_skip)
+        return store.for_encoder(context, encoder)
 
     return find
 

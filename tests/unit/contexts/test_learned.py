@@ -14,6 +14,7 @@ from safegen.conditioning.strategies import condition
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.library import ContextError, ContextLibrary
 from safegen.errors import InvalidValue, SafeGenError
+from safegen.learned.embedding import learn
 from safegen.learned.encoder import BATCH, encode_in_batches, identity_of, own_mean, start_mark
 from safegen.learned.store import (
     FORMAT_VERSION,
@@ -40,6 +41,7 @@ class FakeEncoder:
     """
 
     width = 4
+    widths = (4,)
     tokens = 12
 
     def __init__(self, identity: str = "fake") -> None:
@@ -101,6 +103,26 @@ class TestLearning:
         assert learn_from_pairs(pairs, FakeEncoder()).rank == 2
         assert learn_from_pairs(pairs, FakeEncoder(), rank=1).rank == 1
         assert learn_from_pairs([*PAIRS, ("a dog", "a water")], FakeEncoder()).rank == 1
+
+    def test_the_louder_of_two_encoders_does_not_decide_for_the_other(self) -> None:
+        """Side by side, as SDXL's are: pairs differ in one axis of each, and by 100 to 1."""
+        noise = torch.randn(40, 5, generator=torch.Generator().manual_seed(0)) * 1e-3
+        safe = torch.zeros(40, 5)
+        unsafe = safe + torch.tensor([0.0, 100.0, 0.0, 1.0, 0.0]) + noise
+        alone = learn(unsafe, safe, encoder="two", rank=1, widths=(3, 2)).basis.abs()
+        assert alone.shape == (2, 5)
+        assert torch.allclose(alone, torch.eye(5)[[1, 3]], atol=1e-3)
+        together = learn(unsafe, safe, encoder="two", rank=1).basis.abs()
+        assert together[0, 3] < 0.02
+        silent = learn(
+            unsafe * torch.tensor([1, 1, 1, 0, 0]), safe, encoder="", rank=1, widths=(3, 2)
+        )
+        assert not silent.basis[:, 3:].any()
+
+    @pytest.mark.parametrize("widths", [(3, 3), (5, 0), (4,)])
+    def test_widths_that_do_not_make_a_token_are_refused(self, widths: tuple[int, ...]) -> None:
+        with pytest.raises(InvalidValue, match="widths"):
+            learn(torch.ones(3, 5), torch.zeros(3, 5), encoder="two", rank=1, widths=widths)
 
     def test_goes_in_batches_and_tells_how_far_it_is(self) -> None:
         encoder, told = FakeEncoder(), []
@@ -196,6 +218,22 @@ class TestStore:
         assert again.digest == pairs_digest(PAIRS)
         assert store.get("mine", "fake").digest == store.get("mine", "other").digest
         assert len(store.files("mine")) == 2
+
+    def test_the_first_use_learns_and_the_next_ones_find_it(self, store: LearnedStore) -> None:
+        encoder, told = FakeEncoder(), []
+        first = store.for_encoder(CONTEXT, encoder, progress=lambda *done: told.append(done))
+        assert told[-1][0] == told[-1][1] == sum(encoder.asked)
+        found = store.for_encoder(CONTEXT, encoder)
+        assert torch.equal(found.direction, first.direction)
+        assert sum(encoder.asked) == told[-1][0]  # nothing more
+        assert store.for_encoder(CONTEXT, FakeEncoder("other")).encoder == "other"
+
+    def test_a_context_whose_words_changed_is_learned_again(self, store: LearnedStore) -> None:
+        first = store.for_encoder(CONTEXT, FakeEncoder())
+        changed = replace(CONTEXT, neutral={"blood": "lemonade"})
+        assert store.for_encoder(changed, FakeEncoder()).digest != first.digest
+        store.learn(CONTEXT, FakeEncoder(), PAIRS)  # a user's own pairs outlive that
+        assert store.for_encoder(changed, FakeEncoder()).digest == pairs_digest(PAIRS)
 
     def test_without_any_pairs_the_contexts_own_words_serve(self, store: LearnedStore) -> None:
         learned = store.learn(CONTEXT, FakeEncoder())

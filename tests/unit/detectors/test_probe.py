@@ -38,6 +38,7 @@ class FakeEncoder:
     """Words are fixed random vectors; those of `AXES` also point along their category's axis."""
 
     width = 24
+    widths = (24,)
     tokens = 20
 
     def __init__(self, identity: str = "fake") -> None:

@@ -47,7 +47,22 @@ def test_texts_are_encoded_once_for_each_checkpoint() -> None:
     assert host.asked == ["a clean ball"] * 2
 
 
-def test_an_edit_does_not_follow_into_another_checkpoint() -> None:
+def test_an_edit_is_made_anew_for_another_checkpoint() -> None:
+    host, made = Host(), []
+
+    def anew() -> MoveAlong:
+        made.append(host.loaded)
+        return MoveAlong(torch.ones(WIDTH), float(len(made)))
+
+    found = conds(host, SafeConditioning("direction", "a bloody ball", EDIT, anew=anew))
+    first = encoded("a bloody ball")["crossattn"]
+    assert torch.equal(found.safe(0, 0)["crossattn"], first + 1)
+    was, host.loaded = host.loaded, "another"
+    assert torch.equal(found.safe(0, 1)["crossattn"], first + 2)
+    assert made == [was, "another"]
+
+
+def test_an_edit_that_was_given_does_not_follow_into_another_checkpoint() -> None:
     host = Host()
     found = conds(host, SafeConditioning("direction", "a bloody ball", EDIT))
     host.loaded = "another"
