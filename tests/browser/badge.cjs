@@ -90,18 +90,19 @@ scenario(async(ui, seen, given) => {
     await ui.generate();
     seen.cleared = await becomes(ui, "on");
 
-    at("what must be learned first has its button there");
-    // Of a context that no window of this session has learned for yet.
-    const [name, label] = given.width < 600 ? ["hate", "Hate"] : ["violence", "Violence"];
-    await ui.choose(`${ID}context`, name);
-    await ui.choose(`${ID}strategy`, "direction");
-    seen.unlearned = await becomes(ui, "invalid");
-    seen.lacking = label;
-    seen.promise = await ui.get(`${ID}summary`).innerText();
-    await ui.get(`${ID}mend`).click();
-    seen.learned = await becomes(ui, "on");
+    at("what must be fitted first has its button there, until it is");
+    const probe = ui.get(`${ID}detectors label:has-text("probe")`);
+    await probe.click();
+    seen.unfitted = await badge(ui);
+    seen.promise = "";
+    if (given.width < 600) { // the first window; the other finds it fitted
+        seen.unfitted = await becomes(ui, "invalid");
+        seen.promise = await ui.get(`${ID}summary`).innerText();
+        await ui.get(`${ID}mend`).click();
+    }
+    seen.fitted = await becomes(ui, "on");
     seen.mendGone = !(await ui.get(`${ID}mend`).isVisible());
-    await ui.choose(`${ID}strategy`, "counterpart");
+    await probe.click();
     await ui.toggle(false);
     seen.off = await becomes(ui, "off");
 
