@@ -147,6 +147,18 @@ def test_a_changed_checkpoint_is_encoded_anew(server: Server, path: str) -> None
     assert difference(made.image, wanted.image) <= CLOSE
 
 
+@pytest.mark.parametrize("strategy", ["direction", "projection"])
+@pytest.mark.parametrize("path", ["refiner", "hires fix, checkpoint of its own"])
+def test_what_is_learned_follows_a_changed_checkpoint(
+    server: Server, path: str, strategy: str
+) -> None:
+    """A change of checkpoint within the run: what is learned is that encoder's own."""
+    asked = {**ON, "strategy": strategy}
+    made = server.txt2img(HAZARD, asked, **PATHS[path])
+    all_guarded(server.txt2img(HAZARD, **PATHS[path]), made)
+    same(made, server.txt2img(HAZARD, asked, **PATHS[path]))
+
+
 def test_rows_travel_in_the_host_s_call_or_apart(server: Server) -> None:
     """Rows in the host's call and in calls of our own give the same picture."""
     made = server.txt2img(HAZARD, KNOWN)

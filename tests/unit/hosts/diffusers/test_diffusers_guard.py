@@ -102,11 +102,22 @@ def test_prompt_embeds_are_edited_by_what_was_learned(pipe: Any) -> None:
     assert near(read, theirs)
 
 
+def test_a_context_is_learned_with_the_first_picture_that_needs_it(
+    pipe: Any, tmp_path: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = blending(weight=1.0, tau=0.0, context="violence", strategy="direction")
+    made = []
+    for _ in range(2):
+        with guard(pipe, plan):
+            made.append(pipe(RISKY, **quick()).images)
+        assert ("learns Violence" in capsys.readouterr().err) == (len(made) == 1)
+    assert torch.equal(*made)
+    assert LearnedStore(tmp_path).get("violence", PipelineEncoder(pipe).identity)
+
+
 def test_what_the_command_line_learned_is_found(pipe: Any, tmp_path: Any) -> None:
     pairs = [("a bloody ball", "a clean ball")]
     plan = blending(weight=1.0, tau=0.0, context="violence", strategy="direction")
-    with guard(pipe, plan), pytest.raises(ContextError, match="no embedding has been learned"):
-        pipe(RISKY, **quick())
     store, encoder = LearnedStore(tmp_path), PipelineEncoder(pipe)
     learned = store.learn(TOLD.library.get("violence"), encoder, pairs)
     with guard(pipe, plan):
