@@ -226,11 +226,12 @@ class Chooser:
         if verdict.errors:
             why += f"; a detector failed, so the prompt counts as unsafe: {verdict.errors[0]}"
         spans = replace(verdict, context=context).risky_spans()
-        if plan.strategy not in LEARNED_STRATEGIES:
-            learned = None
-        elif callable(learned):
-            learned = partial(learned, context)
-        how: dict[str, Any] = {"spans": spans, "learned": learned, "strength": plan.strength}
+        how: dict[str, Any] = {"spans": spans, "strength": plan.strength}
+        if plan.strategy in LEARNED_STRATEGIES:
+            if callable(learned):
+                how["find"] = partial(learned, context)
+                learned = learned(context)
+            how["learned"] = learned
         how["push"] = plan.pushed if plan.push > 0 else NEVER
         text, strategy, note = prompt, plan.strategy, ""
         if strategy == "counterpart":

@@ -79,7 +79,8 @@ def condition(
     strategy: str,
     *,
     spans: Sequence[Span] = (),
-    learned: LearnedEmbedding | Callable[[], LearnedEmbedding] | None = None,
+    learned: LearnedEmbedding | None = None,
+    find: Callable[[], LearnedEmbedding] | None = None,
     strength: float = 1.0,
     push: str = NEVER,
 ) -> SafeConditioning:
@@ -97,7 +98,8 @@ def condition(
             changes, it falls back to ``away`` (to ``prepend`` where nothing is pushed), with
             nothing else in the prompt to ``context``, and says so.
         learned: The context's embedding for the model's own text encoder, which ``direction``
-            and ``projection`` need; or what finds it, in whatever encoder is loaded by then.
+            and ``projection`` need.
+        find: Finds it in whatever text encoder is loaded by then; see `SafeConditioning.anew`.
         strength: How far ``direction`` moves (1 = the mean distance between the pairs' halves)
             and how much ``projection`` removes (1 = all).
         push: Whether the safe stream is also pushed away from the context's unsafe text, if it
@@ -110,8 +112,9 @@ def condition(
     """
     places = parts(prompt)
     done = condition_parts(
-        prompt, context, strategy, spans=spans, learned=learned, strength=strength, push=push
-    )
+        prompt, context, strategy, spans=spans, learned=learned, find=find, strength=strength,
+        push=push,
+    )  # fmt: skip
     text, position = "", 0
     for place, one in zip(places, done, strict=True):
         text += prompt[position : place.start]
@@ -137,7 +140,8 @@ def condition_parts(
     strategy: str,
     *,
     spans: Sequence[Span] = (),
-    learned: LearnedEmbedding | Callable[[], LearnedEmbedding] | None = None,
+    learned: LearnedEmbedding | None = None,
+    find: Callable[[], LearnedEmbedding] | None = None,
     strength: float = 1.0,
     push: str = NEVER,
 ) -> tuple[SafeConditioning, ...]:
@@ -163,11 +167,9 @@ def condition_parts(
                 f"only with an embedding learned for context {context.name!r} in this model's "
                 "text encoder; learn one, or choose counterpart, prepend, append or context",
             )
-        if callable(learned):
-            anew = partial(_found_edit, learned, strategy, strength)
-            edit = anew()
-        else:
-            edit = _edit(learned, strategy, strength)
+        edit = _edit(learned, strategy, strength)
+        if find is not None:
+            anew = partial(_found_edit, find, strategy, strength)
     unsafe = context.unsafe_text.strip() if push != NEVER else ""
     if strategy == AWAY and not unsafe:
         raise InvalidValue(
