@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from safegen.hosts.a1111.beside import blends_masks, names_after_ours
+from safegen.hosts.a1111.conds import length, padded, tokens, with_tokens
+from safegen.hosts.a1111.evaluation import PAD_OPTIONS
 
 GIVEN = {
     "x": "the latents",
@@ -22,6 +24,8 @@ GIVEN = {
     "text_uncond": "the negative texts",
 }
 """Fields of the ``cfg_denoiser`` callback, in words."""
+TEXTS = ("text_cond", "text_uncond")
+PAD, PAD_V0 = PAD_OPTIONS
 
 
 def same(one: Any, other: Any) -> bool:
@@ -84,8 +88,25 @@ class Seal:
             said
             for name, said in GIVEN.items()
             if not same(getattr(params, name), self._given[name])
+            and not (name in TEXTS and same(getattr(params, name), self._fitted(name)))
         ]
         return self._blame("cfg_denoiser", ", ".join(changed)) if changed else ""
+
+    def _fitted(self, name: str) -> Any:
+        """A text as long as the other one: the host pads a dict's tokens in that very dict."""
+        own = self._given[name]
+        if not isinstance(own, dict):
+            return own
+        wanted = length(self._given[TEXTS[1 - TEXTS.index(name)]])
+        if self.host.option(PAD_V0, False):
+            if name == "text_cond":
+                return own
+            known = tokens(own)
+            places = torch.arange(wanted, device=known.device).clamp(max=known.shape[1] - 1)
+            return with_tokens(own, known[:, places])
+        if self.host.option(PAD, False):
+            return padded(own, wanted, self.host.empty_prompt())
+        return own
 
     def made(self, rows: Tensor) -> None:
         """These rows shall be guided."""
