@@ -1,9 +1,7 @@
-// SafeGen's part of the page: the badge near Generate, the comparison's slider and strip, and a
-// status that is up to date.
+// SafeGen's part of the page: the badge near Generate, and a status that is up to date.
 //
-// Nothing is kept here that the page can't tell: the badge is derived anew after every update, and
-// the comparison listens on the document, so elements may come, go and be replaced. The host's
-// "Reload UI" reloads the page.
+// Nothing is kept here that the page can't tell: the badge is derived anew after every update, so
+// elements may come, go and be replaced. The host's "Reload UI" reloads the page.
 (function() {
     "use strict";
 
@@ -16,6 +14,8 @@
     const BLACKED = "SafeGen failed: ";
     // Milliseconds in which changes of several controls, as a pasted infotext makes, are gathered.
     const TOGETHER = 60;
+    // Milliseconds after which the controls are looked at again, whatever has happened.
+    const EVERY = 1000;
     // Milliseconds after which an answer is not waited for any more.
     const PATIENCE = 5000;
 
@@ -185,6 +185,40 @@
     const answer = tab => find(`#script_${tab}_safegen_summary [data-safegen-state]`);
     const ask = tab => press(`script_${tab}_safegen_changed`, () => answer(tab));
 
+    /** What the server said of a tab since the page was made; shown without an event of gradio's. */
+    function show(tab, line) {
+        const now = answer(tab);
+        const holder = document.createElement("template");
+        holder.innerHTML = line;
+        const told = holder.content.firstElementChild;
+        for (const {name, value} of told.attributes) now.setAttribute(name, value);
+        now.replaceChildren(...told.childNodes);
+    }
+
+    const arrived = {};  // by tab, what is not on the page yet
+
+    function showArrived() {
+        for (const [tab, {line, follow}] of Object.entries(arrived)) {
+            if (!answer(tab)) continue;
+            delete arrived[tab];
+            show(tab, line);
+            if (follow) ask(tab);
+        }
+    }
+
+    /** The page has been loaded: it may be older than what is in force now. */
+    async function arrive() {
+        try {
+            const response = await fetch("./safegen/arrival");
+            if (!response.ok) throw new Error(response.statusText);
+            Object.assign(arrived, await response.json());
+            showArrived();
+            updateBadges();
+        } catch {
+            askAll();
+        }
+    }
+
     /** Something is written in the form of a context. */
     function onTyped() {
         const said = find("#safegen_context_message .safegen-message");
@@ -196,12 +230,28 @@
         TABS.forEach(ask);
     }
 
-    /** Controls have changed: what failed with the old values says nothing about the new ones. */
-    function onChanged(event) {
-        const {tab} = event.detail;
-        past[tab] = failure(tab);
-        ask(tab);
+    const known = {};  // by tab, what its controls were seen to hold
+
+    /** Whether controls have changed: then what failed with the old values says nothing about the
+     *  new ones. An event for each control would cost gradio more, and a pasted infotext makes no
+     *  event that can be heard here. */
+    function noticeChanges() {
+        for (const tab of TABS) {
+            const box = `#script_${tab}_safegen_enable`;
+            const fields = [...gradioApp().querySelectorAll(`${box}-checkbox input, ${box} :is(input, textarea)`)];
+            if (!fields.length) continue;
+            const held = fields.map(field => /checkbox|radio/.test(field.type) ? field.checked : field.value);
+            const now = {count: held.length, values: JSON.stringify(held)};
+            const before = known[tab];
+            known[tab] = now;
+            // Fields that come and go are no change.
+            if (!before || before.count !== now.count || before.values === now.values) continue;
+            past[tab] = failure(tab);
+            ask(tab);
+        }
     }
+
+    const soon = () => setTimeout(noticeChanges, TOGETHER);
 
     const logs = {};  // by tab, what is said under the pictures
 
@@ -218,123 +268,6 @@
         if (!document.hidden) askAll();
     }
 
-    // ------------------------------------------------------------------ slider
-
-    function setSplit(stage, percent) {
-        const share = Math.round(Math.min(100, Math.max(0, percent)));
-        stage.style.setProperty("--safegen-split", `${share}%`);
-        const handle = stage.querySelector(".safegen-handle");
-        handle.setAttribute("aria-valuenow", share);
-        handle.setAttribute("aria-valuetext", `${share}%`);
-    }
-
-    function splitOf(stage) {
-        return Number(stage.querySelector(".safegen-handle").getAttribute("aria-valuenow"));
-    }
-
-    function follow(stage, event) {
-        const box = stage.getBoundingClientRect();
-        setSplit(stage, 100 * (event.clientX - box.left) / box.width);
-    }
-
-    function onPointerDown(event) {
-        const stage = event.target.closest?.(".safegen-stage");
-        if (!stage || event.button > 0 || event.target.closest(".safegen-reveal")) return;
-        stage.setPointerCapture(event.pointerId);
-        stage.querySelector(".safegen-handle").focus({preventScroll: true});
-        follow(stage, event);
-        event.preventDefault();
-    }
-
-    function onPointerMove(event) {
-        const stage = event.target.closest?.(".safegen-stage");
-        if (stage?.hasPointerCapture(event.pointerId)) follow(stage, event);
-    }
-
-    function moveSplit(event, handle) {
-        const stage = handle.closest(".safegen-stage");
-        const now = splitOf(stage);
-        const goal = {
-            ArrowLeft: now - 2, ArrowDown: now - 2, ArrowRight: now + 2, ArrowUp: now + 2,
-            PageDown: now - 10, PageUp: now + 10, Home: 0, End: 100,
-        }[event.key];
-        if (goal === undefined) return;
-        setSplit(stage, goal);
-        event.preventDefault();
-    }
-
-    // ------------------------------------------------------------------ strip of weights
-
-    function showMap(compare) {
-        const map = compare.querySelector(".safegen-map");
-        const wanted = compare.querySelector(".safegen-show-map").checked;
-        map.hidden = !(wanted && map.getAttribute("src"));
-    }
-
-    function choose(thumb) {
-        const compare = thumb.closest(".safegen-compare");
-        for (const other of compare.querySelectorAll(".safegen-thumb[role=radio]")) {
-            other.setAttribute("aria-checked", String(other === thumb));
-            other.tabIndex = other === thumb ? 0 : -1;
-        }
-        const {name, source, caption, infotext, map, weight} = thumb.dataset;
-        const after = compare.querySelector(".safegen-after");
-        after.src = source;
-        after.alt = name;
-        after.classList.toggle("safegen-original", weight === "0");
-        // Nothing is compared with itself.
-        const single = weight === compare.dataset.before;
-        compare.querySelector(".safegen-stage").classList.toggle("safegen-single", single);
-        if (map) {
-            compare.querySelector(".safegen-map").src = map;
-        } else {
-            compare.querySelector(".safegen-map").removeAttribute("src");
-        }
-        showMap(compare);
-        setText(compare.querySelector(".safegen-tag-after"), name);
-        setText(compare.querySelector(".safegen-caption"), caption);
-        const field = find("#safegen_compare_infotext textarea, #safegen_compare_infotext input");
-        if (field) {
-            field.value = infotext;
-            field.dispatchEvent(new Event("input", {bubbles: true}));
-        }
-    }
-
-    function moveChoice(event, thumb) {
-        const step = {ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1}[event.key];
-        if (!step) return;
-        const all = [...thumb.parentElement.querySelectorAll(".safegen-thumb[role=radio]")];
-        const next = all[(all.indexOf(thumb) + step + all.length) % all.length];
-        choose(next);
-        next.focus();
-        event.preventDefault();
-    }
-
-    function reveal(button) {
-        const compare = button.closest(".safegen-compare");
-        const veil = !compare.querySelector(".safegen-stage").classList.contains("safegen-veiled");
-        const original = ".safegen-stage, .safegen-thumb[data-weight='0']";
-        for (const element of compare.querySelectorAll(original)) {
-            element.classList.toggle("safegen-veiled", veil);
-        }
-        setText(button.firstElementChild, veil ? button.dataset.show : button.dataset.blur);
-    }
-
-    // ------------------------------------------------------------------ progress
-
-    function showInterrupt(shown) {
-        const button = find("#safegen_compare_interrupt");
-        if (button) button.style.display = shown ? "block" : "none";
-    }
-
-    function onComparing(event) {
-        const place = find("#safegen_compare_stage");
-        if (!place) return;
-        showInterrupt(true);
-        // No gallery is given: a live preview would show the original, and nothing would blur it.
-        requestProgress(event.detail.task, place, null, () => showInterrupt(false));
-    }
-
     // ------------------------------------------------------------------ status
 
     /** Whoever comes back to the SafeGen tab reads there what has happened meanwhile. */
@@ -346,39 +279,23 @@
 
     // ------------------------------------------------------------------ listening
 
-    function onClick(event) {
-        const thumb = event.target.closest?.(".safegen-thumb[role=radio]");
-        if (thumb) choose(thumb);
-        const button = event.target.closest?.(".safegen-reveal");
-        if (button) reveal(button);
+    function onInput(event) {
+        const field = event.target.closest?.("#safegen_tab_contexts :is(textarea, input:not([type=radio], [type=checkbox], [type=file]))");
+        if (field) onTyped();
     }
 
-    function onKeyDown(event) {
-        const handle = event.target.closest?.(".safegen-handle");
-        if (handle) moveSplit(event, handle);
-        const thumb = event.target.closest?.(".safegen-thumb[role=radio]");
-        if (thumb) moveChoice(event, thumb);
-    }
-
-    function onChange(event) {
-        if (event.target.matches?.(".safegen-show-map")) showMap(event.target.closest(".safegen-compare"));
-    }
-
-    document.addEventListener("pointerdown", onPointerDown);
-    document.addEventListener("pointermove", onPointerMove);
-    document.addEventListener("click", onClick);
-    document.addEventListener("keydown", onKeyDown);
-    document.addEventListener("change", onChange);
-    document.addEventListener("input", onChange);
-    document.addEventListener("safegen:comparing", onComparing);
-    document.addEventListener("safegen:changed", onChanged);
+    for (const kind of ["input", "change", "click", "keyup"]) document.addEventListener(kind, soon);
+    setInterval(() => document.hidden || noticeChanges(), EVERY);
+    document.addEventListener("input", onInput);
     document.addEventListener("safegen:typed", onTyped);
     document.addEventListener("visibilitychange", onVisible);
     onUiLoaded(() => {
         updateBadges();
-        askAll();
+        arrive();
     });
     onAfterUiUpdate(() => {
+        showArrived();
+        noticeChanges();
         updateBadges();
         noticeRuns();
         pressAgain();

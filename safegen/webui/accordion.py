@@ -11,19 +11,23 @@ import gradio as gr
 from safegen.choice import Chooser
 from safegen.errors import SafeGenError
 from safegen.plan import ALWAYS, AUTO, CUSTOM, SETTINGS, WORDS, Setting
-from safegen.webui import arguments, deciding, mending, page, settings, standing
+from safegen.webui import arguments, deciding, host, mending, settings, standing
 from safegen.webui.controls import TEXTS, component, groups, offered
 from safegen.webui.errors import plainly
+from safegen.webui.words import say
 
 context_controls: list[Any] = []
 """The context control of each accordion of the page that is being built; see `build`. The tab
 keeps their choices up to date when contexts are made and deleted."""
 
-_CHANGED = (
-    "(...values) => { document.dispatchEvent("
-    'new CustomEvent("safegen:changed", {detail: {tab: "TAB"}})); return values; }'
-)
-"""Tells the page's script that a control has changed; no request is made."""
+on_page: dict[str, Accordion] = {}
+"""The accordion of each tab of that page. The host's API makes others later, for itself."""
+
+
+def begin_page() -> None:
+    """A page is going to be built."""
+    context_controls.clear()
+    on_page.clear()
 
 
 def context_choices(chooser: Chooser) -> list[str]:
@@ -112,8 +116,8 @@ class Accordion:
     def _connect(self) -> None:
         controls, quiet = self.controls, {"show_progress": "hidden", "queue": False}
         inputs = list(controls.values())
-        # A pasted infotext changes every control. The page gathers what changes at once, and
-        # presses this button once for all of it; also when it is loaded, and after a run.
+        # The page's script sees when controls have changed. It presses this button once for all
+        # that a pasted infotext changes; also after a run.
         gather = gr.Button("Refresh", visible=False, elem_id=self.elem_id("changed"))
         shown = [self.line, self.texts, self.mend, controls["enabled"], controls["context"]]
         gather.click(self._refresh, inputs, shown, **quiet)
@@ -121,10 +125,11 @@ class Accordion:
         # Only a person's choice: a pasted infotext changes the context too, and says the weight.
         dials = [controls["weight"], controls["tau"], controls["mode"]]
         controls["context"].input(self._suggest, inputs, dials, **quiet)
-        tab = "img2img" if "img2img" in self.elem_id("enable") else "txt2img"
-        changed = _CHANGED.replace("TAB", tab)
-        for control in inputs:
-            control.change(None, **page.js(changed))
+
+    @property
+    def choices(self) -> list[Any]:
+        """The contexts that the page was built with."""
+        return list(self.controls["context"].choices)
 
     # ------------------------------------------------------------------ events
 
@@ -163,15 +168,23 @@ class Accordion:
         progress: gr.Progress = gr.Progress(),  # noqa: B008  gradio looks for it here
     ) -> list[Any]:
         """Make what the standing says is missing."""
-        need = standing.of(args, _user(request)).mend
-        if need is not None:
-            try:
+        try:
+            need = standing.of(args, _user(request)).mend
+            if need is not None:
                 mending.make(need, lambda share, what: progress(share, desc=what))
-            except SafeGenError as error:
-                text = f"<p class='safegen-bad'>{html.escape(plainly(error))}</p>"
-                return [standing.Standing("invalid", "", text).html(), gr.update()]
-        found = standing.of(args, _user(request))
+            found = standing.of(args, _user(request))
+        except SafeGenError as error:
+            return [_unmade(plainly(error)), gr.update()]
+        except Exception:  # gradio would show no more than the word Error
+            host.report("SafeGen could not make what is missing")
+            return [_unmade(say("It could not be made. The log says why.")), gr.update()]
         return [found.html(), _button(found)]
+
+
+def _unmade(said: str) -> str:
+    """The line where what is missing could not be made."""
+    text = f"<p class='safegen-bad'>{html.escape(said)}</p>"
+    return standing.Standing("invalid", "", text).html()
 
 
 def _button(found: standing.Standing) -> Any:
@@ -189,4 +202,6 @@ def build(make_accordion: Callable[..., Any], elem_id: Callable[[str], str]) -> 
     """The controls by setting, in the order of `SETTINGS`. Their context control is added to
     `context_controls`, which the host's next page begins anew.
     """
-    return Accordion(make_accordion, elem_id).controls
+    made = Accordion(make_accordion, elem_id)
+    on_page.setdefault("img2img" if "img2img" in elem_id("enable") else "txt2img", made)
+    return made.controls

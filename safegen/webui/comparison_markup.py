@@ -1,7 +1,7 @@
 """The HTML of a comparison: the before/after slider and the strip of weights.
 
-`javascript/safegen.js` makes it move. Everything it needs stands in attributes here, so that
-nothing is lost when the page replaces the elements. The original comes veiled.
+`javascript/safegen_compare.js` makes it move. Everything it needs stands in attributes here, so
+that nothing is lost when the page replaces the elements. The original comes veiled.
 """
 
 from __future__ import annotations

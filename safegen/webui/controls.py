@@ -11,7 +11,7 @@ from safegen.plan import AUTO, CUSTOM, SETTINGS, Setting
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "When": ("tau", "end", "curve", "refresh", "hires"),
-    "How": ("strategy", "push", "region", "dial", "streams", "strength"),
+    "How": ("strategy", "push", "pushed", "region", "dial", "streams", "strength"),
     "Detection": ("detectors", "threshold", "evidence"),
 }
 """Where each advanced setting stands. One that is in no group stands in the last."""

@@ -12,6 +12,7 @@ from typing import Any
 from safegen.webui import (
     accordion,
     api,
+    arrival,
     deciding,
     host,
     lifecycle,
@@ -24,7 +25,7 @@ from safegen.webui import (
 
 
 def _before_ui() -> None:
-    accordion.context_controls.clear()
+    accordion.begin_page()
     tab.compare.forget()
     xyz.register(lambda: accordion.context_choices(deciding.chooser()))
 
@@ -36,6 +37,7 @@ def _ui_settings() -> None:
 def _app_started(demo: Any, app: Any) -> None:
     monitoring.begin()
     api.register(demo, app)
+    arrival.register(app)
 
 
 def register() -> None:

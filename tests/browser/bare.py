@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "host")]
 
 import standin  # noqa: E402
 
-SCRIPTS = (HERE / "bare.js", ROOT / "javascript" / "safegen.js")
+SCRIPTS = (HERE / "bare.js", *sorted((ROOT / "javascript").glob("*.js")))
 FIRST_TAB = "(...given) => { document.querySelector('#tabs > .tab-nav > button').click(); "
 FIRST_TAB += "return given; }"
 shared = standin.settings.shared

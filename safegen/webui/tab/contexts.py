@@ -106,8 +106,9 @@ class Pane:
         on(editor.confirm_delete.no.click, self.on_refresh)
         on(view.strategy.input, self.on_refresh)
         on(side.typed.click, self.on_typed)
-        for control in (side.search, view.sample, *editor.fields):
-            control.input(None, **page.js(_TYPED))  # the page's script gathers them
+        for control in editor.fields:
+            if isinstance(control, gr.Dropdown):  # a choice in it is no typing that can be seen
+                control.input(None, **page.js(_TYPED))
         for ask, group in (
             (editor.discard, editor.confirm_discard.group),
             (editor.delete, editor.confirm_delete.group),
