@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from driver import HAZARD, Host
 
+from safegen.errors import SafeGenError
 from safegen.plan import SETTINGS, SafetyPlan
 
 
@@ -101,6 +102,33 @@ def test_a_probe_that_is_not_fitted_is_said_and_one_button_mends_it(own_folder: 
     mending.make(found.mend, lambda share, what: told.append(share))
     assert told
     assert stands(**named).state == "auto"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (SafeGenError("The disk is read-only"), "The disk is read-only."),
+        (OSError(28, "No space left"), "It could not be made. The log says why."),
+    ],
+)
+def test_what_could_not_be_fitted_is_told(
+    demo: Any, own_folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    """Gradio would say "Error" and nothing else."""
+    from window import Window
+
+    from safegen.webui import mending
+
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(mending, "make", fail)
+    window = Window(demo, str(own_folder))
+    box = "script_txt2img_safegen_"
+    window.set(f"{box}enable-checkbox", True)
+    window.set(f"{box}detectors", ["lexicon", "probe"])
+    window.fire("click", f"{box}mend")
+    assert said in window.value(f"{box}summary")
 
 
 def test_who_may_not_mend_it_is_sent_to_the_operator() -> None:
