@@ -103,7 +103,7 @@ class Accordion:
             found.html(), elem_id=elem_id("summary"), elem_classes=["safegen-summary"]
         )
         self.mend = gr.Button(
-            "Learn it now", visible=False, elem_id=elem_id("mend"), variant="primary", size="sm"
+            "Fit it now", visible=False, elem_id=elem_id("mend"), variant="primary", size="sm"
         )
         self.mend.do_not_save_to_config = True
         with gr.Accordion("Advanced", open=False, elem_id=elem_id("advanced")):
