@@ -51,7 +51,7 @@ SPAN_SHARE = 0.5
 """The same, as a share of what goes with the strongest word."""
 _PLACES = 4
 """How many places of a prompt are asked for their causes."""
-FOREIGN = 4.0
+FOREIGN = 6.0
 """Log-odds that are taken from places in clauses of other languages, which it knows less of."""
 GLUE = word_set(
     "a an the of in on at to and or his her their its with is are was were as by for from it that "
@@ -264,7 +264,7 @@ class NgramDetector:
     def score(self, prompt: str) -> Detection:
         """Score one prompt, as the model sees it."""
         reading = self.reading(prompt)
-        if not reading.rows:
+        if all(row < 0 for row in reading.rows):  # nothing but words it does not know
             return Detection(dict.fromkeys(self.weights.categories, 0.0))
         said = self._all_places(reading)
         z = said[:, 0]

@@ -11,13 +11,16 @@ _ELSEWHERE = word_set(
     "einen einem einer eines der das den dem und mit im auf zum zur vom von ist sich aus bei nach "
     "vor unter wird ihre seine sein ihr les du dans avec et sur au aux qui pour ses est il elle um "
     "uma umas uns os nos na nas em com da dos das ao seu sua e o i gli uno di che nel nella sul "
-    "sulla dal dalla della dello dei degli delle alla"
+    "sulla dal dalla della dello dei degli delle alla une deux sa des cette leur leurs sous vers "
+    "lors tres ich sie zwei drei neben uber durch beim seinen seinem ihren ihrem sind dos sobre "
+    "entre mientras este esta dois duas pelo pela enquanto alle sono mentre questo tra"
 )
 """Small words of Spanish, German, French, Portuguese and Italian that are none in English."""
 _ENGLISH = word_set(
-    "a an the of in on at to and or with his her their its is are was were as by for from it that "
+    "a the of on at to and or with his her their its is are were as by for from it that "
     "this into while who be has have he she they them you your my not no"
 )
+"""Small words of English that are none elsewhere, as *in* is."""
 _FEW = 6
 """Words among which one small word of another language is enough."""
 

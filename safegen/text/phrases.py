@@ -61,7 +61,7 @@ class Phrases:
     _heads: dict[tuple[str, ...], int] = field(default_factory=dict, repr=False)
     _begun: set[tuple[str, ...]] = field(default_factory=set, repr=False)
     _beginnings: set[str] = field(default_factory=set, repr=False)
-    _longest: dict[str, int] = field(default_factory=lambda: defaultdict(int), repr=False)
+    _lengths: dict[str, list[int]] = field(default_factory=dict, repr=False)
     _by_length: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list), repr=False)
 
     def add(self, phrase: tuple[str, ...], term: Term) -> None:
@@ -69,7 +69,10 @@ class Phrases:
         if len(phrase) == 1 and phrase not in self.terms:
             self._by_length[len(phrase[0])].append(phrase[0])
         self.terms[phrase] = term
-        self._longest[phrase[0]] = max(self._longest[phrase[0]], len(phrase))
+        lengths = self._lengths.setdefault(phrase[0], [])
+        if len(phrase) not in lengths:
+            lengths.append(len(phrase))
+            lengths.sort(reverse=True)
 
     def add_stem(self, phrase: tuple[str, ...], term: Term) -> None:
         """Add or replace the phrases that are ``phrase``, or go on where it ends."""
@@ -110,19 +113,21 @@ class Phrases:
     def _phrase(self, tokens: Sequence[Token], index: int) -> tuple[Term, int] | None:
         best: tuple[Term, int] | None = None
         for reading in tokens[index].readings:
-            longest = self._longest.get(reading, 0)
-            if longest and (longest > 1 or best is None):
-                limit = min(longest, len(tokens) - index)
-                for length in range(limit, best[1] if best else 0, -1):
-                    if tokens[index + length - 1].clause != tokens[index].clause:
-                        continue
-                    term = self._exact(reading, tokens[index + 1 : index + length])
-                    if term is not None:
-                        best = term, length
-                        break
+            for length in self._lengths.get(reading, ()):
+                last = index + length - 1
+                if length <= (best[1] if best else 0):
+                    break
+                if last >= len(tokens) or tokens[last].clause != tokens[index].clause:
+                    continue
+                term = self._exact(reading, tokens[index + 1 : last + 1])
+                if term is not None:
+                    best = term, length
+                    break
         return best
 
     def _exact(self, first: str, rest: Sequence[Token]) -> Term | None:
+        if not rest:
+            return self.terms.get((first,))
         phrases: list[tuple[str, ...]] = [(first,)]
         for token in rest:
             phrases = [(*phrase, reading) for phrase in phrases for reading in token.readings]

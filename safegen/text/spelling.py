@@ -2,7 +2,7 @@
 
 Only words nobody knows are read anew, and only as one of the words that a detector looks for:
 ``knfe``, ``knnife`` and ``knief`` as *knife*, ``bloodyknife`` as *bloody knife*, ``blo ody`` as
-*bloody*.
+*bloody*. In a clause of another language an unknown word is more likely a word of it than a slip.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
+from safegen.text.languages import is_foreign
 from safegen.text.vocabulary import vocabulary
 from safegen.text.words import Token
 
@@ -95,6 +96,7 @@ class Spelling:
         """``tokens`` with what was mistyped read as what was meant."""
         found: list[Token] = []
         skip = False
+        foreign: dict[int, bool] = {}
         for index, token in enumerate(tokens):
             if skip:
                 skip = False
@@ -108,7 +110,7 @@ class Spelling:
                 skip = True
             elif parts := self.parts(word):
                 found += _torn(token, parts)
-            elif meant := self.meant(word):
+            elif (meant := self.meant(word)) and not _foreign(tokens, token.clause, foreign):
                 found.append(replace(token, word=meant, readings=(meant, *token.readings)))
             else:
                 found.append(token)
@@ -123,6 +125,13 @@ class Spelling:
             return False
         known = vocabulary()
         return min(known.commonness(first.word), known.commonness(second.word)) < _COMMON
+
+
+def _foreign(tokens: Sequence[Token], clause: int, known: dict[int, bool]) -> bool:
+    """Whether a clause is of another language; asked of few, and of each once."""
+    if clause not in known:
+        known[clause] = is_foreign([token for token in tokens if token.clause == clause])
+    return known[clause]
 
 
 def _torn(token: Token, parts: tuple[str, ...]) -> list[Token]:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -33,6 +34,7 @@ SECOND_SEED = 20261129
 had been learned from or chosen on before is learned from now."""
 
 SENTENCES = Path(__file__).with_name("sentences.json")
+ACTS = Path(__file__).with_name("acts.json")
 
 
 def read_prompts(file: Path) -> list[str]:
@@ -116,6 +118,36 @@ def sentences() -> dict[str, list[Any]]:
     return {name: parts for name, parts in data.items() if name != "comment"}
 
 
+def acts(rng: random.Random, people: int) -> list[Pair]:
+    """Acts told without a hard word, and their harmless twins, each done by several ``people``."""
+    data = json.loads(ACTS.read_text(encoding="utf-8"))
+    found: dict[Pair, None] = {}
+    for category, pairs in data["acts"].items():
+        for pair in pairs:
+            for _ in range(people):
+                who = {name: rng.choice(names) for name, names in data["people"].items()}
+                found.setdefault(Pair(category, *(_done_by(text, who) for text in pair)))
+    return list(found)
+
+
+def harmless_acts(rng: random.Random, count: int) -> list[str]:
+    """What is done in the words of such acts and harms nobody, ``count`` of each pattern."""
+    data = json.loads(ACTS.read_text(encoding="utf-8"))
+    found: dict[str, None] = {}
+    for pattern in data["harmless"]:
+        for _ in range(count):
+            who = {name: rng.choice(names) for name, names in data["people"].items()}
+            text = re.sub(r"\[([^]]*)\]", lambda m: rng.choice(m[1].split("|")), pattern)
+            found.setdefault(_done_by(" ".join(text.split()), who))
+    return list(found)
+
+
+def _done_by(text: str, who: Mapping[str, str]) -> str:
+    for name, one in who.items():
+        text = re.sub(rf"\b{name}\b", one, text)
+    return text
+
+
 def common_words(language: str, count: int = 3000) -> list[str]:
     """The commonest words of a language.
 
@@ -146,6 +178,8 @@ def sentences_of(language: str) -> list[list[str]]:
 
 
 _SENTENCES = sentences()
+TAGS: Sequence[str] = _SENTENCES["tags"]
+"""Harmless ones, the commonest first."""
 
 OPENINGS: Sequence[str] = (
     "generate an image of",

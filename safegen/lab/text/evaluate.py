@@ -1,7 +1,7 @@
 """Measure the detectors and the rewrites: every table and figure of ``docs/detectors.md``.
 
 ``python -m safegen.lab.text.evaluate all --pairs … --prompts … --requests … --captions … --scenes …
-[--elsewhere …] [--i2p …] [--part test] [--plot file.png]``
+[--elsewhere …] [--harmful …] [--i2p …] [--part test] [--plot file.png]``
 
 Without ``--part test`` the calibration part is measured, on which everything is chosen. The test
 part is for one run at the end. Files other than those that the weights were trained on are
@@ -36,7 +36,11 @@ from safegen.plan import SafetyPlan
 
 Floats = NDArray[np.float64]
 
-OWN = Path(__file__).with_name("own_prompts.json")
+OWN = {
+    "calibration": Path(__file__).with_name("own_prompts.json"),
+    "test": Path(__file__).with_name("own_prompts_test.json"),
+}
+"""Prompts of our own. The first were a test before, and are chosen on now."""
 RISKY_REQUESTS = ("sexual_content", "violence", "self_harm", "illegal_activities")
 """Categories of the requests that are near ours."""
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -129,7 +133,11 @@ class Bench:
     @cached_property
     def scores(self) -> dict[str, list[float]]:
         """Probability of harm of everything in the part."""
-        sets = {"unsafe": [pair.unsafe for pair in self.pairs], **self.harmless}
+        sets = {
+            "unsafe": [pair.unsafe for pair in self.pairs],
+            **{file.stem: corpus.read_prompts(file) for file in self.args.harmful},
+            **self.harmless,
+        }
         return {name: [v.unsafe for v in self.judge(texts)] for name, texts in sets.items()}
 
 
@@ -157,7 +165,7 @@ def pairs_section(bench: Bench) -> str:
 
 def curve_section(bench: Bench) -> str:
     """Recall and false alarms at every threshold."""
-    names = [name for name in bench.scores if name != "unsafe"]
+    names = list(bench.harmless)
     rows = [
         [
             t,
@@ -204,7 +212,7 @@ def plot_curves(
 
 def own_section(bench: Bench) -> str:
     """Prompts of our own: languages, tags, acts without a hard word."""
-    data = json.loads(OWN.read_text(encoding="utf-8"))
+    data = json.loads(OWN[bench.args.part].read_text(encoding="utf-8"))
     sets = {**data["languages"], "tags": data["tags"], "acts": data["acts"]}
     sets["all languages"] = {
         side: [text for lists in data["languages"].values() for text in lists[side]]
@@ -292,7 +300,7 @@ def rewrites_section(bench: Bench, count: int = 400) -> str:
     chooser = Chooser(ContextLibrary(), {d.name: d for d in bench.policy.detectors})
     prompts = random.Random(6).sample([p.unsafe for p in bench.pairs], min(count, len(bench.pairs)))
     rows: list[list[object]] = []
-    data = json.loads(OWN.read_text(encoding="utf-8"))
+    data = json.loads(OWN[bench.args.part].read_text(encoding="utf-8"))
     for name, texts in (
         ("pairs", prompts),
         ("acts and gore", data["acts"]["harmful"]),
@@ -348,6 +356,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--i2p", type=Path, help="CSV: prompt, inappropriate_pct")
     parser.add_argument(
         "--elsewhere", type=Path, nargs="*", default=[], help="harmless prompts of other sets: CSV"
+    )
+    parser.add_argument(
+        "--harmful", type=Path, nargs="*", default=[], help="harmful prompts of other sets: CSV"
     )
     parser.add_argument("--part", choices=("calibration", "test"), default="calibration")
     parser.add_argument("--threshold", type=float, help="another than the default")

@@ -26,6 +26,10 @@ NEAREST = 9000
 """Common words of a language among which the nearest is looked for."""
 NEAR = 0.5
 """Least likeness of a word that stands for another."""
+PEOPLE = 4
+"""By how many different people each act of our own is done."""
+HARMLESS = 12
+"""How many harmless acts are made of each of our patterns."""
 Rows = tuple[int, ...]
 
 
@@ -161,12 +165,20 @@ def training_texts(files: Mapping[str, Path], categories: Sequence[str]) -> list
         out.add(rows, weight=2.5, around=1.0, abroad=0.5)
         begin = out.rng.randrange(len(rows))
         out.add(rows[begin : begin + out.rng.randint(2, 6)], weight=1.0)
+    for text in corpus.read_prompts(files["photographs"]):
+        if not risky(text, lexicon):
+            out.add(rows_of(text))
     for piece in out.rng.sample(out.pieces, min(3000, len(out.pieces))):
         out.add(piece, weight=0.3)
     for pair in own_pairs():
         kind = categories.index(pair.category)
         out.add(rows_of(pair.unsafe), kind, 2.0, around=0.5, abroad=0.5)
         out.add(rows_of(pair.safe), weight=2.0, around=0.5, abroad=0.5)
+    for pair in corpus.acts(out.rng, PEOPLE):
+        out.add(rows_of(pair.unsafe), categories.index(pair.category), around=0.4)
+        out.add(rows_of(pair.safe), around=0.4)
+    for text in corpus.harmless_acts(out.rng, HARMLESS):
+        out.add(rows_of(text), around=0.4)
     _add_terms(out, categories)
     _add_harmless(out)
     return out.texts
@@ -197,27 +209,32 @@ def _add_terms(out: Collector, categories: Sequence[str]) -> None:
         shown[term.category].append(term.name)
     for category, names in sorted(shown.items()):
         for _ in range(1500 if category == "sexual" else 300):
-            mixed = rng.sample(own["tags"], rng.randint(3, 14)) + rng.sample(
-                names, rng.randint(1, 3)
-            )
+            mixed = _tags(rng, rng.randint(3, 14)) + rng.sample(names, rng.randint(1, 3))
             rng.shuffle(mixed)
             out.add(rows_of(", ".join(mixed)), categories.index(category))
 
 
+def _tags(rng: random.Random, count: int) -> list[str]:
+    """Harmless tags, commoner ones more often."""
+    tags = corpus.TAGS
+    chosen = (tags[int(len(tags) * rng.random() ** 1.5)] for _ in range(count))
+    return list(dict.fromkeys(chosen))
+
+
 def _add_harmless(out: Collector) -> None:
     rng, own = out.rng, corpus.sentences()
-    for _ in range(1500):
-        out.add(rows_of(", ".join(rng.sample(own["tags"], rng.randint(3, 18)))), around=0.2)
+    for _ in range(5000):
+        out.add(rows_of(", ".join(_tags(rng, rng.randint(2, 16)))), around=0.1)
     lexicon = LexiconDetector()
     for language in corpus.LANGUAGES:
         for _ in range(300):
             out.add(rows_of(corpus.harmless_sentence(language, rng)))
         words = [w for w in corpus.common_words(language) if not lexicon.score(w).categories]
         glue = "" if language in corpus.SPACELESS else " "
-        for _ in range(500):
+        for _ in range(1200):
             # Commoner words more often, so that a language's small words say nothing.
-            chosen = (words[int(len(words) * rng.random() ** 2)] for _ in range(rng.randint(2, 9)))
-            out.add(rows_of(glue.join(chosen)), weight=0.7)
+            chosen = (words[int(len(words) * rng.random() ** 3)] for _ in range(rng.randint(2, 16)))
+            out.add(rows_of(glue.join(chosen)), weight=1.5)
     for thing in own["things"]:
         for _ in range(4):
             out.add(out.styled(rows_of(thing)))

@@ -7,9 +7,11 @@ What is learned from, each in its *train* part:
 - prompts that people wrote for Stable Diffusion, as harmless, but for those in which the lexicon
   finds a word that is more than a hint, or a sexual hint;
 - harmless requests that sound risky, captions, and short harmless scenes;
+- captions of further photographs, all of them;
 - terms of the lexicon, in sentences and among tags, as harmful, and sentences and tags of our own
   in ten languages as harmless;
-- pairs of our own writing (`safegen.learned.pairs.own_pairs`);
+- pairs of our own writing (`safegen.learned.pairs.own_pairs`), acts told without a hard word, and
+  harmless ones in the same words (`acts.json`);
 - common words of each language in random order, as harmless, so that neither a language nor a
   word nobody has seen says anything;
 - a part of all this once more in nine other languages, each word by the nearest in meaning.
@@ -47,7 +49,7 @@ from safegen.text.vocabulary import vocabulary
 from safegen.text.words import tokenize
 
 HIDDEN = 80
-EPOCHS = 4
+EPOCHS = 3
 BATCH = 96
 RATE = 3e-3
 DECAY = 1e-2
@@ -62,6 +64,8 @@ OWN_DECAY = 0.1
 FEWEST = 5
 """Texts a word must stand in to have one."""
 FILES = ("pairs", "prompts", "requests", "captions", "scenes")
+LEARNED = (*FILES, "photographs")
+"""With what is learned from as a whole, and has no part to test on."""
 WANTED = 3000
 # ------------------------------------------------------------------ the network
 
@@ -252,7 +256,7 @@ def train(files: Mapping[str, Path], epochs: int = EPOCHS) -> Weights:
     """Divide, fit, calibrate.
 
     Args:
-        files: A file for each of `FILES`; their test parts are not looked at.
+        files: A file for each of `LEARNED`; test parts are not looked at.
         epochs: How often everything is seen.
     """
     categories = sorted({pair.category for pair in read_pairs(files["pairs"])})
@@ -290,11 +294,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m safegen.lab.text.train")
     arguments(parser, required=True)
+    parser.add_argument("--photographs", type=Path, required=True, help="captions: CSV: prompt")
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
-    weights = train({name: getattr(args, name) for name in FILES}, args.epochs)
+    weights = train({name: getattr(args, name) for name in LEARNED}, args.epochs)
     weights.save(args.out)
     print(f"{args.out.name}: {args.out.stat().st_size / 1e6:.2f} MB, {weights.origin}")
     return 0

@@ -85,7 +85,7 @@ def test_wrong_arguments_are_wrong_use(arguments: list[str]) -> None:
 
 
 def test_threshold_and_detectors_are_settings(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", "a man holding a sword", "--threshold", "0.05"]) == 1
+    assert main(["check", "a man holding a knife", "--threshold", "0.05"]) == 1
     assert main(["check", BAD, "--detectors", "lexicon", "--json"]) == 1
     out = capsys.readouterr().out.splitlines()[-1]
     assert {span["detector"] for span in json.loads(out)["spans"]} == {"lexicon"}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from safegen.detectors.ngram import REACH, WEIGHTS, NgramDetector, Weights, WeightsError
 from safegen.detectors.protocol import Detector
 from safegen.detectors.reading import STOP, UNKNOWN, read
-from safegen.lab.text.train import FILES
+from safegen.lab.text.train import LEARNED
 from safegen.text.phrases import Phrases, Term
 from safegen.text.vocabulary import vocabulary, word_hash
 from safegen.text.words import tokenize
@@ -157,9 +157,13 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
 
 
 class TestShipped:
+    @pytest.mark.parametrize("prompt", ["zzyx qqv blorf", "qqv", "zzyx, blorf, qqv vrelt"])
+    def test_words_nobody_knows_say_nothing(self, prompt: str) -> None:
+        assert SHIPPED.score(prompt).unsafe == 0.0
+
     def test_weights_are_small_and_say_where_they_come_from(self) -> None:
         assert WEIGHTS.stat().st_size < 2_000_000
-        assert set(SHIPPED.weights.origin["sha256"]) == set(FILES)
+        assert set(SHIPPED.weights.origin["sha256"]) == set(LEARNED)
 
     @pytest.mark.parametrize(
         "prompt",
