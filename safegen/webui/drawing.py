@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,21 @@ def _load_models(patchers: list[Any]) -> None:
             return
 
 
-def latent_shape() -> tuple[int, int]:
-    """Channels of the loaded model's latents, and the height and width that it was made for."""
+def latent_shape() -> tuple[int, int, int]:
+    """Channels of the loaded model's latents, and the height and width that it was made for.
+
+    The checkpoint's own metadata say which these are, or else its kind does.
+    """
     model = shared.sd_model
+    channels = int(getattr(getattr(model, "latent_format", None), "latent_channels", 4))
+    said = (getattr(checkpoint(), "metadata", None) or {}).get("modelspec.resolution", "")
+    found = re.fullmatch(r"(\d+)x(\d+)", str(said))
+    width, height = (int(side) // 8 for side in found.groups()) if found else (0, 0)
+    if min(width, height) >= 8 and max(width, height) <= 256:
+        return channels, height, width
     known = {"sd1": 64, "sd2": 96 if prediction() == "v" else 64}
-    size = getattr(model, "image_size", None) or known.get(model_family(), 128)
-    return int(getattr(getattr(model, "latent_format", None), "latent_channels", 4)), int(size)
+    size = int(getattr(model, "image_size", None) or known.get(model_family(), 128))
+    return channels, size, size
 
 
 def middle() -> Any:

@@ -41,8 +41,7 @@ class HostDenoiser:
 
     def encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """See `Encoder.encode`: ``[texts, 1, channels]``."""
-        channels, size = drawing.latent_shape()
-        x = denoiser.noise(channels, size, size).expand(len(texts), -1, -1, -1)
+        x = denoiser.noise(*drawing.latent_shape()).expand(len(texts), -1, -1, -1)
         when = denoiser.timestep(TIMESTEPS)
         states, mask = denoiser.read(
             drawing.middle(), lambda: drawing.draw(x.contiguous(), when, list(texts)), len(texts)

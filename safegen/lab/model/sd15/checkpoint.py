@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from safegen.errors import InvalidValue
-from safegen.lab.model.architecture import NOISE_CONFIG, TOKENS
+from safegen.lab.model.architecture import NOISE_CONFIG, TOKENS, UNET_CONFIG, VAE_CONFIG
 from safegen.lab.model.layout import sd1_yaml
 from safegen.lab.model.pipeline import MODEL_FOLDER, MODEL_NAME
 from safegen.lab.model.sd15 import autoencoder, text, unet, words
@@ -17,7 +17,7 @@ NAME = "safegen-world-sd15"
 
 _UNET: dict[str, Any] = {
     "_class_name": "UNet2DConditionModel",
-    "sample_size": 64,
+    "sample_size": UNET_CONFIG["sample_size"],
     "block_out_channels": list(unet.WIDTHS),
     "down_block_types": ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"],
     "up_block_types": ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3,
@@ -27,7 +27,7 @@ _UNET: dict[str, Any] = {
 }
 _VAE: dict[str, Any] = {
     "_class_name": "AutoencoderKL",
-    "sample_size": 512,
+    "sample_size": VAE_CONFIG["sample_size"],
     "block_out_channels": list(autoencoder.WIDTHS),
     "down_block_types": ["DownEncoderBlock2D"] * 4,
     "up_block_types": ["UpDecoderBlock2D"] * 4,
@@ -104,7 +104,9 @@ def install(host: Path, vocabulary: Path | None = None, folder: Path = MODEL_FOL
     yaml.write_text(sd1_yaml(autoencoder.SCALE, text_folder, _UNET, _VAE), encoding="utf-8")
     checkpoint = folder_of_checkpoints / f"{NAME}.safetensors"
     partial = checkpoint.with_name(checkpoint.name + ".partial")
-    save_file(build(configs / "tokenizer", folder), partial, {"format": "pt"})
+    edge = VAE_CONFIG["sample_size"]
+    made_for = {"format": "pt", "modelspec.resolution": f"{edge}x{edge}"}
+    save_file(build(configs / "tokenizer", folder), partial, made_for)
     partial.chmod(0o644)
     partial.replace(checkpoint)
     return [checkpoint, yaml, configs]
