@@ -143,7 +143,12 @@ class Policy:
 
 
 def _text(name: str, value: Any) -> str:
-    return SETTINGS[name].format(tuple(value) if isinstance(value, list) else value)
+    """A setting's value for people."""
+    if isinstance(value, bool):
+        return say("on") if value else say("off")
+    if isinstance(value, list | tuple):
+        return ", ".join(value)
+    return SETTINGS[name].format(value)
 
 
 _WHOLE = {

@@ -107,6 +107,6 @@ def comment(batch: Batch) -> None:
                 lines.append(say("The safe version was made from: {text}", text=safe.text))
     lines += [line for guard in batch.guards for line in guard.evidence() if line]
     if batch.policy is not None:
-        lines.append(batch.policy.explain())
+        lines.append(say("Enforced here (level {name}).", name=batch.policy.name))
     for line in dict.fromkeys([*lines, *record.notes]):
         p.comment(message(line))

@@ -142,8 +142,10 @@ def register(contexts: Callable[[], list[str]]) -> None:
 
 def _levels() -> str:
     """What each level does, in words."""
-    told = (f"{name}: {'; '.join(level.limits())}" for name, level in LEVELS.items())
-    return f"{'. '.join(told)}."
+    return " ".join(
+        f"{name.capitalize()}: {'; '.join(limit.rstrip('.') for limit in level.limits())}."
+        for name, level in LEVELS.items()
+    )
 
 
 def ticked() -> bool:

@@ -163,3 +163,10 @@ def test_the_work_that_is_promised_is_the_work_that_is_done(
     assert standing.work(plan) == times
     host.make(HAZARD, {**plan.to_dict(), "enabled": True})
     assert record.last_run().rows / 2 == pytest.approx(times)
+
+
+def test_under_a_picture_enforcement_is_one_short_line(host: Host) -> None:
+    host.shared.cmd_opts.safegen_enforce = "basic"
+    lines = host.make(HAZARD, {}).comments.splitlines()
+    assert "SafeGen: Enforced here (level basic)." in lines
+    assert not any("at least" in line for line in lines)

@@ -59,6 +59,9 @@ def test_the_explanation_names_level_and_limits() -> None:
     tau = f"{SETTINGS['tau'].label}: at most 0"
     for part in ("strict", "Safety weight: at least 0.8", tau, "can't be switched off"):
         assert part in text
+    for part in ("Guard the hires pass: always on", "Detectors: always lexicon, ngram"):
+        assert part in text
+    assert "True" not in text
 
 
 @pytest.mark.parametrize("name", [None, "", "off", " OFF "])
