@@ -435,9 +435,10 @@ def test_a_policy_of_one_s_own(server: Server, option: Callable[[str, Any], None
     file.write_text(json.dumps(policy))
     plain = server.txt2img(HAZARD)
     option("safegen_enforce", str(file))
-    made = server.txt2img(HAZARD, {"context": "hate", "weight": 0.1, "strategy": "context"})
+    less = {"context": "hate", "weight": 0.1, "tau": 0.5, "strategy": "context"}
+    made = server.txt2img(HAZARD, less)
     assert difference(made.image, plain.image) > 0
-    for words in ("SafeGen weight: 0.9", "SafeGen tau: 0", "SafeGen chose: violence"):
+    for words in ("SafeGen weight: 0.9", "0.5 became 0", "SafeGen chose: violence"):
         assert words in made.infotexts[0], made.infotexts[0]
     server.call("POST", "/faults", {"kind": "interrupt", "at": 2})
     stopped = server.txt2img(HAZARD, {**ON, "curve": "linear"}, steps=10)
