@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
+from tqdm import tqdm
 
 from safegen.choice import Chooser
 from safegen.errors import SafeGenError
@@ -161,17 +162,19 @@ class Accordion:
             found["mode"] = WORDS
         return tuple(found.get(dial, gr.update()) for dial in ("weight", "tau", "mode"))
 
-    def _make_it(
-        self,
-        request: gr.Request,
-        *args: Any,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008  gradio looks for it here
-    ) -> list[Any]:
-        """Make what the standing says is missing."""
+    def _make_it(self, request: gr.Request, *args: Any) -> list[Any]:
+        """Make what the standing says is missing.
+
+        The bar is in the console: on a busy machine gradio 3 gives a run up whose progress it
+        can't tell the page within a second, and shows no more than the word Error.
+        """
         try:
             need = standing.of(args, _user(request)).mend
             if need is not None:
-                mending.make(need, lambda share, what: progress(share, desc=what))
+                with tqdm(
+                    desc=need.what, total=1.0, bar_format="{desc}: {percentage:3.0f}%"
+                ) as bar:
+                    mending.make(need, lambda share, _: bar.update(share - bar.n))
             found = standing.of(args, _user(request))
         except SafeGenError as error:
             return [_unmade(plainly(error)), gr.update()]
