@@ -24,9 +24,9 @@ from contextvars import ContextVar
 from typing import Any
 
 from safegen.errors import GuardFailure, SafeGenError, certain
-from safegen.plan import SafetyPlan
 from safegen.webui import arguments, audit, host, record, settings, users
 from safegen.webui.arguments import AXIS, NO_CHANGES, Resolved
+from safegen.webui.enforcement import Policy
 from safegen.webui.errors import SafeGen, explained, explaining, for_caller
 from safegen.webui.run import GUARDING, Run
 
@@ -151,9 +151,10 @@ def resolve(p: Any) -> Resolved:
     if args is None and arguments.script_of(p) is not None:
         raise GuardFailure("SafeGen stopped this picture: its settings could not be read")
     if args is None:  # another extension's own run: as the one that it is in
-        inherited = _inherited(enforced=policy is not None)
+        around, inherited, changes = _current.get(), None, NO_CHANGES
+        if around is not None and certain(_passes_on(policy), "whether settings are passed on"):
+            inherited = around.plan
         args = arguments.OFF if inherited is None else [inherited.to_dict()]
-        changes = NO_CHANGES
     else:
         changes = vars(p).get(AXIS, NO_CHANGES)
     return arguments.resolve(args, settings.base_plan(), policy, changes)
@@ -170,11 +171,9 @@ def _user_around() -> str | None:
     return None
 
 
-def _inherited(*, enforced: bool) -> SafetyPlan | None:
-    around = _current.get()
-    if around is None or not (enforced or host.option(settings.NESTED, True)):
-        return None
-    return around.plan
+def _passes_on(policy: Policy | None) -> bool:
+    """Whether a run passes its settings on to those within it."""
+    return policy is not None or bool(host.option(settings.NESTED, True))
 
 
 # ---------------------------------------------------------------------- before p.sample

@@ -376,6 +376,12 @@ LET_THROUGH: tuple[tuple[str, str], ...] = (
     ("webui.deciding.decide", "shape"),
 )
 """Faults that once let an unguarded picture out."""
+LET_THROUGH_ELSEWHERE: tuple[tuple[str, str], ...] = (
+    ("nested", "webui.lifecycle._passes_on"),
+    ("enforced", "webui.enforcement.strongest"),
+    ("enforced", "webui.settings.active_policy"),
+)
+"""The same in other kinds of run."""
 EVERY = 29
 """Of the functions one in so many is in the sample."""
 FACTS, fact = facts()
@@ -387,6 +393,14 @@ def what_once_let_a_picture_through_does_no_more(host: Host) -> None:
     found = matrix(host, WAYS["txt2img"], only=lambda _, name: name in named)
     assert {one.name for one in found} == set(named), "a name in the list has gone"
     assert not any(one.bad for one in found), [one for one in found if one.bad]
+
+
+@fact
+def what_once_let_another_run_through_does_no_more(host: Host) -> None:
+    for way, let in LET_THROUGH_ELSEWHERE:
+        found = matrix(host, WAYS[way], only=lambda _, name, let=let: name == let)
+        assert found, f"{let} has gone"
+        assert not any(one.bad for one in found), [one for one in found if one.bad]
 
 
 @fact
