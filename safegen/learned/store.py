@@ -222,11 +222,10 @@ class LearnedStore:
         are kept beside it.
         """
         if pairs is None:
-            pairs = self.kept_pairs(context.name) or pairs_of(context)
+            pairs = self._pairs(context)
         found = learn_from_pairs(pairs, encoder, rank=rank, progress=progress)
         write_pairs(pairs, self._home(context.name) / PAIRS_FILE)
-        write_atomically(self._file(context.name, encoder.identity), to_bytes(found, context.name))
-        return found
+        return self._keep(found, context)
 
     def for_encoder(
         self, context: SafetyContext, encoder: TextEncoder, *, progress: Progress | None = None
@@ -239,7 +238,7 @@ class LearnedStore:
             InvalidValue: The context has nothing to learn from.
             OSError: What was learned can't be kept.
         """
-        pairs = self.kept_pairs(context.name) or pairs_of(context)
+        pairs = self._pairs(context)
         try:
             found = self.get(context.name, encoder.identity)
             if found.digest == pairs_digest(pairs):
@@ -255,8 +254,7 @@ class LearnedStore:
                     progress(done, of)
 
             found = learn_from_pairs(pairs, encoder, progress=told)
-        write_atomically(self._file(context.name, encoder.identity), to_bytes(found, context.name))
-        return found
+        return self._keep(found, context)
 
     def get(self, context: str, identity: str) -> LearnedEmbedding:
         """The embedding of ``context`` for the text encoder ``identity``.
@@ -291,6 +289,14 @@ class LearnedStore:
         """The pairs ``context`` was last learned from; none if it never was."""
         file = self._home(context) / PAIRS_FILE
         return read_pairs(file) if file.is_file() else ()
+
+    def _pairs(self, context: SafetyContext) -> tuple[Pair, ...]:
+        """What ``context`` is learned from where nothing else is given."""
+        return self.kept_pairs(context.name) or pairs_of(context)
+
+    def _keep(self, found: LearnedEmbedding, context: SafetyContext) -> LearnedEmbedding:
+        write_atomically(self._file(context.name, found.encoder), to_bytes(found, context.name))
+        return found
 
     def _home(self, context: str) -> Path:
         return learned_folder(self.folder, context)

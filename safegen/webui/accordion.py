@@ -165,8 +165,8 @@ class Accordion:
     def _make_it(self, request: gr.Request, *args: Any) -> list[Any]:
         """Make what the standing says is missing.
 
-        The bar is in the console: on a busy machine gradio 3 gives a run up whose progress it
-        can't tell the page within a second, and shows no more than the word Error.
+        The bar is in the console: on a busy machine the page showed no more than the word Error,
+        as gradio 3 may give up a run if its progress does not reach the page within a second.
         """
         try:
             need = standing.of(args, _user(request)).mend

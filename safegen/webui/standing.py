@@ -158,7 +158,7 @@ def _sentence(plan: SafetyPlan) -> str:
     cost = say_html("About {times} times the work then.", times=f"{work(plan):.2g}")
     learns = ""
     if plan.strategy in LEARNED_STRATEGIES:
-        learns = say("The first picture of a model takes longer: the context is learned for it.")
+        learns = say("The first picture with a model takes longer: its context is learned then.")
     return " ".join(filter(None, (when, what, acts, _span(plan), cost, learns)))
 
 
