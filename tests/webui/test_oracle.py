@@ -112,6 +112,33 @@ def test_form(server: Server, form: str, record_property: Any) -> None:
         server.call("POST", "/sdapi/v1/options", {name: before[name] for name in names})
 
 
+def test_parts_without_uncond_rows(server: Server, record_property: Any) -> None:
+    """Where the host leaves the uncond rows out, the first part's row stands in, also the safe one.
+
+    So the picture is the weighted sum of two guided ones, of which the safe one holds nothing of
+    the prompt. The host's ``P :1-w AND X :w`` keeps P as the stand-in, whatever its weight.
+    """
+    prompt = f"{HAZARD} AND a blue star :0.5"
+    skipped: dict[float, dict[str, Any]] = {
+        share: {"override_settings": {"skip_early_cond": share}} for share in (0.5, 1.0)
+    }
+    weighted = f"{HAZARD} AND {SAFE} :{WEIGHT} AND a blue star :{0.5 * (1 - WEIGHT)}"
+    cases = [
+        ({**BLENDED, "weight": 1.0}, f"{SAFE} AND {SAFE} :0.5", skipped[0.5]),
+        (BLENDED, weighted, skipped[1.0]),
+    ]
+    before = server.call("GET", "/sdapi/v1/options").body["skip_early_cond"]
+    try:
+        away = []
+        for settings, oracle, form in cases:
+            guarded, own = made(server, prompt, settings, form), made(server, oracle, None, form)
+            away.append(difference(guarded.image, own.image))
+    finally:
+        server.call("POST", "/sdapi/v1/options", {"skip_early_cond": before})
+    record_property("result", f"{max(away)} of 255 from the host's own")
+    assert max(away) <= 1
+
+
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_settings(server: Server, name: str, record_property: Any) -> None:
     """Every call is guarded, and the picture is another than the plain one."""
