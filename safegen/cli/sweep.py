@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the subcommand; the exit status is described above."""
     from safegen.lab.sweep.cells import units
     from safegen.lab.sweep.command import Job, sweep
-    from safegen.lab.sweep.lanes import Patience
+    from safegen.lab.sweep.workers import Retries
 
     if bool(args.url) == bool(args.local):
         raise InvalidValue("where", args.url, "either --url, once or more, or --local")
@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     job = Job(
         args.out, found, backends, chooser, [one.to_data() for one in sets],
         options.recorded(args, "sweep"), batch, args.workers, args.dask or "",
-        Patience(tries=max(args.tries, 1), wait=max(args.retry_wait, 0.0)), not args.quiet,
+        Retries(tries=max(args.tries, 1), wait=max(args.retry_wait, 0.0)), not args.quiet,
     )  # fmt: skip
     return options.status_of(sweep(job))
 

@@ -90,7 +90,7 @@ class Seal:
             if not same(getattr(params, name), self._given[name])
             and not (name in TEXTS and same(getattr(params, name), self._fitted(name)))
         ]
-        return self._blame("cfg_denoiser", ", ".join(changed)) if changed else ""
+        return self._changed_by("cfg_denoiser", ", ".join(changed)) if changed else ""
 
     def _fitted(self, name: str) -> Any:
         """A text as long as the other one: the host pads a dict's tokens in that very dict."""
@@ -117,7 +117,7 @@ class Seal:
         made, self._rows = self._rows, None
         if made is None or same(rows, made):
             return ""
-        return self._blame("cfg_denoised", "the model's answer")
+        return self._changed_by("cfg_denoised", "the model's answer")
 
     def guided(self, result: Tensor, images: Sequence[bool]) -> None:
         """This is the result of guidance, of which ``images`` are guarded."""
@@ -128,7 +128,7 @@ class Seal:
         guided, self._guided = self._guided, None
         if guided is None or self._is_result(result, guided):
             return ""
-        return self._blame("cfg_after_cfg", "the guided result")
+        return self._changed_by("cfg_after_cfg", "the guided result")
 
     def _is_result(self, result: Any, guided: Tensor) -> bool:
         denoiser, images = self.denoiser, list(self._images)
@@ -147,7 +147,7 @@ class Seal:
             result[images][painted], guided[images][painted], rtol=1e-3, atol=1e-3
         )
 
-    def _blame(self, category: str, what: str) -> str:
+    def _changed_by(self, category: str, what: str) -> str:
         others = names_after_ours(self.host.callbacks(category))
         who = f"a callback of {' or '.join(others)}" if others else "another extension"
         return (

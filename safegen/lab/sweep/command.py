@@ -17,10 +17,10 @@ from safegen.lab.sweep.backends import Backend, BackendError, BackendInfo
 from safegen.lab.sweep.cells import Unit
 from safegen.lab.sweep.engine import Summary, run
 from safegen.lab.sweep.executors import Call
-from safegen.lab.sweep.lanes import Lane, Patience
 from safegen.lab.sweep.manifest import Manifest
 from safegen.lab.sweep.start import begin, check_agree, contexts_digest
 from safegen.lab.sweep.webui import WebUI
+from safegen.lab.sweep.workers import Retries, Worker
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Job:
         batch: Pictures made together.
         workers: Processes, for one local model.
         dask: Address of a Dask scheduler, ``""`` for none.
-        patience: How failures are borne with.
+        retries: How failures are borne with.
         progress: Whether to draw a progress bar.
     """
 
@@ -50,7 +50,7 @@ class Job:
     batch: int = 1
     workers: int = 1
     dask: str = ""
-    patience: Patience = field(default_factory=Patience)
+    retries: Retries = field(default_factory=Retries)
     progress: bool = True
 
 
@@ -71,21 +71,23 @@ def sweep(job: Job) -> Summary:
         )  # fmt: skip
         for name, why in absent.items():
             manifest.note("retired", backend=name, why=why)
-            _say(f"{name} is left out: {why}")
+            _to_stderr(f"{name} is left out: {why}")
         if manifest.torn:
-            _say(f"dropped {manifest.torn} bytes of a line that was half written")
+            _to_stderr(f"dropped {manifest.torn} bytes of a line that was half written")
         local = not isinstance(backends[0], WebUI)
-        lanes = [Lane(backend.name, backend) for backend in backends]
+        workers = [Worker(backend.name, backend) for backend in backends]
         if local and job.workers > 1:
-            lanes = [Lane(f"{backends[0].name}/{i + 1}", backends[0]) for i in range(job.workers)]
+            workers = [
+                Worker(f"{backends[0].name}/{i + 1}", backends[0]) for i in range(job.workers)
+            ]
         with _executor(job, in_processes=local and job.workers > 1) as call:
             return run(
-                manifest, job.units, lanes, call,
-                patience=job.patience, say=_say, progress=job.progress,
+                manifest, job.units, workers, call,
+                retries=job.retries, say=_to_stderr, progress=job.progress,
             )  # fmt: skip
 
 
-def _say(text: str) -> None:
+def _to_stderr(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 

@@ -1,6 +1,6 @@
 """Make every cell of a sweep once, on as many servers as there are.
 
-One queue, one lane per server, one writer, which alone touches the manifest.
+One queue, one worker per server, one writer, which alone touches the manifest.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from safegen.lab.sweep.cells import Unit
 from safegen.lab.sweep.executors import Call
-from safegen.lab.sweep.lanes import Event, Lane, Patience, Runner, Tasks
 from safegen.lab.sweep.manifest import Manifest
+from safegen.lab.sweep.workers import Event, Retries, Runner, Tasks, Worker
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Summary:
         before: Of those, finished when it began.
         made: Of those, made now.
         failed: (cell's key, why) of pictures that could not be made.
-        lanes: The servers.
+        workers: The servers.
         stopped: Whether the user stopped it.
     """
 
@@ -38,7 +38,7 @@ class Summary:
     before: int
     made: int
     failed: tuple[tuple[str, str], ...]
-    lanes: tuple[Lane, ...]
+    workers: tuple[Worker, ...]
     stopped: bool
 
     @property
@@ -50,17 +50,17 @@ class Summary:
         """The summary for people."""
         left = self.wanted - self.before - self.made
         said = [f"{self.made} pictures made, {self.before} were there, {left} are missing"]
-        fastest = min((lane.typical for lane in self.lanes if lane.seconds), default=0.0)
-        for lane in self.lanes:
-            line = f"  {lane.name}: {lane.made} pictures"
-            if lane.seconds:
-                line += f", {lane.typical:.2f} s each"
-                if lane.typical > 3 * fastest:
+        fastest = min((worker.typical for worker in self.workers if worker.seconds), default=0.0)
+        for worker in self.workers:
+            line = f"  {worker.name}: {worker.made} pictures"
+            if worker.seconds:
+                line += f", {worker.typical:.2f} s each"
+                if worker.typical > 3 * fastest:
                     line += " (slow)"
-            if lane.errors:
-                line += f", {lane.errors} errors"
-            if lane.retired:
-                line += f"; given up: {lane.retired}"
+            if worker.errors:
+                line += f", {worker.errors} errors"
+            if worker.retired:
+                line += f"; given up: {worker.retired}"
             said.append(line)
         for key, why in self.failed[:5]:
             said.append(f"  failed: {key[:8]}: {why}")
@@ -74,10 +74,10 @@ class Summary:
 def run(
     manifest: Manifest,
     units: Sequence[Unit],
-    lanes: Sequence[Lane],
+    workers: Sequence[Worker],
     call: Call,
     *,
-    patience: Patience | None = None,
+    retries: Retries | None = None,
     say: Callable[[str], None] = lambda _: None,
     progress: bool = True,
 ) -> Summary:
@@ -89,13 +89,13 @@ def run(
     Args:
         manifest: The folder, entered.
         units: Everything that is wanted, finished or not.
-        lanes: The servers; a backend that can do several things at once has several lanes.
+        workers: The servers; a backend that can do several things at once has several workers.
         call: The executor's function.
-        patience: How failures are borne with.
+        retries: How failures are borne with.
         say: Where one-line messages go.
         progress: Whether to draw a progress bar.
     """
-    patience = patience or Patience()
+    retries = retries or Retries()
     finished = set(manifest.finished())
     wanted = {cell.key for unit in units for cell in unit}
     todo: list[Unit] = []
@@ -106,18 +106,18 @@ def run(
         if missing:
             todo.append(missing)
     before = len(wanted & finished)
-    tasks = Tasks(todo, [lane.name for lane in lanes])
+    tasks = Tasks(todo, [worker.name for worker in workers])
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()
     halt = threading.Event()
     failed: dict[str, str] = {}
     made = 0
     threads = [
         threading.Thread(
-            target=Runner(lane, tasks, call, patience, events, halt).run,
-            name=lane.name,
+            target=Runner(worker, tasks, call, retries, events, halt).run,
+            name=worker.name,
             daemon=True,
         )
-        for lane in lanes
+        for worker in workers
     ]
     bar = tqdm(
         total=len(wanted), initial=before, unit="img", desc="sweep", disable=not progress,
@@ -140,25 +140,27 @@ def run(
                     event = events.get(timeout=0.2)
                 except queue.Empty:
                     continue
-                lane = event.lane
+                worker = event.worker
                 if event.crash is not None:
                     crash = event.crash
                 elif event.pictures:
-                    manifest.finish(event.unit, event.pictures, lane.backend.name)
+                    manifest.finish(event.unit, event.pictures, worker.backend.name)
                     made += len(event.unit)
-                    lane.made += len(event.unit)
-                    lane.seconds += [picture.seconds for picture in event.pictures]
+                    worker.made += len(event.unit)
+                    worker.seconds += [picture.seconds for picture in event.pictures]
                     bar.update(len(event.unit))
                 elif event.failure:
                     for cell in event.unit:
                         failed[cell.key] = event.failure
-                        manifest.note("failed", key=cell.key, backend=lane.name, why=event.failure)
+                        manifest.note(
+                            "failed", key=cell.key, backend=worker.name, why=event.failure
+                        )
                     announce(f"failed: {event.failure}")
                 else:
                     running -= 1
-                    if lane.retired:
-                        manifest.note("retired", backend=lane.name, why=lane.retired)
-                        announce(f"{lane.name} is given up: {lane.retired}")
+                    if worker.retired:
+                        manifest.note("retired", backend=worker.name, why=worker.retired)
+                        announce(f"{worker.name} is given up: {worker.retired}")
                 bar.set_postfix(servers=running, failed=len(failed), refresh=False)
         finally:
             tasks.stop()
@@ -166,16 +168,16 @@ def run(
     if crash is not None:
         raise crash
     summary = Summary(
-        len(wanted), before, made, tuple(failed.items()), tuple(lanes), interrupted.is_set()
+        len(wanted), before, made, tuple(failed.items()), tuple(workers), interrupted.is_set()
     )
     manifest.note(
         "end",
         made=made,
         missing=summary.wanted - before - made,
         stopped=summary.stopped,
-        lanes=[
+        workers=[
             {"name": x.name, "made": x.made, "errors": x.errors, "retired": x.retired}
-            for x in lanes
+            for x in workers
         ],
     )
     return summary

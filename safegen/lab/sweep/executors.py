@@ -24,7 +24,7 @@ Call = Callable[[Backend, Unit], list[Picture]]
 
 @contextmanager
 def in_threads() -> Iterator[Call]:
-    """Ask the backend from the lane's own thread: right for servers, which do the work."""
+    """Ask the backend from the worker's own thread: right for servers, which do the work."""
     yield ask
 
 
@@ -34,9 +34,9 @@ def _start_process() -> None:
 
 @contextmanager
 def in_processes() -> Iterator[Call]:
-    """Ask the backend in processes of this machine, one for each lane: for local models.
+    """Ask the backend in processes of this machine, one for each worker: for local models.
 
-    A process that dies takes its own lane's picture with it and nothing else; the lane gets a
+    A process that dies takes its own worker's picture with it and nothing else; the worker gets a
     new one.
     """
     mine = threading.local()

@@ -103,7 +103,7 @@ def folder(tmp_path: Path) -> Path:
                 "violence" if guarded and cell.prompt.kind == "hazard" else "",
             )  # fmt: skip
             manifest.finish(unit, [picture], "b")
-        manifest.note("end", made=54, missing=0, stopped=False, lanes=[])
+        manifest.note("end", made=54, missing=0, stopped=False, workers=[])
     return tmp_path
 
 
@@ -169,7 +169,7 @@ def test_times_of_another_run_are_not_passed_off_as_comparable(folder: Path) -> 
         for unit in units(prompts()[:3], [late], SMALL):
             if unit[0].arm == late:
                 manifest.finish(unit, [Picture(png(GREEN), 9.0, 60, "violence")], "b")
-        manifest.note("end", made=3, missing=0, stopped=False, lanes=[])
+        manifest.note("end", made=3, missing=0, stopped=False, workers=[])
     found = page()
     assert "another run than their plain pictures" in found
     assert f"times are not compared: {late.label}." in found

@@ -27,14 +27,14 @@ from safegen.lab.sweep.backends import BackendInfo, Refused, Temporary, TooSlow,
 from safegen.lab.sweep.cells import Cell, Sampling, units
 from safegen.lab.sweep.engine import Summary, run
 from safegen.lab.sweep.executors import in_threads
-from safegen.lab.sweep.lanes import Lane, Patience
 from safegen.lab.sweep.manifest import FORMAT, Manifest, ManifestError
 from safegen.lab.sweep.start import begin, check_agree
 from safegen.lab.sweep.webui import WebUI
+from safegen.lab.sweep.workers import Retries, Worker
 from safegen.plan import SafetyPlan
 
 SMALL = Sampling(steps=2, width=64, height=64)
-QUICK = Patience(tries=3, wait=0.01, longest=0.02)
+QUICK = Retries(tries=3, wait=0.01, longest=0.02)
 
 
 def prompts(count: int) -> list[tuple[str, Prompt]]:
@@ -51,17 +51,17 @@ def cell(**plan: Any) -> Cell:
 
 
 def sweep(
-    out: Path, cells: list[tuple[Cell, ...]], fakes: list[FakeWebUI], patience: Patience = QUICK,
+    out: Path, cells: list[tuple[Cell, ...]], fakes: list[FakeWebUI], retries: Retries = QUICK,
     timeout: float = 10.0,
 ) -> Summary:  # fmt: skip
-    lanes = [Lane(fake.url, WebUI(fake.url, timeout=timeout)) for fake in fakes]
+    workers = [Worker(fake.url, WebUI(fake.url, timeout=timeout)) for fake in fakes]
     with Manifest(out) as manifest, in_threads() as call:
         if manifest.header() is None:
             manifest.note(
                 "sweep", format=FORMAT, safegen="0.1.0", model="m", model_hash=MODEL_HASH,
                 conditions={},
             )  # fmt: skip
-        return run(manifest, cells, lanes, call, patience=patience, progress=False)
+        return run(manifest, cells, workers, call, retries=retries, progress=False)
 
 
 def done_keys(out: Path) -> Counter[str]:
@@ -208,9 +208,9 @@ def test_a_failing_server_loses_no_work(tmp_path: Path, how: str) -> None:
         summary = sweep(tmp_path, cells, [bad, good], timeout=patience)
     assert summary.complete, summary.lines()
     assert done_keys(tmp_path) == keys(cells)
-    lanes = {lane.name: lane for lane in summary.lanes}
-    assert lanes[good.url].retired == ""
-    assert lanes[bad.url].errors > 0
+    workers = {worker.name: worker for worker in summary.workers}
+    assert workers[good.url].retired == ""
+    assert workers[bad.url].errors > 0
     assert bad.url in "\n".join(summary.lines())
 
 
@@ -218,14 +218,14 @@ def test_passing_trouble_is_retried_on_the_spot(tmp_path: Path) -> None:
     with running(trouble=lambda n, _b: "500" if n % 2 else "") as fake:
         summary = sweep(tmp_path, work(3), [fake])
     assert summary.complete
-    assert summary.lanes[0].errors == 9
-    assert summary.lanes[0].retired == ""
+    assert summary.workers[0].errors == 9
+    assert summary.workers[0].retired == ""
 
 
 def test_one_bad_cell_does_not_take_the_server_down(tmp_path: Path) -> None:
     cells = work(4)
     with running(trouble=lambda _n, body: "500" if body["prompt"] == "prompt 1" else "") as fake:
-        summary = sweep(tmp_path, cells, [fake], Patience(tries=2, wait=0.0, strikes=4))
+        summary = sweep(tmp_path, cells, [fake], Retries(tries=2, wait=0.0, strikes=4))
     assert (summary.made, len(summary.failed)) == (9, 3)
     assert not summary.complete
     assert "on demand" in summary.failed[0][1]
@@ -239,7 +239,7 @@ def test_when_every_server_is_gone_the_sweep_ends_and_says_so(tmp_path: Path) ->
         summary = sweep(tmp_path, work(5), [fake])
     assert summary.made == 3
     assert not summary.complete
-    assert summary.lanes[0].retired
+    assert summary.workers[0].retired
     assert "go" in summary.lines()[-1]
 
 
@@ -253,12 +253,12 @@ def test_a_model_changed_in_mid_run_is_not_mixed_in(tmp_path: Path) -> None:
             return ""
 
         fake.trouble = swap
-        lanes = [Lane(f.url, WebUI(f.url, model_hash=MODEL_HASH)) for f in (fake, other)]
+        workers = [Worker(f.url, WebUI(f.url, model_hash=MODEL_HASH)) for f in (fake, other)]
         with Manifest(tmp_path) as manifest, in_threads() as call:
-            summary = run(manifest, cells, lanes, call, patience=QUICK, progress=False)
+            summary = run(manifest, cells, workers, call, retries=QUICK, progress=False)
     assert summary.complete
-    assert lanes[0].made == 2
-    assert "changed its checkpoint" in lanes[0].retired
+    assert workers[0].made == 2
+    assert "changed its checkpoint" in workers[0].retired
 
 
 def test_a_bug_ends_the_sweep_loudly(tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ def test_a_bug_ends_the_sweep_loudly(tmp_path: Path) -> None:
             raise ZeroDivisionError
 
     with Manifest(tmp_path) as manifest, in_threads() as call, pytest.raises(ZeroDivisionError):
-        run(manifest, work(1), [Lane("broken", Broken())], call, progress=False)
+        run(manifest, work(1), [Worker("broken", Broken())], call, progress=False)
 
 
 def test_servers_must_agree() -> None:

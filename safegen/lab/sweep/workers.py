@@ -1,6 +1,6 @@
 """The servers of a sweep and their queue: who takes what, and how failures are borne with.
 
-A *lane* (a thread) per server takes a unit, asks its server and hands on what came of it. A unit
+A *worker* (a thread) per server takes a unit, asks its server and hands on what came of it. A unit
 whose server fails goes back to the queue for another; a server that keeps failing is retired.
 """
 
@@ -20,7 +20,7 @@ from safegen.lab.sweep.manifest import Picture
 
 
 @dataclass(frozen=True)
-class Patience:
+class Retries:
     """How long a failing server is borne with.
 
     Args:
@@ -45,7 +45,7 @@ class Patience:
 
 
 @dataclass
-class Lane:
+class Worker:
     """One server, or one slot of a local backend, and how it fared."""
 
     name: str
@@ -72,24 +72,24 @@ class Task:
 
 
 class Tasks:
-    """The units still to be made, shared by all lanes."""
+    """The units still to be made, shared by all workers."""
 
-    def __init__(self, units: Sequence[Unit], lanes: Sequence[str]) -> None:
+    def __init__(self, units: Sequence[Unit], workers: Sequence[str]) -> None:
         self._waiting = deque(Task(unit) for unit in units)
         self._in_flight = 0
-        self._alive = set(lanes)
+        self._alive = set(workers)
         self._stopped = False
         self._changed = threading.Condition()
 
-    def take(self, lane: str) -> Task | None:
-        """The next unit for ``lane``; ``None`` when there will be none any more."""
+    def take(self, worker: str) -> Task | None:
+        """The next unit for ``worker``; ``None`` when there will be none any more."""
         with self._changed:
             while True:
-                if self._stopped or lane not in self._alive:
+                if self._stopped or worker not in self._alive:
                     return None
                 for i, task in enumerate(self._waiting):
                     # A unit that failed here is left to others, while there are others.
-                    if lane not in task.tried or self._alive <= task.tried:
+                    if worker not in task.tried or self._alive <= task.tried:
                         del self._waiting[i]
                         self._in_flight += 1
                         return task
@@ -110,14 +110,14 @@ class Tasks:
             self._waiting.append(task)
             self._changed.notify_all()
 
-    def retire(self, lane: str) -> None:
-        """``lane`` takes no more."""
+    def retire(self, worker: str) -> None:
+        """``worker`` takes no more."""
         with self._changed:
-            self._alive.discard(lane)
+            self._alive.discard(worker)
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """No lane gets anything more."""
+        """No worker gets anything more."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
@@ -130,9 +130,9 @@ class Tasks:
 
 @dataclass(frozen=True)
 class Event:
-    """What a lane tells the writer: pictures, a failure, a crash, or nothing: it has ended."""
+    """What a worker tells the writer: pictures, a failure, a crash, or nothing: it has ended."""
 
-    lane: Lane
+    worker: Worker
     unit: Unit = ()
     pictures: tuple[Picture, ...] = ()
     failure: str = ""
@@ -140,86 +140,86 @@ class Event:
 
 
 class Runner:
-    """A lane's thread."""
+    """A worker's thread."""
 
     def __init__(
         self,
-        lane: Lane,
+        worker: Worker,
         tasks: Tasks,
         call: Call,
-        patience: Patience,
+        retries: Retries,
         events: queue.SimpleQueue[Event],
         halt: threading.Event,
     ) -> None:
-        self.lane, self.tasks, self.call = lane, tasks, call
-        self.patience, self.events, self.halt = patience, events, halt
+        self.worker, self.tasks, self.call = worker, tasks, call
+        self.retries, self.events, self.halt = retries, events, halt
         self.failing: set[int] = set()
 
     def run(self) -> None:
         """Take units until there are none."""
         try:
-            while (task := self.tasks.take(self.lane.name)) is not None:
+            while (task := self.tasks.take(self.worker.name)) is not None:
                 self._do(task)
-                if self.lane.retired:
+                if self.worker.retired:
                     break
-        except BaseException as error:  # a bug: the sweep must end loudly, not lose a lane
-            self.events.put(Event(self.lane, crash=error))
+        except BaseException as error:  # a bug: the sweep must end loudly, not lose a worker
+            self.events.put(Event(self.worker, crash=error))
         finally:
-            self.tasks.retire(self.lane.name)
-            self.events.put(Event(self.lane))
+            self.tasks.retire(self.worker.name)
+            self.events.put(Event(self.worker))
 
     def _do(self, task: Task) -> None:
         try:
             pictures = self._try(task.unit)
         except Refused as error:
-            self.lane.errors += 1
+            self.worker.errors += 1
             self.tasks.finish()
-            self.events.put(Event(self.lane, task.unit, failure=str(error)))
+            self.events.put(Event(self.worker, task.unit, failure=str(error)))
             self._strike(task, str(error))
         except Temporary as error:
-            self.lane.errors += 1
+            self.worker.errors += 1
             self._hand_on(task, str(error))
             self._strike(task, str(error))
         except Unusable as error:
-            self.lane.errors += 1
+            self.worker.errors += 1
             self._retire(str(error))
-            task.tried.add(self.lane.name)
+            task.tried.add(self.worker.name)
             self.tasks.give_back(task)
         except BaseException:
             self.tasks.give_back(task)
             raise
         else:
             self.failing.clear()
-            self.events.put(Event(self.lane, task.unit, tuple(pictures)))
+            self.events.put(Event(self.worker, task.unit, tuple(pictures)))
             self.tasks.finish()
 
     def _try(self, unit: Unit) -> list[Picture]:
-        for wait in self.patience.waits():
+        for wait in self.retries.waits():
             try:
-                return self.call(self.lane.backend, unit)
+                return self.call(self.worker.backend, unit)
             except TooSlow:
                 raise  # asked again it would be no faster
             except Temporary:
-                self.lane.errors += 1
+                self.worker.errors += 1
                 if self.halt.wait(wait):
                     raise
-        return self.call(self.lane.backend, unit)
+        return self.call(self.worker.backend, unit)
 
     def _hand_on(self, task: Task, why: str) -> None:
-        task.tried.add(self.lane.name)
+        task.tried.add(self.worker.name)
         task.rounds += 1
         task.why = why
-        if task.rounds >= self.patience.rounds and not self.tasks.stopped:
+        if task.rounds >= self.retries.rounds and not self.tasks.stopped:
             self.tasks.finish()
-            self.events.put(Event(self.lane, task.unit, failure=why))
+            self.events.put(Event(self.worker, task.unit, failure=why))
         else:
             self.tasks.give_back(task)
 
     def _strike(self, task: Task, why: str) -> None:
         self.failing.add(id(task))
-        if len(self.failing) >= self.patience.strikes:
+        if len(self.failing) >= self.retries.strikes:
             self._retire(f"{len(self.failing)} units in a row failed, the last with: {why}")
 
     def _retire(self, why: str) -> None:
-        self.lane.retired = why
-        self.tasks.retire(self.lane.name)
+        self.worker.retired = why
+        self.tasks.retire(self.worker.name)
