@@ -29,15 +29,16 @@ from safegen.plan import (
     WORDS,
     SafetyPlan,
 )
+from safegen.sentence import Told, joined, told
 from safegen.text.syntax import parts
 
 PROBE = "probe"
-REWRITTEN_TWICE = "rewritten twice, as one rewrite still read as unsafe"
-REWRITTEN_IN_VAIN = (
+REWRITTEN_TWICE = told("rewritten twice, as one rewrite still read as unsafe")
+REWRITTEN_IN_VAIN = told(
     "rewritten twice and still read as unsafe: the context's text takes the prompt's place"
 )
-PUSHED_TOO = "as the model would still draw it, the safe version is pushed away from it too"
-SHOWS_NOTHING = "the model would draw nothing of it"
+PUSHED_TOO = told("as the model would still draw it, the safe version is pushed away from it too")
+SHOWS_NOTHING = told("the model would draw nothing of it")
 ALWAYS_FROM = 0.3
 """What the model's own detector must score for a picture to be guarded where every picture is:
 half of what counts elsewhere."""
@@ -65,6 +66,10 @@ class Choice:
     why: str
     verdict: Verdict
     parts: tuple[SafeConditioning | None, ...] = ()
+
+
+def _by_hand(context: SafetyContext) -> Told:
+    return told("Context: {context} (chosen by you)", context=told(context.label))
 
 
 class Chooser:
@@ -116,8 +121,11 @@ class Chooser:
                 "mode",
                 WATCH,
                 f"{WORDS}; {WATCH} only after fitting what watches to this model",
-                plain=f"{SETTINGS['mode'].label} '{WATCH}' has to be fitted to this model first: "
-                "safegen probe fit --watch --model MODEL, or the button beside it.",
+                plain=told(
+                    "{mode} 'watch' has to be fitted to this model first: safegen probe fit "
+                    "--watch --model MODEL, or the button beside it.",
+                    mode=told(SETTINGS["mode"].label),
+                ),
             )
         found = tuple(self.library if contexts is None else contexts)
         return AutoPolicy(detectors, found, plan.threshold, watching)
@@ -181,12 +189,16 @@ class Chooser:
                 )
             if plan.context != AUTO:
                 context = self.context_named(plan)
-            why = f"Auto chose {context.label} (score {verdict.unsafe:.2f})"
+            why = told(
+                "Auto chose {context} (score {score})",
+                context=told(context.label),
+                score=f"{verdict.unsafe:.2f}",
+            )
         else:
             context = self.context_named(plan)
-            why = f"Context: {context.label} (chosen by you)"
+            why = _by_hand(context)
             if self._shows_nothing(verdict, context):
-                why += f"; {SHOWS_NOTHING}"
+                why = joined("; ", (why, SHOWS_NOTHING))
                 return Choice(None, None, why, verdict, (None,) * len(parts(prompt)))
         return self._conditioned(prompt, context, verdict, plan, why, learned)
 
@@ -210,7 +222,7 @@ class Chooser:
     ) -> Choice:
         """What `choose` would decide if ``plan`` named ``context``, which need not be saved."""
         verdict = self.judge(prompt, plan)
-        why = f"Context: {context.label} (chosen by you)"
+        why = _by_hand(context)
         return self._conditioned(prompt, context, verdict, plan, why, learned)
 
     def _conditioned(
@@ -224,7 +236,11 @@ class Chooser:
     ) -> Choice:
         """The choice of ``context`` with what the safe stream sees."""
         if verdict.errors:
-            why += f"; a detector failed, so the prompt counts as unsafe: {verdict.errors[0]}"
+            failed = told(
+                "a detector failed, so the prompt counts as unsafe: {error}",
+                error=verdict.errors[0],
+            )
+            why = joined("; ", (why, failed))
         spans = replace(verdict, context=context).risky_spans()
         how: dict[str, Any] = {"spans": spans, "strength": plan.strength}
         if plan.strategy in LEARNED_STRATEGIES:
@@ -242,9 +258,9 @@ class Chooser:
         each = zip(parts(prompt), condition_parts(text, context, strategy, **how), strict=True)
         if note:
             notes = (conditioning.note, note) if conditioning.note else (note,)
-            conditioning = replace(conditioning, note="; ".join(notes))
+            conditioning = replace(conditioning, note=joined("; ", notes))
         if conditioning.note:
-            why += f"; {conditioning.note}"
+            why = joined("; ", (why, conditioning.note))
         changed = tuple(
             None if (one.edit, one.unsafe, one.text) == (None, "", part.text) else one
             for part, one in each

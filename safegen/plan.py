@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from safegen.errors import InvalidValue
+from safegen.sentence import told
 from safegen.setting import Setting as Setting
 
 AUTO = "auto"
@@ -238,8 +239,13 @@ class SafetyPlan:
                 "tau",
                 self.tau,
                 f"less than end, which is {self.end:g}",
-                plain=f"{SETTINGS['tau'].label} ({self.tau:g}) must be below "
-                f"{SETTINGS['end'].label} ({self.end:g}).",
+                plain=told(
+                    "{tau} ({start}) must be below {end} ({stop}).",
+                    tau=told(SETTINGS["tau"].label),
+                    start=f"{self.tau:g}",
+                    end=told(SETTINGS["end"].label),
+                    stop=f"{self.end:g}",
+                ),
             )
         if not self.context.strip():
             raise InvalidValue("context", self.context, "auto, custom or a context's name")
@@ -248,7 +254,10 @@ class SafetyPlan:
                 "mode",
                 self.mode,
                 f"{WORDS} or {WATCH}, since no context is named",
-                plain=f"'{self.mode}' needs a {SETTINGS['context'].label} of your choice.",
+                plain=told(
+                    "'always' needs a {context} of your choice.",
+                    context=told(SETTINGS["context"].label),
+                ),
             )
         # A plan that is off may be half filled in: it is what a form holds until it is switched on.
         if self.enabled and self.context == CUSTOM and not self.safe_text.strip():
@@ -256,15 +265,21 @@ class SafetyPlan:
                 "safe_text",
                 self.safe_text,
                 "a text, since context is custom",
-                plain=f"Fill in {SETTINGS['safe_text'].label}, or choose another context.",
+                plain=told(
+                    "Fill in {field}, or choose another context.",
+                    field=told(SETTINGS["safe_text"].label),
+                ),
             )
         if self.enabled and self.strategy == AWAY and not self.push:
             raise InvalidValue(
                 "push",
                 self.push,
                 f"above 0, since strategy is {AWAY}",
-                plain=f"{SETTINGS['strategy'].label} '{AWAY}' needs {SETTINGS['push'].label} "
-                "above 0.",
+                plain=told(
+                    "{strategy} 'away' needs {push} above 0.",
+                    strategy=told(SETTINGS["strategy"].label),
+                    push=told(SETTINGS["push"].label),
+                ),
             )
 
     @property

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from safegen.errors import InvalidValue
+from safegen.sentence import told
 
 _FRAGILE = re.compile(r"""^[\s"']|\s\Z|^\d+x\d+\Z""")
 """Texts that a host changes on the way through its infotext: it strips blanks, takes outer
@@ -42,15 +43,17 @@ class Setting:
     def allowed(self) -> str:
         """What is allowed, in words for an error message."""
         if self.kind is bool:
-            return "true or false"
+            return told("true or false")
         if self.kind is tuple:
-            return f"a list of {', '.join(self.choices)}, at least one"
+            return told("a list of {names}, at least one", names=", ".join(self.choices))
         if self.choices:
             return ", ".join(self.choices)
         if self.kind is str:
-            return "a text"
-        noun = "a whole number" if self.kind is int else "a number"
-        return f"{noun} from {self.minimum:g} to {self.maximum:g}"
+            return told("a text")
+        ends = {"least": f"{self.minimum:g}", "most": f"{self.maximum:g}"}
+        if self.kind is int:
+            return told("a whole number from {least} to {most}", **ends)
+        return told("a number from {least} to {most}", **ends)
 
     def check(self, value: Any) -> Any:
         """Return ``value`` in this setting's own type, or raise `InvalidValue`."""

@@ -21,6 +21,7 @@ from safegen.detectors.protocol import Span
 from safegen.errors import InvalidValue
 from safegen.learned.embedding import LearnedEmbedding
 from safegen.plan import AWAY, LEARNED_STRATEGIES, NEEDED, PUSHED, STRATEGIES
+from safegen.sentence import joined, told
 from safegen.text.syntax import Part, parts
 
 NEVER = "never"
@@ -64,7 +65,7 @@ class SafeConditioning:
         return embedding if self.edit is None else self.edit(embedding)
 
 
-_ALL_RISKY = "every word of the prompt is risky: the context's text takes its place"
+_ALL_RISKY = told("every word of the prompt is risky: the context's text takes its place")
 _INSTRUCTION = re.compile(r"<[^>]*>|\b(?:AND|BREAK)\b")
 """What has letters in a host's prompt but says nothing to the model."""
 
@@ -130,7 +131,7 @@ def condition(
     if chief.strategy == "counterpart" and not _has(text, str.isalpha):
         chief = replace(chief, strategy="context", text=context.safe_text, note=_ALL_RISKY)
     else:
-        chief = replace(chief, text=text, note="; ".join(notes))
+        chief = replace(chief, text=text, note=joined("; ", notes))
     return _owned(chief, prompt)
 
 
@@ -201,19 +202,20 @@ def condition_parts(
         if not any(changed):
             strategy = AWAY if unsafe else "prepend"
             reason = (
-                "the context has no other words for the risky ones"
+                told("the context has no other words for the risky ones")
                 if spans
-                else "no risky words found in the prompt"
+                else told("no risky words found in the prompt")
             )
-            note = f"{reason}: " + (
-                "your own prompt is pushed away from what is unsafe instead"
+            instead = (
+                told("your own prompt is pushed away from what is unsafe instead")
                 if unsafe
-                else "the context's text goes before it instead"
+                else told("the context's text goes before it instead")
             )
+            note = joined(": ", (reason, instead))
     if push == NEEDED and strategy != AWAY:
         unsafe = ""
     if not any(place.weight > 0 for place in places):
-        note = "every part of the prompt has a weight of 0 or less: nothing to make safe"
+        note = told("every part of the prompt has a weight of 0 or less: nothing to make safe")
 
     # Where nothing is said there is nothing to make safe, unless nothing is said at all.
     silent = {place for place in places if not place.text}

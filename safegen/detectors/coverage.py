@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from safegen.detectors.ngram import GLUE
 from safegen.detectors.reading import UNKNOWN, read
+from safegen.sentence import told
 from safegen.text.phrases import Phrases
 from safegen.text.syntax import prepare
 from safegen.text.words import tokenize
@@ -30,8 +31,13 @@ def nothing_found(prompt: str) -> str:
     """What Auto says of a prompt in which it found nothing unsafe."""
     known, words = known_words(prompt)
     if not words:
-        return "Auto found nothing unsafe; it found no words that say anything"
+        return told("Auto found nothing unsafe; it found no words that say anything")
     if known < ENOUGH * words:
-        which = "none" if not known else f"only {known}"
-        return f"Auto found nothing unsafe, but it knows {which} of the {words} words"
-    return "Auto found nothing unsafe"
+        if not known:
+            return told("Auto found nothing unsafe, but it knows none of the {n} words", n=words)
+        return told(
+            "Auto found nothing unsafe, but it knows only {known} of the {n} words",
+            known=known,
+            n=words,
+        )
+    return told("Auto found nothing unsafe")

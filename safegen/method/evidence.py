@@ -25,6 +25,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from safegen.sentence import told
+
 TOP = 0.1
 """Share of the latent's places that `concentration` looks at."""
 
@@ -49,12 +51,23 @@ class Evidence:
         A picture has one row, or one for each guarded ``AND`` part.
         """
         shares = max(self.concentration[row] for row in rows)
-        text = f"at {self.progress:.0%} of the denoising {shares:.0%} of the streams' difference"
-        text += f" lay in {TOP:.0%} of the picture"
-        if self.pull is not None:
-            pulls = max(self.pull[row] for row in rows)
-            text += f", and it was {pulls:.2f} of the prompt's own pull"
-        return text
+        values = {
+            "when": f"{self.progress:.0%}",
+            "share": f"{shares:.0%}",
+            "area": f"{TOP:.0%}",
+        }
+        if self.pull is None:
+            return told(
+                "at {when} of the denoising {share} of the streams' difference lay in {area} of "
+                "the picture",
+                **values,
+            )
+        return told(
+            "at {when} of the denoising {share} of the streams' difference lay in {area} of the "
+            "picture, and it was {pull} of the prompt's own pull",
+            **values,
+            pull=f"{max(self.pull[row] for row in rows):.2f}",
+        )
 
     def __str__(self) -> str:
         return self.image(range(len(self.concentration)))

@@ -6,6 +6,7 @@ import math
 
 from safegen.errors import InvalidValue
 from safegen.plan import SETTINGS, SafetyPlan
+from safegen.sentence import told
 
 
 def curve_at(curve: str, share: float) -> float:
@@ -73,22 +74,29 @@ def check_reach(plan: SafetyPlan, calls: int) -> None:
     if not plan.active or any(weight_at(plan, i / calls) > 0 for i in range(calls)):
         return
     last = (calls - 1) / calls
-    steps = "1 step" if calls == 1 else f"{calls} steps"
+    steps = told("1 step") if calls == 1 else told("{n} steps", n=calls)
     if plan.tau > last:
         raise InvalidValue(
             "tau",
             plan.tau,
             f"up to {last:.3g} with {calls} steps, or nothing would be guarded",
-            plain=f"With {steps} nothing would be guarded. Use more steps, or set "
-            f"{SETTINGS['tau'].label} to {math.floor(100 * last) / 100:g}"
-            f"{' or less' if last else ''}.",
+            plain=told(
+                "With {steps} nothing would be guarded. Use more steps, or set {tau} to at most "
+                "{value}.",
+                steps=steps,
+                tau=told(SETTINGS["tau"].label),
+                value=f"{math.floor(100 * last) / 100:g}",
+            ),
         )
     raise InvalidValue(
         "end",
         plan.end,
         f"later, with {calls} steps from tau {plan.tau:g} on, or nothing would be guarded",
-        plain=f"With {steps} nothing would be guarded. Use more steps, or raise "
-        f"{SETTINGS['end'].label}.",
+        plain=told(
+            "With {steps} nothing would be guarded. Use more steps, or raise {end}.",
+            steps=steps,
+            end=told(SETTINGS["end"].label),
+        ),
     )
 
 

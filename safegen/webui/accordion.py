@@ -109,7 +109,7 @@ class Accordion:
         self.mend.do_not_save_to_config = True
         with gr.Accordion("Advanced", open=False, elem_id=elem_id("advanced")):
             for title, names in groups().items():
-                gr.HTML(f"<h4>{html.escape(title)}</h4>", elem_classes=["safegen-group"])
+                gr.HTML(f"<h4>{html.escape(say(title))}</h4>", elem_classes=["safegen-group"])
                 with gr.Row(elem_classes=["safegen-grid"]):
                     for name in names:
                         self._make(name)

@@ -15,6 +15,7 @@ from typing import Any
 
 from safegen.errors import InvalidValue, SafeGenError
 from safegen.plan import SETTINGS, SafetyPlan
+from safegen.sentence import told
 from safegen.webui import arguments, host, making, record, settings
 from safegen.webui.enforcement import Policy
 from safegen.webui.errors import plainly
@@ -97,7 +98,12 @@ def parse_weights(text: str) -> list[float]:
             found.add(round(_one(word), 4))
     if not FEWEST <= len(found) <= MOST:
         allowed = f"{FEWEST} to {MOST} different numbers from 0 to 1, separated by commas"
-        raise InvalidValue("weights", str(text), allowed, plain=f"Weights: write {allowed}.")
+        plain = told(
+            "Weights: write {fewest} to {most} different numbers from 0 to 1, separated by commas.",
+            fewest=FEWEST,
+            most=MOST,
+        )
+        raise InvalidValue("weights", str(text), allowed, plain=plain)
     return sorted(found)
 
 
@@ -186,7 +192,9 @@ def compare(
             args = list(p.script_args)
             args[place] = {**values, "enabled": True, "weight": weight}
             p.script_args = tuple(args)
-            making.tell(f"weight {weight:g}, {number} of {len(made)}:")  # the log has it too
+            making.tell(  # the log has it too
+                say("Weight {weight}, {n} of {all}:", weight=f"{weight:g}", n=number, all=len(made))
+            )
             try:
                 shot = _shot(p, weight)
             except SafeGenError as error:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from safegen.webui.comparison import Comparison, Shot
 from safegen.webui.record import Map
-from safegen.webui.words import say
+from safegen.webui.words import say, spoken
 
 _MAP_COLOUR = (255, 0, 200)
 """Of what the streams disagree on: a colour that few pictures have much of."""
@@ -43,7 +43,7 @@ def name(weight: float) -> str:
 def _caption(shot: Shot) -> str:
     if shot.weight == 0:
         return say("As without SafeGen")
-    return shot.why
+    return spoken(shot.why)
 
 
 def _thumbnail(shot: Shot, source: str, *, chosen: bool) -> str:
@@ -65,9 +65,10 @@ def _thumbnail(shot: Shot, source: str, *, chosen: bool) -> str:
 
 
 def _failed(shot: Shot) -> str:
+    why = escape(spoken(shot.message))
     return (
         f"<div class='safegen-thumb safegen-thumb-failed'>"
-        f"<span>{name(shot.weight)}</span><p class='safegen-bad'>{escape(shot.message)}</p></div>"
+        f"<span>{name(shot.weight)}</span><p class='safegen-bad'>{why}</p></div>"
     )
 
 
@@ -92,7 +93,7 @@ def summary(result: Comparison) -> str:
     if result.missing:
         text = say("Interrupted: nothing at weight {weights}.", weights=_weights(result.missing))
         lines.append(("safegen-bad", text))
-    lines += [("safegen-bad", f"{name(shot.weight)}: {shot.message}") for shot in failed]
+    lines += [("safegen-bad", f"{name(shot.weight)}: {spoken(shot.message)}") for shot in failed]
     lines += [("safegen-note", note) for note in result.notes]
     if result.pictures:
         lines.append(("safegen-note", say("Pictures, not saved: {n}", n=len(result.pictures))))

@@ -8,11 +8,12 @@ from typing import Any
 import gradio as gr
 
 from safegen.plan import AUTO, CUSTOM, SETTINGS, Setting
+from safegen.webui.words import later
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "When": ("tau", "end", "curve", "refresh", "hires"),
-    "How": ("strategy", "push", "pushed", "region", "dial", "streams", "strength"),
-    "Detection": ("detectors", "threshold", "evidence"),
+    later("When"): ("tau", "end", "curve", "refresh", "hires"),
+    later("How"): ("strategy", "push", "pushed", "region", "dial", "streams", "strength"),
+    later("Detection"): ("detectors", "threshold", "evidence"),
 }
 """Where each advanced setting stands. One that is in no group stands in the last."""
 TEXTS = ("safe_text", "unsafe_text")

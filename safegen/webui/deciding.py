@@ -13,6 +13,7 @@ from safegen.errors import InvalidValue
 from safegen.hosts.a1111.towards import Guiding, towards
 from safegen.learned.embedding import LearnedEmbedding
 from safegen.plan import AUTO, CUSTOM, LEARNED_STRATEGIES, WORDS, SafetyPlan
+from safegen.sentence import told
 from safegen.text.syntax import as_negative, parts, unweighted
 from safegen.webui import encoder, settings, watching
 from safegen.webui.enforcement import Policy
@@ -106,8 +107,11 @@ def _refuse_others(
                 f"{part.text} :{part.weight:g}",
                 "in a part of this weight, a harmless text: with CFG scale "
                 f"{guiding.cfg:g} the picture is moved towards it ({found})",
-                plain=f"A part of the prompt counts here in a way that can't be guarded ({found}). "
-                "Leave it out, or give it a weight above 0.",
+                plain=told(
+                    "A part of the prompt counts here in a way that can't be guarded ({found}). "
+                    "Leave it out, or give it a weight above 0.",
+                    found=found,
+                ),
             )
     found = _found(as_negative(negative), plan, choosing) if ways.negative else ""
     if found:
@@ -118,8 +122,11 @@ def _refuse_others(
             f"a harmless text, or a higher CFG scale: it is {guiding.cfg:g}, which with the "
             f"prompt's weights and the sampler's own factor makes {total:.3g}, and below 1 the "
             f"picture is moved towards the negative prompt ({found})",
-            plain="With these settings the picture is moved towards the negative prompt, which is "
-            f"not harmless ({found}). Raise the CFG scale, or change the negative prompt.",
+            plain=told(
+                "With these settings the picture is moved towards the negative prompt, which is "
+                "not harmless ({found}). Raise the CFG scale, or change the negative prompt.",
+                found=found,
+            ),
         )
 
 
@@ -127,12 +134,12 @@ def _found(text: str, plan: SafetyPlan, choosing: Chooser) -> str:
     """Why ``text`` is not harmless; ``""`` if it is."""
     verdict = choosing.judge(text, plan)
     if verdict.context is not None:
-        return f"Auto found {verdict.context.label} in it"
+        return told("Auto found {context} in it", context=told(verdict.context.label))
     if plan.context == AUTO:
         return ""
     chosen = choosing.context_named(plan)
     hit = replace(verdict, context=chosen).risky_spans()
-    return f"it has a word of {chosen.label}" if hit else ""
+    return told("it has a word of {context}", context=told(chosen.label)) if hit else ""
 
 
 def _not_counting(prompt: str, guiding: Guiding, plan: SafetyPlan, choosing: Chooser) -> Choice:
@@ -147,10 +154,12 @@ def _not_counting(prompt: str, guiding: Guiding, plan: SafetyPlan, choosing: Cho
             guiding.cfg,
             f"above 0 with context {plan.context}: else the picture is not moved towards the "
             "prompt, and nothing in it could be guarded",
-            plain="At this CFG scale the prompt does not count, and nothing could be guarded. "
-            "Raise the CFG scale above 0.",
+            plain=told(
+                "At this CFG scale the prompt does not count, and nothing could be guarded. "
+                "Raise the CFG scale above 0."
+            ),
         )
-    why = "at this CFG scale the prompt doesn't count, and what does is harmless"
+    why = told("at this CFG scale the prompt doesn't count, and what does is harmless")
     return Choice(None, None, why, choosing.judge(prompt, plan), (None,) * len(parts(prompt)))
 
 
@@ -166,5 +175,10 @@ def _decide(prompt: str, plan: SafetyPlan, policy: Policy | None, choosing: Choo
     if found is None or not policy.requires(found.name) or found.name == plan.context:
         return choice
     forced = choosing.choose_parts(prompt, plan.replace(context=found.name), learned=learned)
-    why = f"{found.label} instead of {plan.context}: enforced ({policy.name})"
+    why = told(
+        "{context} instead of {asked}: enforced ({level})",
+        context=told(found.label),
+        asked=plan.context,
+        level=policy.name,
+    )
     return replace(forced, why=why)

@@ -18,7 +18,9 @@ from safegen.contexts.context import SafetyContext
 from safegen.contexts.library import ContextError, ContextLibrary, clean_name, read
 from safegen.errors import InvalidValue, SafeGenError
 from safegen.plan import SETTINGS
+from safegen.sentence import told
 from safegen.webui.enforcement import Policy
+from safegen.webui.words import say
 
 ARROW = "=>"
 """Between a risky word and its replacement, one pair a line."""
@@ -52,15 +54,23 @@ def permit(policy: Policy | None, *contexts: SafetyContext) -> None:
     for context in contexts:
         if context.category.strip():
             raise NotPermitted(
-                f"The operator of this server enforces SafeGen (level {policy.name}), and "
-                f"{context.name} has the category {context.category}: Auto could take it in "
-                "place of a context that is enforced. Leave the category empty; such a context "
-                "can be chosen by hand"
+                told(
+                    "The operator of this server enforces SafeGen (level {level}), and {context} "
+                    "has the category {category}: Auto could take it in place of a context that "
+                    "is enforced. Leave the category empty; such a context can be chosen by hand.",
+                    level=policy.name,
+                    context=context.name,
+                    category=context.category,
+                )
             )
         if context.name in policy.required:
             raise NotPermitted(
-                f"The operator of this server enforces SafeGen (level {policy.name}) and "
-                f"requires the context {context.name}, so nobody can change it"
+                told(
+                    "The operator of this server enforces SafeGen (level {level}) and requires "
+                    "the context {context}, so nobody can change it.",
+                    level=policy.name,
+                    context=context.name,
+                )
             )
 
 
@@ -135,9 +145,9 @@ class Form:
         weight = read("weight", partial(_number, "weight"))
         tau = read("tau", partial(_number, "tau"))
         if not self.label.strip():
-            raise InvalidValue("Label", self.label, "a text that is not empty")
+            raise InvalidValue("Label", self.label, told("a text that is not empty"))
         if not self.safe_text.strip():
-            raise InvalidValue("Safe text", self.safe_text, "a text that is not empty")
+            raise InvalidValue("Safe text", self.safe_text, told("a text that is not empty"))
         return SafetyContext(
             name=clean_name(self.name.strip() or self.label),
             label=self.label.strip(),
@@ -165,7 +175,11 @@ def _number(name: str, text: str) -> float | None:
     try:
         return float(setting.check(float(text.strip().replace(",", "."))))
     except ValueError:
-        allowed = f"a number from {setting.minimum:g} to {setting.maximum:g}, or nothing"
+        allowed = told(
+            "a number from {least} to {most}, or nothing",
+            least=f"{setting.minimum:g}",
+            most=f"{setting.maximum:g}",
+        )
         raise InvalidValue(suggestion_label(name), text, allowed) from None
 
 
@@ -177,11 +191,13 @@ def _replacements(text: str) -> dict[str, str]:
             continue
         word, arrow, other = line.partition(ARROW)
         key = " ".join(word.lower().split())
-        allowed = f"a word or phrase, {ARROW} and its replacement, on each line"
+        allowed = told("a word or phrase, {arrow} and its replacement, on each line", arrow=ARROW)
         if not arrow or not key:
-            raise InvalidValue(f"Replacements, line {number}", line.strip(), allowed)
+            raise InvalidValue(told("Replacements, line {n}", n=number), line.strip(), allowed)
         if key in found:
-            raise InvalidValue(f"Replacements, line {number}", key, "each word or phrase once")
+            raise InvalidValue(
+                told("Replacements, line {n}", n=number), key, told("each word or phrase once")
+            )
         found[key] = " ".join(other.split())
     return found
 
@@ -253,7 +269,7 @@ class Drafts:
             if all(
                 word in text if word not in (OWN, BUILT_IN) else word == kind for word in wanted
             ):
-                label = form.label.strip() or "New context"
+                label = form.label.strip() or say("New context")
                 found.append((f"{label} {DOT}" if key in self.of_context else label, key))
         return found
 
@@ -304,8 +320,11 @@ class Drafts:
         if draft is not None and draft.base not in (None, Form.of(saved)):
             self.of_context[key] = replace(draft, base=Form.of(saved))
             raise ContextError(
-                f"{key} was changed elsewhere since you began: save once more to overwrite that, "
-                "or discard your changes to see it"
+                told(
+                    "{context} was changed elsewhere since you began: save once more to overwrite "
+                    "that, or discard your changes to see it.",
+                    context=key,
+                )
             )
 
     def duplicate(self, library: ContextLibrary, key: str, policy: Policy | None) -> str:
@@ -358,7 +377,10 @@ class Drafts:
         context = read(file)
         if context.name in self.of_context:
             raise ContextError(
-                f"{context.name} has changes that are not saved: save or discard them"
+                told(
+                    "{context} has changes that are not saved: save or discard them.",
+                    context=context.name,
+                )
             )
         with _WRITING:
             permit(policy, context)

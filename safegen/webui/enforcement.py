@@ -16,6 +16,7 @@ from typing import Any
 
 from safegen.errors import InvalidValue, SafeGenError
 from safegen.plan import AUTO, CUSTOM, SETTINGS, SafetyPlan
+from safegen.sentence import told
 from safegen.webui.errors import plainly
 from safegen.webui.resources import allowed_from
 from safegen.webui.words import say
@@ -24,7 +25,7 @@ ALL = "all"
 OFF = "off"
 
 
-STAYS_ON = "SafeGen stays on: it is enforced here"
+STAYS_ON = told("SafeGen stays on: it is enforced here")
 
 
 class PolicyError(SafeGenError):
@@ -102,8 +103,12 @@ class Policy:
             return plan, ()
         notes = [STAYS_ON] if "enabled" in changes else []
         notes += [
-            f"{SETTINGS[name].label}: {SETTINGS[name].format(getattr(plan, name))} became "
-            f"{SETTINGS[name].format(value)}"
+            told(
+                "{setting}: {before} became {after}",
+                setting=told(SETTINGS[name].label),
+                before=SETTINGS[name].format(getattr(plan, name)),
+                after=SETTINGS[name].format(value),
+            )
             for name, value in changes.items()
             if name != "enabled" and not name.endswith("_text")
         ]
@@ -117,7 +122,7 @@ class Policy:
 
     def limits(self) -> list[str]:
         """What is limited, a line each."""
-        label = {name: setting.label for name, setting in SETTINGS.items()}
+        label = {name: told(setting.label) for name, setting in SETTINGS.items()}
         found = [
             say("{setting}: at least {value}", setting=label[name], value=f"{value:g}")
             for name, value in self.minimum.items()

@@ -10,7 +10,8 @@ from fastapi import HTTPException
 
 from safegen.errors import GuardFailure, InvalidValue, SafeGenError, Unsupported
 from safegen.plan import SETTINGS
-from safegen.webui.words import refusal
+from safegen.sentence import Told, told
+from safegen.webui.words import refusal, spoken
 
 PREFIX = "SafeGen: "
 """Every message of ours begins so; the page's script goes by it."""
@@ -50,13 +51,21 @@ def plainly(error: BaseException) -> str:
     """``error`` for somebody who knows labels and no field names."""
     error = _about(error)
     if not isinstance(error, InvalidValue):
+        said = error.args[0] if error.args else ""
+        if isinstance(said, Told):
+            return said
         text = str(error).removeprefix(PREFIX).removeprefix("SafeGen ")
         if text.split(" ", 1)[0].rstrip(",:;").isalpha():  # a word, and no file's name
             text = text[:1].upper() + text[1:]
         return text if text.endswith((".", "!", "?")) else f"{text}."
     if error.plain:
         return error.plain
-    return f"{label_of(error.field)}: {error.shown} is not allowed. Allowed: {error.allowed}."
+    return told(
+        "{field}: {value} is not allowed. Allowed: {allowed}.",
+        field=told(label_of(error.field)),
+        value=error.shown,
+        allowed=error.allowed,
+    )
 
 
 def explained(error: BaseException) -> SafeGenError:
@@ -93,8 +102,8 @@ def for_page(error: BaseException) -> str:
     """
     about = _about(error)
     if isinstance(about, InvalidValue) and about.field in SETTINGS:
-        return plainly(about)
-    return f"{refusal()}{DETAILS}{plainly(error)}"
+        return spoken(plainly(about))
+    return f"{refusal()}{DETAILS}{spoken(plainly(error))}"
 
 
 def for_caller(error: SafeGenError, p: Any) -> Exception:

@@ -35,6 +35,7 @@ from modules import shared as shared
 from safegen.hosts import a1111, forge
 from safegen.hosts.a1111 import beside
 from safegen.hosts.forge import engine
+from safegen.sentence import told
 
 KNOWN_VERSION = "1.10"
 """The WebUI that SafeGen is made for and tested on: 1.10.x, in fact 1.10.1."""
@@ -82,12 +83,16 @@ def why_unsupported() -> str | None:
     """Why SafeGen can't guard this host, in one line, or ``None``."""
     lacking = _lacking()
     if lacking:
-        return f"SafeGen guards AUTOMATIC1111 WebUI 1.10.1, Forge and reForge; here {lacking}"
+        return told(
+            "SafeGen guards AUTOMATIC1111 WebUI 1.10.1, Forge and reForge; here {lacking}",
+            lacking=lacking,
+        )
     found = "" if is_forge() else version()
     if found and not (found == KNOWN_VERSION or found.startswith(KNOWN_VERSION + ".")):
-        return (
+        return told(
             "SafeGen guards AUTOMATIC1111 WebUI 1.10.1, Forge and reForge; this is version "
-            f"{found} of a WebUI"
+            "{version} of a WebUI",
+            version=found,
         )
     return None
 

@@ -16,7 +16,7 @@ from safegen.choice import Choice
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.library import to_text
 from safegen.plan import LEARNED_STRATEGIES
-from safegen.webui.words import say, say_html
+from safegen.webui.words import say, say_html, spoken
 
 LONGEST_COMPARED = 4000
 """Characters of a text up to which its changed words are looked for: it takes quadratic time."""
@@ -32,12 +32,12 @@ def message(text: str, *, bad: bool = False) -> str:
     if not text:
         return ""
     role, style = ("alert", "safegen-bad") if bad else ("status", "safegen-good")
-    return f"<p role='{role}' class='safegen-message {style}' {asked()}>{escape(text)}</p>"
+    return f"<p role='{role}' class='safegen-message {style}' {asked()}>{escape(spoken(text))}</p>"
 
 
 def problem(text: str) -> str:
     """What is wrong with what stands there. It is not read out: it comes with every key."""
-    return f"<p class='safegen-message safegen-bad'>{escape(text)}</p>"
+    return f"<p class='safegen-message safegen-bad'>{escape(spoken(text))}</p>"
 
 
 def asked() -> str:
@@ -52,7 +52,7 @@ def note(text: str) -> str:
 
 def readable(category: str) -> str:
     """A category's name for people: ``self-harm`` is ``Self harm``."""
-    return category.replace("-", " ").capitalize()
+    return spoken(category.replace("-", " ").capitalize())
 
 
 # ---------------------------------------------------------------------- prompts
@@ -134,11 +134,11 @@ def reason(data: Data, labels: Mapping[str, str]) -> str:
         error = data["errors"][0]
         return say("A detector failed, so the prompt counts as unsafe: {error}", error=error)
     if top is None:
-        return f"{data['why']}."
+        return f"{spoken(data['why'])}."
     name, score = readable(top[0]), f"{top[1]:.2f}"
     if top[1] < data["threshold"]:
         more = say("Highest score: {name}, {score}.", name=name, score=score)
-        return f"{data['why']}. {more}"
+        return f"{spoken(data['why'])}. {more}"
     if data["context"] is None:
         return say(
             "{name} scores {score}, but every part of the prompt has a weight of 0 or less: the "
@@ -177,7 +177,7 @@ def safe_stream(prompt: str, data: Data) -> str:
             )
             continue
         lines.append(f"<p class='safegen-text'>{compared(prompt, part['text'])}</p>")
-        notes.append(part["note"])
+        notes.append(spoken(part["note"]))
         if part["strategy"] in LEARNED_STRATEGIES:
             notes.append(say("Its embedding is changed then: {how}", how=part["strategy"]))
     lines += [f"<p class='safegen-note'>{escape(n)}</p>" for n in dict.fromkeys(notes) if n]
@@ -189,7 +189,7 @@ def card(data: Data, number: int, contexts: Iterable[SafetyContext]) -> str:
     found = {context.name: context for context in contexts}
     context = found.get(data["context"] or "")
     style = "safegen-flagged" if data["unsafe"] >= data["threshold"] else "safegen-harmless"
-    title = say("nothing") if context is None else context.label
+    title = say("nothing") if context is None else spoken(context.label)
     scores = {c.category: 0.0 for c in found.values() if c.category} | dict(data["categories"])
     labels = {name: one.category for name, one in found.items()}
     detectors = sorted({span["detector"] for span in data["spans"]})
@@ -197,7 +197,7 @@ def card(data: Data, number: int, contexts: Iterable[SafetyContext]) -> str:
     takes = say_html("Auto takes: {context}", context=title)
     seen = escape(say("What the safe version is made from"))
     return (
-        f"<section class='safegen-card {style}' aria-label='Prompt {number}'>"
+        f"<section class='safegen-card {style}' aria-label='{escape(say('Prompt {n}', n=number))}'>"
         f"<h3>{takes}</h3>"
         f"<p>{escape(reason(data, labels))}</p>"
         "<div class='safegen-columns'><div>"
@@ -209,7 +209,7 @@ def card(data: Data, number: int, contexts: Iterable[SafetyContext]) -> str:
 
 def table(all_data: Sequence[Data], contexts: Iterable[SafetyContext]) -> str:
     """One row for each prompt: highest score, its category, the context."""
-    labels = {context.name: context.label for context in contexts}
+    labels = {context.name: spoken(context.label) for context in contexts}
     flagged = sum(data["context"] is not None for data in all_data)
     titles = (say("Prompt"), say("Score"), say("Context"))
     heads = "".join(f"<th scope='col'>{escape(title)}</th>" for title in titles)
@@ -245,7 +245,7 @@ def preview(prompt: str, choice: Choice, auto: str, *, is_this: bool) -> str:
     """
     assert choice.conditioning is not None
     note = choice.conditioning.note
-    notes = f"<p class='safegen-note'>{escape(note)}</p>" if note else ""
+    notes = f"<p class='safegen-note'>{escape(spoken(note))}</p>" if note else ""
     takes = (
         say_html("Auto would take this context for it.")
         if is_this
@@ -299,8 +299,8 @@ def heading(context: SafetyContext | None, label: str, *, built_in: bool, unsave
 def lines(title: str, rows: Iterable[tuple[str, str, str]]) -> str:
     """A titled list: each line's name, value, and style: good, bad, or empty."""
     body = "".join(
-        f"<tr><th scope='row'>{escape(name)}</th>"
-        f"<td{f' class=safegen-{style}' if style else ''}>{escape(value)}</td></tr>"
+        f"<tr><th scope='row'>{escape(spoken(name))}</th>"
+        f"<td{f' class=safegen-{style}' if style else ''}>{escape(spoken(value))}</td></tr>"
         for name, value, style in rows
     )
     return (

@@ -13,8 +13,9 @@ from typing import Any
 from safegen.choice import PROBE
 from safegen.learned.probe import ProbeError, ProbeStore
 from safegen.plan import CUSTOM, LEARNED_STRATEGIES, SETTINGS, WATCH, SafetyPlan
+from safegen.sentence import told
 from safegen.webui import encoder, host, settings, watching
-from safegen.webui.words import say
+from safegen.webui.words import say, spoken
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,12 @@ class Need:
         return f"{lacks} {say('Ask the operator of this server, or choose another.')}"
 
 
-PROBE_MISSING = Need(f"{SETTINGS['detectors'].label}: {PROBE}", probe=True)
-WATCH_MISSING = Need(f"{SETTINGS['mode'].label}: {WATCH}", watch=True)
+def _what(setting: str, value: str) -> str:
+    return told("{setting}: {value}", setting=told(SETTINGS[setting].label), value=told(value))
+
+
+PROBE_MISSING = Need(_what("detectors", PROBE), probe=True)
+WATCH_MISSING = Need(_what("mode", WATCH), watch=True)
 
 
 def missing(plan: SafetyPlan) -> Need | None:
@@ -63,7 +68,7 @@ def missing(plan: SafetyPlan) -> Need | None:
     if plan.mode == WATCH and not watching.is_fitted():
         return WATCH_MISSING
     if plan.strategy in LEARNED_STRATEGIES and plan.context == CUSTOM:
-        return Need(f"{SETTINGS['strategy'].label}: {plan.strategy}", never=True)
+        return Need(_what("strategy", plan.strategy), never=True)
     identity = encoder.identity_at_once() if PROBE in plan.detectors else None
     if identity is None:
         return None
@@ -74,20 +79,21 @@ def missing(plan: SafetyPlan) -> Need | None:
     return None
 
 
-def make(need: Need, told: Callable[[float, str], Any]) -> None:
+def make(need: Need, tell: Callable[[float, str], Any]) -> None:
     """Make what is missing. Waits for a picture that is being made.
 
     Args:
-        told: Told how far it has come, 0 to 1, and with what.
+        tell: Told how far it has come, 0 to 1, and with what.
 
     Raises:
         SafeGenError: It can't be made; says why.
     """
-    told(0.0, say("Waiting for the model"))
+    what = spoken(need.what)
+    tell(0.0, say("Waiting for the model"))
     with host.exclusively():
         if need.watch:
-            watching.fit(progress=lambda done, of: told(done / of, need.what))
+            watching.fit(progress=lambda done, of: tell(done / of, what))
             return
         ProbeStore(settings.contexts_folder()).fit(
-            encoder.HostEncoder(), progress=lambda done, of: told(done / of, need.what)
+            encoder.HostEncoder(), progress=lambda done, of: tell(done / of, what)
         )

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from safegen.errors import InvalidValue, SafeGenError
 from safegen.plan import SafetyPlan
+from safegen.sentence import joined, told
 from safegen.webui.errors import label_of
 
 Map = NDArray[np.float32]
@@ -180,7 +181,7 @@ class Record:
     @property
     def message(self) -> str:
         """The error, or what enforcement changed, or ``""``."""
-        return self.error or "; ".join(dict.fromkeys(self.notes))
+        return self.error or joined("; ", dict.fromkeys(self.notes))
 
     def _in_order(self) -> list[Picture]:
         return [picture for _, picture in sorted(self.pictures.items())]
@@ -218,9 +219,13 @@ def without_user_text(error: BaseException) -> str:
     if isinstance(error, InvalidValue):
         if error.plain:
             return error.plain
-        return f"{label_of(error.field)}: a value that is not allowed. Allowed: {error.allowed}."
+        return told(
+            "{field}: a value that is not allowed. Allowed: {allowed}.",
+            field=told(label_of(error.field)),
+            allowed=error.allowed,
+        )
     if not isinstance(error, SafeGenError):
-        return f"the WebUI itself stopped with {type(error).__name__}"
+        return told("The WebUI itself stopped with {error}.", error=type(error).__name__)
     cause = error.__cause__
     if cause is not None and not isinstance(cause, SafeGenError):
         return f"{str(error).partition(':')[0]}: {type(cause).__name__}"

@@ -8,22 +8,24 @@ from typing import Any
 from safegen import __version__
 from safegen.method.schedule import FEW
 from safegen.plan import SETTINGS, SafetyPlan
+from safegen.sentence import told
 from safegen.webui import host, infotext, settings
 from safegen.webui.batch import Batch
 from safegen.webui.enforcement import Policy
 from safegen.webui.errors import message
 from safegen.webui.record import Picture, Record
-from safegen.webui.words import say
+from safegen.webui.words import say, spoken
 
-SOFT = (
+SOFT = told(
     "this sampler adds noise at every step, which the safe stream lacks when streams are "
     "independent: expect a softer picture, or choose shared streams"
 )
 
 
-FROM_THE_FIRST = (
-    f"in up to {FEW} steps the guard acts in full from the first on, whatever the threshold and "
-    "the curve"
+FROM_THE_FIRST = told(
+    "in up to {n} steps the guard acts in full from the first on, whatever the threshold and the "
+    "curve",
+    n=FEW,
 )
 
 
@@ -109,4 +111,4 @@ def comment(batch: Batch) -> None:
     if batch.policy is not None:
         lines.append(say("Enforced here (level {name}).", name=batch.policy.name))
     for line in dict.fromkeys([*lines, *record.notes]):
-        p.comment(message(line))
+        p.comment(message(spoken(line)))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from safegen.errors import InvalidValue
+from safegen.sentence import told
 
 KINDS = {"checkpoints": "checkpoint", "loras": "LoRA", "embeddings": "embedding"}
 """What may be listed, and how one is called."""
@@ -93,7 +94,9 @@ def check(used: Iterator[Used], lists: tuple[Mapping[str, tuple[str, ...]], ...]
             names = allowed.get(one.kind)
             if names is not None and not any(one.is_named_by(name) for name in names):
                 raise InvalidValue(
-                    KINDS[one.kind], one.names[0], ", ".join(names) or "none, by the policy here"
+                    KINDS[one.kind],
+                    one.names[0],
+                    ", ".join(names) or told("none, by the policy here"),
                 )
 
 

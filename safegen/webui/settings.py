@@ -10,9 +10,10 @@ import gradio as gr
 
 from safegen.errors import SafeGenError, certain
 from safegen.plan import SETTINGS, SafetyPlan
+from safegen.sentence import joined, told
 from safegen.webui import controls, host
 from safegen.webui.enforcement import LEVELS, OFF, Policy, PolicyError, is_off, load, strongest
-from safegen.webui.words import refusal_by_default
+from safegen.webui.words import refusal_by_default, spoken
 
 SECTION = ("safegen", "SafeGen")
 DEFAULTS = ("safegen_defaults", "SafeGen defaults")
@@ -48,6 +49,8 @@ def register(contexts: Callable[[], list[str]]) -> None:
         name: str, default: Any, label: str, component: Any, arguments: Any, **more: Any
     ) -> None:
         more.setdefault("section", SECTION)
+        # The host shows what it is given here in brackets, where its own page finds no sentence.
+        more["info"] = spoken(more.get("info", ""))
         host.add_option(name, default, label, component, arguments, **more)
 
     add(
@@ -57,7 +60,13 @@ def register(contexts: Callable[[], list[str]]) -> None:
         gr.Radio,
         {"choices": [OFF, *LEVELS]},
         restrict_api=True,
-        info=f"Nobody can switch it off then, nor the API. It is in force at once. {_levels()}",
+        info=joined(
+            " ",
+            (
+                told("Nobody can switch it off then, nor the API. It is in force at once."),
+                _levels(),
+            ),
+        ),
     )
     add(
         REFUSAL,
@@ -66,7 +75,7 @@ def register(contexts: Callable[[], list[str]]) -> None:
         gr.Textbox,
         {"placeholder": refusal_by_default()},
         restrict_api=True,
-        info="One sentence for whoever asked. The reason stands behind 'Details'.",
+        info=told("One sentence for whoever asked. The reason stands behind 'Details'."),
     )
     add(
         ON_FAILURE,
@@ -75,7 +84,9 @@ def register(contexts: Callable[[], list[str]]) -> None:
         gr.Radio,
         {"choices": [STOP, BLACK]},
         restrict_api=True,
-        info="An unguarded picture is never shown. A black one lets the rest of a batch go on.",
+        info=told(
+            "An unguarded picture is never shown. A black one lets the rest of a batch go on."
+        ),
     )
     add(
         NESTED,
@@ -83,7 +94,9 @@ def register(contexts: Callable[[], list[str]]) -> None:
         "Also guard what other extensions make within a run",
         gr.Checkbox,
         {},
-        info="For example ADetailer's faces. Where SafeGen is enforced they are always guarded.",
+        info=told(
+            "For example ADetailer's faces. Where SafeGen is enforced they are always guarded."
+        ),
     )
     add(COMMENT, True, "Say under the picture what SafeGen did", gr.Checkbox, {})
     add(
@@ -103,7 +116,7 @@ def register(contexts: Callable[[], list[str]]) -> None:
         gr.Textbox,
         {},
         restrict_api=True,
-        info="Empty: safegen/contexts in the data folder. A change needs a restart.",
+        info=told("Empty: safegen/contexts in the data folder. A change needs a restart."),
     )
     add(
         LEXICON,
@@ -112,7 +125,7 @@ def register(contexts: Callable[[], list[str]]) -> None:
         gr.Textbox,
         {},
         restrict_api=True,
-        info="A .json file that adds to the built-in list. A change needs a restart.",
+        info=told("A .json file that adds to the built-in list. A change needs a restart."),
     )
     add(
         TICKED,
@@ -121,7 +134,7 @@ def register(contexts: Callable[[], list[str]]) -> None:
         gr.Checkbox,
         {},
         section=DEFAULTS,
-        info="It can still be switched off; enforcement is something else.",
+        info=told("It can still be switched off; enforcement is something else."),
         needs_reload=True,
     )
     for name, setting in SETTINGS.items():

@@ -28,7 +28,7 @@ from safegen.webui import arguments, deciding, host, markup, mending, settings
 from safegen.webui.arguments import Resolved
 from safegen.webui.enforcement import Policy
 from safegen.webui.errors import plainly
-from safegen.webui.words import say, say_html
+from safegen.webui.words import later, say, say_html, spoken
 
 """Values of the setting that says when SafeGen acts."""
 
@@ -42,15 +42,19 @@ class Badge:
 
 
 BADGES = {
-    "off": Badge("off", "SafeGen is off. Pictures are made as without it."),
-    "zero": Badge("off", "The safety weight is 0. Pictures are made as without SafeGen."),
-    "auto": Badge("Auto", "SafeGen reads each prompt and guards those that need it."),
-    "watch": Badge("Watch", "SafeGen reads each prompt and watches each picture."),
-    "on": Badge("on", "SafeGen guards every picture."),
-    "enforced": Badge("enforced", "SafeGen stays on: it is enforced here."),
-    "blocked": Badge("blocked", "Nothing is generated here until SafeGen can work."),
-    "invalid": Badge("can't run", "With these settings no picture is made."),
-    "failed": Badge("failed", "SafeGen stopped the last picture. The message is under it."),
+    "off": Badge(later("off"), later("SafeGen is off. Pictures are made as without it.")),
+    "zero": Badge(
+        later("off"), later("The safety weight is 0. Pictures are made as without SafeGen.")
+    ),
+    "auto": Badge(later("Auto"), later("SafeGen reads each prompt and guards those that need it.")),
+    "watch": Badge(later("Watch"), later("SafeGen reads each prompt and watches each picture.")),
+    "on": Badge(later("on"), later("SafeGen guards every picture.")),
+    "enforced": Badge(later("enforced"), later("SafeGen stays on: it is enforced here.")),
+    "blocked": Badge(later("blocked"), later("Nothing is generated here until SafeGen can work.")),
+    "invalid": Badge(later("can't run"), later("With these settings no picture is made.")),
+    "failed": Badge(
+        later("failed"), later("SafeGen stopped the last picture. The message is under it.")
+    ),
 }
 """Every state of the badge. ``failed`` is what the page sees itself, under its last picture."""
 
@@ -125,7 +129,7 @@ def _running(resolved: Resolved, notice: str) -> Standing:
     plan = resolved.plan
     text = f"<p>{_sentence(plan)}</p>"
     if resolved.notes:
-        text += "".join(f"<p>{escape(note)}</p>" for note in resolved.notes)
+        text += "".join(f"<p>{escape(spoken(note))}</p>" for note in resolved.notes)
     weight = f"{plan.weight:.0%}"
     if resolved.policy is not None:
         return Standing("enforced", weight, f"{notice}{text}", enforced=True)
@@ -186,9 +190,9 @@ def work(plan: SafetyPlan) -> float:
 def context_label(name: str) -> str:
     """A context's name for people."""
     if name in (AUTO, CUSTOM):
-        return name.capitalize()
+        return spoken(name.capitalize())
     library = deciding.chooser().library
-    return library.get(name).label if name in library else name
+    return spoken(library.get(name).label) if name in library else name
 
 
 def enforced(policy: Policy) -> str:
@@ -202,8 +206,9 @@ def enforced(policy: Policy) -> str:
 
 def details(text: str) -> str:
     """The technical part of a message, folded."""
-    return f"<details><summary>{escape(say('Details'))}</summary><p>{escape(text)}</p></details>"
+    title, more = escape(say("Details")), escape(spoken(text))
+    return f"<details><summary>{title}</summary><p>{more}</p></details>"
 
 
 def _bad(text: str) -> str:
-    return f"<p class='safegen-bad'>{escape(text)}</p>"
+    return f"<p class='safegen-bad'>{escape(spoken(text))}</p>"

@@ -13,7 +13,7 @@ from safegen.plan import SETTINGS
 from safegen.webui import deciding, host, record, settings
 from safegen.webui import enforcement as policy
 from safegen.webui.errors import plainly
-from safegen.webui.words import later, say
+from safegen.webui.words import later, say, spoken
 
 GOOD, BAD, NEUTRAL = "good", "bad", ""
 
@@ -69,7 +69,7 @@ def versions() -> Lines:
         Line("WebUI", host.version() or say("It does not say.")),
         Line(say("Guards this WebUI"), say("yes"), GOOD)
         if reason is None
-        else Line(say("Guards this WebUI"), say("No: {reason}", reason=reason), BAD),
+        else Line(say("Guards this WebUI"), say("No: {reason}", reason=spoken(reason)), BAD),
     ]
 
 
@@ -90,16 +90,15 @@ UNKNOWN = ("–", _NEVER, BAD)
 def model() -> Lines:
     """The loaded checkpoint."""
     if not host.is_loaded():
-        return [Line("Checkpoint", say("None is loaded yet."))]
+        return [Line(say("Checkpoint"), say("None is loaded yet."))]
     name, known, kind = FAMILIES.get(host.model_family(), UNKNOWN)
-    special = {
-        "hybrid": "inpainting checkpoint",
-        "concat": "inpainting checkpoint",
-    }.get(host.conditioning_key() or "", "text to image")
+    special = say("text to image")
+    if host.conditioning_key() in ("hybrid", "concat"):
+        special = say("inpainting checkpoint")
     if host.is_edit_model():
-        special = "edit checkpoint (InstructPix2Pix)"
+        special = say("edit checkpoint (InstructPix2Pix)")
     return [
-        Line("Checkpoint", host.checkpoint_name()),
+        Line(say("Checkpoint"), host.checkpoint_name()),
         Line(say("Family"), name),
         Line(say("Kind"), f"{special} ({host.prediction()})"),
         Line(say("Guarded"), say(known), kind),
@@ -110,7 +109,7 @@ def paths() -> Lines:
     """What is guarded and what is refused with a message; nothing goes by unguarded."""
     reason = host.why_unsupported()
     if reason is not None:
-        return [Line(say("Everything"), say("Refused: {reason}", reason=reason), BAD)]
+        return [Line(say("Everything"), say("Refused: {reason}", reason=spoken(reason)), BAD)]
     nested = bool(host.option(settings.NESTED, True)) or settings.enforcing()
     inner = (
         say("Guarded, with the settings of the run around them.")
@@ -124,7 +123,7 @@ def paths() -> Lines:
 
 _NO_INDEPENDENT = later("Guarded. Independent streams are refused.")
 _PATHS = (
-    ("txt2img, img2img, X/Y/Z plot, API", later("Guarded.")),
+    (later("txt2img, img2img, X/Y/Z plot, API"), later("Guarded.")),
     (later("Hires fix, refiner"), later("Guarded. 'direction' and 'projection' are refused.")),
     (later("Inpainting"), _NO_INDEPENDENT),
     ("AND, [from:to:when], BREAK, LoRA", later("Guarded.")),

@@ -12,6 +12,7 @@ from safegen.learned import denoiser
 from safegen.learned.encoder import Progress
 from safegen.learned.pairs import Pair
 from safegen.learned.probe import WATCH, Probe, ProbeStore
+from safegen.sentence import told
 from safegen.webui import drawing, host, settings
 
 TIMESTEPS = 1000
@@ -33,8 +34,11 @@ class HostDenoiser:
         family = host.model_family()
         if drawing.middle() is None or host.is_flow_model():
             raise Unsupported(
-                f"a model of this kind ({family or 'unknown'}) can't be asked what it would draw: "
-                "use Auto, or Always with a context"
+                told(
+                    "A model of this kind ({family}) can't be asked what it would draw. Use Auto, "
+                    "or Always with a context.",
+                    family=family or "?",
+                )
             )
         self.identity = f"{drawing.checkpoint_digest()}/{denoiser.LAYER}/skip{host.clip_skip()}"
         self.width = 0  # known once it was asked

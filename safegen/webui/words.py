@@ -2,7 +2,8 @@
 
 Every sentence stands in the code in English. That sentence is also its key in the files of
 ``localizations/``, which the WebUI's own page reads for labels. `say` looks there too, and puts
-values in only then: so a translation may order them as it likes.
+values in only then: so a translation may order them as it likes. What a room further in has
+`told` in English comes through `spoken`.
 
 Infotext, the log and the command line stay English: programs read them, or other people.
 """
@@ -15,6 +16,8 @@ from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any
+
+from safegen.sentence import Told
 
 FOLDER = Path(__file__).resolve().parents[2] / "localizations"
 
@@ -68,10 +71,23 @@ def later(sentence: str) -> str:
 
 def say(sentence: str, **values: Any) -> str:
     """``sentence`` in the page's language, with ``values`` in the places of their names."""
-    return translated(sentence).format(**values)
+    own = {name: _value(value) for name, value in values.items()}
+    return translated(sentence).format(**own) if own else translated(sentence)
 
 
 def say_html(sentence: str, **values: Any) -> str:
     """The same as HTML; the values are escaped, and bold."""
-    marked = {name: f"<b>{escape(str(value))}</b>" for name, value in values.items()}
+    marked = {name: f"<b>{escape(str(_value(value)))}</b>" for name, value in values.items()}
     return escape(translated(sentence), quote=False).format(**marked)
+
+
+def spoken(text: str) -> str:
+    """``text`` in the page's language, where it is a sentence of ours or made of such."""
+    if not isinstance(text, Told):
+        return translated(text)
+    parts = (part if isinstance(part, str) else say(part[0], **part[1]) for part in text.parts)
+    return "".join(parts)
+
+
+def _value(value: Any) -> Any:
+    return spoken(value) if isinstance(value, Told) else value

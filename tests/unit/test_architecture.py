@@ -14,7 +14,7 @@ import safegen
 PACKAGE = Path(safegen.__file__).parent
 ROOT = PACKAGE.parent
 FLOORS = (
-    ("errors", "files"),
+    ("errors", "files", "sentence"),
     ("setting",),
     ("plan",),
     ("method", "text"),

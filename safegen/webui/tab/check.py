@@ -8,6 +8,7 @@ import gradio as gr
 
 from safegen.errors import InvalidValue, SafeGenError
 from safegen.plan import AUTO, SETTINGS, TEXTUAL_STRATEGIES
+from safegen.sentence import told
 from safegen.webui import checking, deciding, markup, mending, settings
 from safegen.webui.arguments import resolve
 from safegen.webui.drafts import NotPermitted
@@ -29,7 +30,7 @@ def prompts_of(text: str, *, by_line: bool) -> list[str]:
     found = [line for line in lines if line.strip()]
     if not found:
         raise InvalidValue(
-            "Prompts", "nothing", "at least one prompt", plain=say("Write a prompt.")
+            "Prompts", "nothing", "at least one prompt", plain=told("Write a prompt.")
         )
     if len(found) > checking.MOST_PROMPTS:
         raise InvalidValue("Prompts", f"{len(found)} lines", f"up to {checking.MOST_PROMPTS}")
@@ -69,11 +70,11 @@ def answer(
                 )
             plan = raised.replace(context=AUTO)
 
-        def told(done: int, of: int) -> None:
+        def tell(done: int, of: int) -> None:
             if progress is not None:
-                progress((done, of), desc="Reading prompts", unit="prompts")
+                progress((done, of), desc=say("Reading prompts"), unit="")
 
-        choices = checking.examine(prompts, plan, told)
+        choices = checking.examine(prompts, plan, tell)
     except SafeGenError as error:
         return markup.message(plainly(error), bad=True)
     data = [checking.to_data(choice, plan) for choice in choices]
@@ -103,7 +104,7 @@ def on_fit(progress: gr.Progress = gr.Progress()) -> str:  # noqa: B008
     try:
         if settings.enforcing():
             raise NotPermitted(
-                say("Nothing can be learned here while SafeGen is enforced. Ask the operator.")
+                told("Nothing can be learned here while SafeGen is enforced. Ask the operator.")
             )
         mending.make(mending.PROBE_MISSING, lambda share, what: progress(share, desc=what))
     except (SafeGenError, OSError) as error:

@@ -12,7 +12,7 @@ from safegen.webui import markup
 from safegen.webui.drafts import ARROW, Drafts, Form, suggestion_label
 from safegen.webui.tab.context_views import library
 from safegen.webui.tab.parts import button, html, not_in_config
-from safegen.webui.words import say
+from safegen.webui.words import later, say
 
 SAMPLE = "a bloody knight with a sword on a battlefield, oil painting"
 """What the preview begins with."""
@@ -175,7 +175,7 @@ def _question(name: str, text: str, yes: str, no: str) -> Question:
         elem_id=f"safegen_context_confirm_{name}",
         elem_classes=["safegen-question"],
     ) as group:
-        gr.HTML(f"<p role='alert'>{text}</p>")
+        gr.HTML(f"<p role='alert'>{say(text)}</p>")
         with gr.Row(elem_classes=["safegen-buttons"]):
             really = button(yes, f"safegen_context_really_{name}", "stop")
             keep = button(no, f"safegen_context_keep_{name}")
@@ -192,11 +192,11 @@ def editor() -> Editor:
         duplicate = button("Duplicate", "safegen_context_duplicate")
         delete = button("Delete", "safegen_context_delete", "stop", interactive=False)
     confirm_discard = _question(
-        "discard", "Discard what you have changed in this context?", "Discard", "Keep"
+        "discard", later("Discard what you have changed in this context?"), "Discard", "Keep"
     )
     confirm_delete = _question(
         "delete",
-        "Delete this context and what was learned for it? This can't be undone.",
+        later("Delete this context and what was learned for it? This can't be undone."),
         "Delete for good",
         "Keep",
     )

@@ -11,7 +11,7 @@ from safegen.plan import TEXTUAL_STRATEGIES, SafetyPlan
 from safegen.webui import deciding, encoder, markup, settings
 from safegen.webui.drafts import Form
 from safegen.webui.errors import plainly
-from safegen.webui.words import say
+from safegen.webui.words import say, spoken
 
 
 def library() -> ContextLibrary:
@@ -27,7 +27,7 @@ def preview(key: str, form: Form, sample: str, strategy: str) -> str:
     if not form.safe_text.strip():
         return markup.note(say("Write a safe text to see what becomes of the sample."))
     try:
-        named = replace(form, label=form.label.strip() or "New context")
+        named = replace(form, label=form.label.strip() or say("New context"))
         context = named.to_context(saved)
         base = settings.base_plan()
         detectors = tuple(name for name in base.detectors if name in chooser.detectors)
@@ -44,7 +44,7 @@ def preview(key: str, form: Form, sample: str, strategy: str) -> str:
         return markup.preview(
             sample,
             choice,
-            "" if auto is None else auto.label,
+            "" if auto is None else spoken(auto.label),
             is_this=auto is not None and auto == context,
         )
     except SafeGenError as error:
@@ -61,12 +61,12 @@ def learned(key: str) -> str:
     try:
         kept = store.kept_pairs(key)
         if kept:
-            rows.append(("Pairs", say("{n}, kept from the last time", n=len(kept)), ""))
+            rows.append((say("Pairs"), say("{n}, kept from the last time", n=len(kept)), ""))
         else:
             own = len(pairs_of(contexts.get(key)))
-            rows.append(("Pairs", say("{n}, made of the context's own words", n=own), ""))
+            rows.append((say("Pairs"), say("{n}, made of the context's own words", n=own), ""))
     except SafeGenError as error:
-        rows.append(("Pairs", plainly(error), "bad"))
+        rows.append((say("Pairs"), plainly(error), "bad"))
     files = store.files(key)
     mine = encoder.identity_at_once() if files else None
     here = False
@@ -77,8 +77,14 @@ def learned(key: str) -> str:
             rows.append((file.name, plainly(error), "bad"))
             continue
         here = here or found.encoder == mine
-        whose = "The loaded model" if found.encoder == mine else "Another model"
-        what = f"{found.encoder}: {found.pairs} pairs, {found.rank} axes, {found.width} wide"
+        whose = say("The loaded model") if found.encoder == mine else say("Another model")
+        what = say(
+            "{encoder}: {pairs} pairs, {axes} axes, {width} wide",
+            encoder=found.encoder,
+            pairs=found.pairs,
+            axes=found.rank,
+            width=found.width,
+        )
         rows.append((whose, what, "good" if found.encoder == mine else ""))
     if not here:
         unknown = files and mine is None
@@ -87,8 +93,8 @@ def learned(key: str) -> str:
             if unknown
             else say("Nothing yet. 'direction' and 'projection' need it.")
         )
-        rows.append(("The loaded model", text, ""))
-    return markup.lines("Learned embedding", rows)
+        rows.append((say("The loaded model"), text, ""))
+    return markup.lines(say("Learned embedding"), rows)
 
 
 def problems() -> str:

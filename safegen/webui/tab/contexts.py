@@ -13,6 +13,7 @@ from safegen.contexts.library import ContextError
 from safegen.errors import SafeGenError
 from safegen.learned.store import LearnedStore, read_pairs
 from safegen.plan import AUTO
+from safegen.sentence import told
 from safegen.webui import accordion, deciding, encoder, host, markup, page, settings
 from safegen.webui.drafts import Drafts, Form, NotPermitted
 from safegen.webui.enforcement import Policy
@@ -303,7 +304,7 @@ class Pane:
 
         def work() -> str:
             if file is None:
-                raise ContextError(say("Choose a file first."))
+                raise ContextError(told("Choose a file first."))
             path = Path(file.name)
             return drafts.import_file(library(), path, _policy(), replace_own=bool(over))
 
@@ -321,18 +322,18 @@ class Pane:
         try:
             if settings.enforcing():
                 raise NotPermitted(
-                    say("Nothing can be learned here while SafeGen is enforced. Ask the operator.")
+                    told("Nothing can be learned here while SafeGen is enforced. Ask the operator.")
                 )
             context = library().get(key)
             pairs = None if file is None else read_pairs(Path(file.name))
             progress(0.0, desc=say("Waiting for the model"))
 
-            def told(done: int, of: int) -> None:
+            def tell(done: int, of: int) -> None:
                 progress((done, of), desc=say("Reading prompts"), unit="")
 
             with host.exclusively():
                 store = LearnedStore(settings.contexts_folder())
-                found = store.learn(context, encoder.HostEncoder(), pairs, progress=told)
+                found = store.learn(context, encoder.HostEncoder(), pairs, progress=tell)
         except (SafeGenError, OSError, csv.Error) as error:
             return gr.update(), markup.message(plainly(error), bad=True)
         text = say("{context}: learned from {n} pairs.", context=context.label, n=found.pairs)

@@ -9,16 +9,16 @@ import gradio as gr
 
 from safegen.webui import markup, status
 from safegen.webui.tab.parts import QUIET, button, html, on_arrival
-from safegen.webui.words import say
+from safegen.webui.words import later, say
 
 _SECTIONS = (
-    ("Last generation", status.last_run),
-    ("Last error", status.last_error),
-    ("Enforcement", status.enforcement),
-    ("Versions", status.versions),
-    ("Loaded model", status.model),
-    ("What is guarded", status.paths),
-    ("Contexts", status.contexts),
+    (later("Last generation"), status.last_run),
+    (later("Last error"), status.last_error),
+    (later("Enforcement"), status.enforcement),
+    (later("Versions"), status.versions),
+    (later("Loaded model"), status.model),
+    (later("What is guarded"), status.paths),
+    (later("Contexts"), status.contexts),
 )
 
 
