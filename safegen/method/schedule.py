@@ -114,6 +114,10 @@ def check_start(plan: SafetyPlan, progress: float) -> None:
             "end",
             plan.end,
             f"above {progress:.3g}, where this run begins, or nothing would be guarded",
-            plain=f"This picture begins at {progress:.0%} of the denoising, where nothing would be "
-            f"guarded any more. Raise {SETTINGS['end'].label}, or the denoising strength.",
+            plain=told(
+                "This picture begins at {start} of the denoising, where nothing would be guarded "
+                "any more. Raise {end}, or the denoising strength.",
+                start=f"{progress:.0%}",
+                end=told(SETTINGS["end"].label),
+            ),
         )

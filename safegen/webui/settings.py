@@ -106,8 +106,10 @@ def register(contexts: Callable[[], list[str]]) -> None:
         gr.Radio,
         {"choices": list(AUDITS)},
         restrict_api=True,
-        info="safegen/audit.jsonl in the data folder: time, user, verdict, context, calls, model, "
-        "policy; if it can't be written nothing is generated",
+        info=told(
+            "safegen/audit.jsonl in the data folder: time, user, verdict, context, calls, model, "
+            "policy. If it can't be written, nothing is generated."
+        ),
     )
     add(
         CONTEXTS,

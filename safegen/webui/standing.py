@@ -190,7 +190,7 @@ def work(plan: SafetyPlan) -> float:
 def context_label(name: str) -> str:
     """A context's name for people."""
     if name in (AUTO, CUSTOM):
-        return spoken(name.capitalize())
+        return say("Auto") if name == AUTO else say("Custom")
     library = deciding.chooser().library
     return spoken(library.get(name).label) if name in library else name
 

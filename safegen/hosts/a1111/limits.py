@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from safegen.errors import Unsupported
-from safegen.plan import SafetyPlan
+from safegen.plan import SETTINGS, SafetyPlan
+from safegen.sentence import told
 
 
 def check_pass(host: Any, p: Any, denoiser: Any, plan: SafetyPlan) -> None:
@@ -13,31 +14,40 @@ def check_pass(host: Any, p: Any, denoiser: Any, plan: SafetyPlan) -> None:
     scale = getattr(p, "image_cfg_scale", None)
     if host.is_edit_model() and scale is not None and scale != 1.0:
         raise Unsupported(
-            f"InstructPix2Pix with image CFG scale {scale:g} can't be guarded: its three-way "
-            "guidance has no place for a safe row; set the image CFG scale to 1"
+            told(
+                "InstructPix2Pix with image CFG scale {scale} can't be guarded. Set the image CFG "
+                "scale to 1.",
+                scale=f"{scale:g}",
+            )
         )
     cfg = getattr(p, "cfg_scale", 1.0)
     if plan.push > 0 and not cfg > 0:
         raise Unsupported(
-            f"push away {plan.push:g} needs a CFG scale above 0, and it is {cfg:g}: raise it, or "
-            "set push away to 0"
+            told(
+                "{push} needs a CFG scale above 0. Raise it, or set {push} to 0.",
+                push=told(SETTINGS["push"].label),
+            )
         )
     if plan.streams != "independent":
         return
     if host.is_flow_model():
-        raise Unsupported("independent streams don't know SD3's way of adding noise; use shared")
+        raise Unsupported(
+            told("Independent streams can't be used with SD3. Choose shared streams.")
+        )
     if getattr(p, "mask", None) is not None:
         raise Unsupported(
-            "independent streams can't keep the masked area of an inpainting; use shared streams"
+            told("Independent streams can't be used for inpainting. Choose shared streams.")
         )
     if p.sampler_name == "DDIM CFG++" or (
         getattr(p, "is_hr_pass", False) and p.hr_sampler_name == "DDIM CFG++"
     ):
         raise Unsupported(
-            "independent streams don't follow the steps of DDIM CFG++; use shared streams"
+            told("Independent streams can't be used with DDIM CFG++. Choose shared streams.")
         )
     if denoiser is not None and not host.is_own_denoiser(denoiser):
-        raise Unsupported("independent streams need the host's own CFG denoiser")
+        raise Unsupported(
+            told("Independent streams can't be used with this sampler. Choose shared streams.")
+        )
 
 
 NEEDED = ("cfg_denoiser", "cfg_denoised", "combine_denoised")

@@ -33,7 +33,8 @@ def prompts_of(text: str, *, by_line: bool) -> list[str]:
             "Prompts", "nothing", "at least one prompt", plain=told("Write a prompt.")
         )
     if len(found) > checking.MOST_PROMPTS:
-        raise InvalidValue("Prompts", f"{len(found)} lines", f"up to {checking.MOST_PROMPTS}")
+        most = told("up to {n}", n=checking.MOST_PROMPTS)
+        raise InvalidValue("Prompts", f"{len(found)} lines", most)
     return found
 
 
