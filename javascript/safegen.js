@@ -237,8 +237,9 @@
      *  event that can be heard here. */
     function noticeChanges() {
         for (const tab of TABS) {
-            const box = `#script_${tab}_safegen_enable`;
-            const fields = [...gradioApp().querySelectorAll(`${box}-checkbox input, ${box} :is(input, textarea)`)];
+            // One element at a time: a list of selectors makes the browser go through the whole page.
+            const boxes = ["-checkbox", ""].map(end => find(`#script_${tab}_safegen_enable${end}`));
+            const fields = boxes.flatMap(box => box ? [...box.querySelectorAll("input, textarea")] : []);
             if (!fields.length) continue;
             const held = fields.map(field => /checkbox|radio/.test(field.type) ? field.checked : field.value);
             const now = {count: held.length, values: JSON.stringify(held)};

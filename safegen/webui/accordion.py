@@ -107,12 +107,11 @@ class Accordion:
             "Fit it now", visible=False, elem_id=elem_id("mend"), variant="primary", size="sm"
         )
         self.mend.do_not_save_to_config = True
-        with gr.Accordion("Advanced", open=False, elem_id=elem_id("advanced")):
-            for title, names in groups().items():
-                gr.HTML(f"<h4>{html.escape(say(title))}</h4>", elem_classes=["safegen-group"])
-                with gr.Row(elem_classes=["safegen-grid"]):
-                    for name in names:
-                        self._make(name)
+        for title, names in groups().items():
+            where = elem_id(f"advanced_{title.split()[-1]}")
+            with gr.Accordion(title, open=False, elem_id=where, elem_classes=["safegen-grid"]):
+                for name in names:
+                    self._make(name)
 
     def _connect(self) -> None:
         controls, quiet = self.controls, {"show_progress": "hidden", "queue": False}
@@ -122,7 +121,10 @@ class Accordion:
         gather = gr.Button("Refresh", visible=False, elem_id=self.elem_id("changed"))
         shown = [self.line, self.texts, self.mend, controls["enabled"], controls["context"]]
         gather.click(self._refresh, inputs, shown, **quiet)
-        self.mend.click(self._make_it, inputs, [self.line, self.mend])
+        # Not through gradio's queue: gradio 3 gives up a run whose news does not reach the page
+        # within a second, and a model that is fitted on a small machine leaves it no second.
+        told = self.mend.click(_begun, None, [self.line, self.mend], **quiet)
+        told.then(self._make_it, inputs, [self.line, self.mend], **quiet)
         # Only a person's choice: a pasted infotext changes the context too, and says the weight.
         dials = [controls["weight"], controls["tau"], controls["mode"]]
         controls["context"].input(self._suggest, inputs, dials, **quiet)
@@ -163,11 +165,7 @@ class Accordion:
         return tuple(found.get(dial, gr.update()) for dial in ("weight", "tau", "mode"))
 
     def _make_it(self, request: gr.Request, *args: Any) -> list[Any]:
-        """Make what the standing says is missing.
-
-        The bar is in the console: on a busy machine the page showed no more than the word Error,
-        as gradio 3 may give up a run if its progress does not reach the page within a second.
-        """
+        """Make what the standing says is missing. The bar is in the console."""
         try:
             need = standing.of(args, _user(request)).mend
             if need is not None:
@@ -177,23 +175,32 @@ class Accordion:
                     mending.make(need, lambda share, _: bar.update(share - bar.n))
             found = standing.of(args, _user(request))
         except SafeGenError as error:
-            return [_unmade(plainly(error)), gr.update()]
+            said = say("It could not be made. Choose another setting, or try again later.")
+            return [_unmade(said, standing.details(plainly(error))), gr.update(interactive=True)]
         except Exception:  # gradio would show no more than the word Error
             host.report("SafeGen could not make what is missing")
-            return [_unmade(say("It could not be made. The log says why.")), gr.update()]
+            said = say("It could not be made. The log says why.")
+            return [_unmade(said), gr.update(interactive=True)]
         return [found.html(), _button(found)]
 
 
-def _unmade(said: str) -> str:
+def _begun() -> list[Any]:
+    """What is shown while it is made."""
+    said = say("This takes a minute or more. The console shows how far it is.")
+    line = standing.Standing("invalid", "", f"<p role='status'>{html.escape(said)}</p>")
+    return [line.html(), gr.update(interactive=False)]
+
+
+def _unmade(said: str, more: str = "") -> str:
     """The line where what is missing could not be made."""
-    text = f"<p class='safegen-bad'>{html.escape(said)}</p>"
+    text = f"<p class='safegen-bad'>{html.escape(said)}</p>{more}"
     return standing.Standing("invalid", "", text).html()
 
 
 def _button(found: standing.Standing) -> Any:
     if found.mend is None:
         return gr.update(visible=False)
-    return gr.update(visible=True, value=found.mend.button)
+    return gr.update(visible=True, value=found.mend.button, interactive=True)
 
 
 def _user(request: gr.Request) -> str | None:

@@ -11,9 +11,9 @@ from safegen.plan import AUTO, CUSTOM, SETTINGS, Setting
 from safegen.webui.words import later
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    later("When"): ("tau", "end", "curve", "refresh", "hires"),
-    later("How"): ("strategy", "push", "pushed", "region", "dial", "streams", "strength"),
-    later("Detection"): ("detectors", "threshold", "evidence"),
+    later("Advanced: when"): ("tau", "end", "curve", "refresh", "hires"),
+    later("Advanced: how"): ("strategy", "push", "pushed", "region", "dial", "streams", "strength"),
+    later("Advanced: detection"): ("detectors", "threshold", "evidence"),
 }
 """Where each advanced setting stands. One that is in no group stands in the last."""
 TEXTS = ("safe_text", "unsafe_text")

@@ -45,6 +45,7 @@ scenario(async(ui, seen, given) => {
     });
     seen.focus = await page.evaluate(() => document.activeElement.id);
     if (given.enforced) {
+        seen.summary = await ui.get(`${ID}summary`).evaluate(line => line.textContent.trim());
         if (!given.bare) {
             const tick = ui.get(`${ID}enable-visible-checkbox`);
             seen.tick = {disabled: await tick.isDisabled(), ticked: await tick.isChecked()};
@@ -91,6 +92,16 @@ scenario(async(ui, seen, given) => {
     seen.cleared = await becomes(ui, "on");
 
     at("what must be fitted first has its button there, until it is");
+    if (!given.bare) { // whose model can't be asked what it would draw
+        const mode = name => ui.get(`${ID}mode label:has-text("${name}")`).click();
+        await mode("watch");
+        await becomes(ui, "invalid");
+        seen.unwatched = await ui.get(`${ID}summary`).innerText();
+        seen.mendsWatch = await ui.get(`${ID}mend`).innerText();
+        await mode("always");
+        await becomes(ui, "on");
+    }
+    await ui.advanced("detection");
     const probe = ui.get(`${ID}detectors label:has-text("probe")`);
     await probe.click();
     seen.unfitted = await badge(ui);

@@ -124,6 +124,7 @@ def main() -> None:
     standin.install()
     sys.modules["modules.paths"].data_path = given.folder
     vars(shared.cmd_opts).update(vars(given))
+    shared.opts.data.update(json.loads((Path(given.folder) / "config.json").read_text()))
     standin.load_scripts()
     demo = build().queue()
     allowed = [str(path) for path in SCRIPTS]

@@ -16,6 +16,9 @@ ROOT = HERE.parents[1]
 HAS_WEBUI = bool(os.environ.get("SD_WEBUI_URL") or os.environ.get("SD_WEBUI_DIR"))
 """Whether a WebUI is named; else the bare page stands in for it."""
 
+REFUSAL = "Let us draw something kinder. Ask Ms Miller if you need help."
+"""What the operator of the enforced page says when a picture is refused."""
+
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 
 

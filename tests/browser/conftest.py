@@ -14,6 +14,7 @@ themes, "Reload UI". ``SAFEGEN_SCREENSHOTS`` names a folder to keep the screensh
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import socket
 import subprocess
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import HERE, ROOT, Site, missing
+from browser import HERE, REFUSAL, ROOT, Site, missing
 
 sys.path.insert(0, str(ROOT / "tests" / "webui"))
 
@@ -44,7 +45,10 @@ def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class BarePage:
     """The bare page, served by a process of its own."""
 
-    def __init__(self, folder: Path, flags: tuple[str, ...]) -> None:
+    def __init__(
+        self, folder: Path, flags: tuple[str, ...], config: dict[str, Any] | None = None
+    ) -> None:
+        (folder / "config.json").write_text(json.dumps(config or {}))
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -97,7 +101,7 @@ def start(
         if not named:
             if importlib.util.find_spec("gradio") is None:
                 pytest.skip("SD_WEBUI_DIR names no WebUI, and the bare page needs gradio")
-            running.append(BarePage(folder, flags))
+            running.append(BarePage(folder, flags, **more))
         else:
             from server import Server
 
@@ -120,5 +124,5 @@ def site(start: Callable[..., Site], screenshots: Path) -> Site:
 
 @pytest.fixture(scope="session")
 def enforced_site(start: Callable[..., Site]) -> Site:
-    """A page whose operator enforces SafeGen, level basic."""
-    return start("--safegen-enforce", "basic")
+    """A page whose operator enforces SafeGen, level basic, and has a sentence of their own."""
+    return start("--safegen-enforce", "basic", config={"safegen_refusal": REFUSAL})

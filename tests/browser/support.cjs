@@ -131,12 +131,13 @@ class WebUI {
         if (this.given.bare) await this.toggle(true, tab);
     }
 
-    /** Opens the accordion and the advanced settings in it. */
-    async advanced(tab = "txt2img") {
+    /** Opens the accordion and a group of advanced settings in it: when, how, detection. */
+    async advanced(group = "when", tab = "txt2img") {
         await this.unfold(tab);
-        const title = this.get(`#script_${tab}_safegen_advanced > .label-wrap`);
+        const box = `#script_${tab}_safegen_advanced_${group}`;
+        const title = this.get(`${box} > .label-wrap`);
         if (!(await title.evaluate(element => element.classList.contains("open")))) await title.click();
-        await this.get(`#script_${tab}_safegen_tau`).waitFor({state: "visible"});
+        await this.get(`${box} .safegen-control`).waitFor({state: "visible"});
     }
 
     /** Fills what makes a small quick picture in txt2img. */

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from browser import Seen, Site, named, windows
+from browser import REFUSAL, Seen, Site, named, windows
 
 from safegen.plan import SafetyPlan
 
@@ -64,6 +64,13 @@ def test_what_must_be_fitted_first_is_fitted_there(seen: Seen) -> None:
     assert seen["mendGone"]
 
 
+def test_watch_has_its_button_there_too(seen: Seen, site: Site) -> None:
+    if site.is_bare:
+        pytest.skip("its model can't be asked what it would draw: set SD_WEBUI_DIR")
+    assert "When it acts: watch must first be fitted" in seen["unwatched"]
+    assert seen["mendsWatch"] == "Fit it now"
+
+
 def test_one_badge_and_one_tab_also_after_a_reload(seen: Seen) -> None:
     """The bare page has no "Reload UI": there it is the page as first loaded."""
     assert seen["badges"] == 2  # one in txt2img, one in img2img
@@ -91,3 +98,17 @@ def test_a_broken_policy_shows_as_blocked(start: Callable[..., Site], tmp_path: 
     policy.write_text('{"minimum": {"weigth": 0.8}}')
     seen = start("--safegen-enforce", str(policy)).play("badge", enforced=True)
     assert seen["first"]["text"] == "SafeGen blocked"
+    assert seen["summary"].startswith("Nothing is generated here until SafeGen can work.")
+    assert "weigth" in seen["summary"]
+    assert "Did you mean weight?" in seen["summary"]
+
+
+@pytest.mark.parametrize(("width", "theme"), windows((400, "dark"), (1400, "light"), bare=1))
+def test_a_child_is_told_kindly(enforced_site: Site, width: int, theme: str) -> None:
+    seen = enforced_site.play("refusal", width, theme)
+    assert seen["shown"].split("\n")[0] == f"SafeGen: {REFUSAL}"
+    assert "CFG" not in seen["shown"]
+    assert "Raise the CFG scale" in seen["opened"]
+    assert seen["sticksOut"] == []
+    assert "it knows none of the 3 words" in seen["unknown"]
+    assert seen.ours() == []

@@ -129,6 +129,7 @@ def test_what_could_not_be_fitted_is_told(
     window.set(f"{box}detectors", ["lexicon", "probe"])
     window.fire("click", f"{box}mend")
     assert said in window.value(f"{box}summary")
+    assert window[f"{box}mend"]["mode"] == "dynamic"  # it can be pressed again
 
 
 def test_who_may_not_mend_it_is_sent_to_the_operator() -> None:

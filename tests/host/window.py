@@ -54,19 +54,27 @@ class Window:
         if value is not None:
             self.props[target]["value"] = value
         for index, dependency in enumerate(self.config["dependencies"]):
-            if dependency["trigger"] != event or not dependency["backend_fn"]:
-                continue
-            if target is not None and target not in dependency["targets"]:
-                continue
-            data = [self.props[one].get("value") for one in dependency["inputs"]]
-            sent = {"fn_index": index, "data": data, "session_hash": self.session}
-            answer = self.client.post("/run/predict", json=sent)
-            assert answer.status_code == 200, answer.text
-            for one, found in zip(dependency["outputs"], answer.json()["data"], strict=True):
-                if isinstance(found, dict) and found.get("__type__") == "update":
-                    self.props[one].update({k: v for k, v in found.items() if k != "__type__"})
-                else:
-                    self.props[one]["value"] = found
+            if dependency["trigger"] == event and (
+                target is None or target in dependency["targets"]
+            ):
+                self._run(index, dependency)
+
+    def _run(self, index: int, dependency: dict[str, Any]) -> None:
+        """One event, and those that come after it."""
+        if not dependency["backend_fn"]:
+            return
+        data = [self.props[one].get("value") for one in dependency["inputs"]]
+        sent = {"fn_index": index, "data": data, "session_hash": self.session}
+        answer = self.client.post("/run/predict", json=sent)
+        assert answer.status_code == 200, answer.text
+        for one, found in zip(dependency["outputs"], answer.json()["data"], strict=True):
+            if isinstance(found, dict) and found.get("__type__") == "update":
+                self.props[one].update({k: v for k, v in found.items() if k != "__type__"})
+            else:
+                self.props[one]["value"] = found
+        for after, other in enumerate(self.config["dependencies"]):
+            if other.get("trigger_after") == index:
+                self._run(after, other)
 
     # ------------------------------------------------------------------ SafeGen's tab
 

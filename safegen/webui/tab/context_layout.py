@@ -201,18 +201,8 @@ def editor() -> Editor:
         "Keep",
     )
     made: dict[str, Any] = {}
-
-    def make(*names: str) -> None:
-        for name in names:
-            made[name] = _field(name)
-
-    with gr.Row():
-        make("label", "name", "category")
-    with gr.Row():
-        make("description")
-    make("safe_text", "unsafe_text", "neutral")
-    with gr.Row():
-        make("fallback", "weight", "tau")
+    for name in _LABELS:  # one form; the style sheet puts short ones beside each other
+        made[name] = _field(name)
     ordered = [made[one.name] for one in fields(Form)]
     return Editor(
         message, heading, save, discard, duplicate, delete, confirm_discard, confirm_delete, ordered

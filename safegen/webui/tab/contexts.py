@@ -60,7 +60,7 @@ class Pane:
         with gr.Row(elem_classes=["safegen-split"]):
             with gr.Column(scale=1, min_width=240, elem_classes=["safegen-side"]):
                 side = self.side = layout.side()
-            with gr.Column(scale=3, min_width=300):
+            with gr.Column(scale=3, min_width=300, elem_classes=["safegen-editor"]):
                 editor = self.editor = layout.editor()
             with gr.Column(scale=2, min_width=300):
                 view = self.view = layout.preview()
