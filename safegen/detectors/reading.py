@@ -85,7 +85,7 @@ def read(tokens: Sequence[Token], harmless: Phrases | None = None) -> Reading:
             kept.append(None)
         clause = token.clause
         size = 1
-        if any(hit.start <= token.start < hit.end for hit in shielded):
+        if shielded and any(hit.start <= token.start < hit.end for hit in shielded):
             rows.append(UNKNOWN)
         elif _is_unspaced(token):
             size = _unspaced(tokens, index)

@@ -29,8 +29,10 @@ def is_foreign(clause: Sequence[Token]) -> bool:
     """Whether the words of a clause are of another language: by their script, or by the small
     words among them."""
     words = [token.word for token in clause]
+    elsewhere = sum(map(_ELSEWHERE.__contains__, words))
+    if not elsewhere and all(map(str.isascii, words)):
+        return False
     if 2 * sum(not any("a" <= c <= "z" for c in word) for word in words) > len(words):
         return any(not word.isascii() for word in words)
-    elsewhere = sum(word in _ELSEWHERE for word in words)
-    english = sum(word in _ENGLISH for word in words)
+    english = sum(map(_ENGLISH.__contains__, words))
     return elsewhere > english and (elsewhere > 1 or len(words) <= _FEW)

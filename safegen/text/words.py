@@ -203,7 +203,7 @@ def tokenize(text: str) -> list[Token]:
 def _tokens(text: str) -> tuple[Token, ...]:
     folded, places = fold(text)
     tokens: list[Token] = []
-    clause = 0
+    clause, any_hyphen = 0, _HYPHEN.search(folded) is not None
     for match in _WORD.finditer(folded):
         kind, start, end = match.lastgroup, match.start(), match.end()
         if kind == "stop":
@@ -220,7 +220,7 @@ def _tokens(text: str) -> tuple[Token, ...]:
         readings = _cyrillic(text[places[start] : stop]) or _readings(raw)
         if readings:
             spelled = kind == "spelled"
-            hyphenated = bool(_HYPHEN.match(folded, max(start - 2, 0)))
+            hyphenated = any_hyphen and bool(_HYPHEN.match(folded, max(start - 2, 0)))
             tokens.append(
                 Token(readings[0], places[start], stop, clause, readings, spelled, hyphenated)
             )
