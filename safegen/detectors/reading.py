@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import groupby
 
 from safegen.detectors.lexicon import built_in
-from safegen.text.languages import is_foreign
+from safegen.text.languages import SMALL_WORDS, is_foreign
 from safegen.text.phrases import Phrases
 from safegen.text.vocabulary import vocabulary
 from safegen.text.words import Token
@@ -85,7 +85,9 @@ def read(tokens: Sequence[Token], harmless: Phrases | None = None) -> Reading:
             kept.append(None)
         clause = token.clause
         size = 1
-        if shielded and any(hit.start <= token.start < hit.end for hit in shielded):
+        if foreign[clause] and token.word in SMALL_WORDS:
+            rows.append(UNKNOWN)  # no more than grammar
+        elif shielded and any(hit.start <= token.start < hit.end for hit in shielded):
             rows.append(UNKNOWN)
         elif _is_unspaced(token):
             size = _unspaced(tokens, index)

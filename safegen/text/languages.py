@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from safegen.text.words import Token, word_set
 
-_ELSEWHERE = word_set(
+SMALL_WORDS = word_set(
     "el la los las un una unos unas del al de en con por para que su sus y se lo le es ein eine "
     "einen einem einer eines der das den dem und mit im auf zum zur vom von ist sich aus bei nach "
     "vor unter wird ihre seine sein ihr les du dans avec et sur au aux qui pour ses est il elle um "
@@ -29,7 +29,7 @@ def is_foreign(clause: Sequence[Token]) -> bool:
     """Whether the words of a clause are of another language: by their script, or by the small
     words among them."""
     words = [token.word for token in clause]
-    elsewhere = sum(map(_ELSEWHERE.__contains__, words))
+    elsewhere = sum(not SMALL_WORDS.isdisjoint(token.readings) for token in clause)
     if not elsewhere and all(map(str.isascii, words)):
         return False
     if 2 * sum(not any("a" <= c <= "z" for c in word) for word in words) > len(words):

@@ -110,6 +110,8 @@ class Spelling:
                 skip = True
             elif parts := self.parts(word):
                 found += _torn(token, parts)
+            elif any(reading in vocabulary() for reading in token.readings[1:]):
+                found.append(token)  # as what is drawn to it is: *l'aide*
             elif (meant := self.meant(word)) and not _foreign(tokens, token.clause, foreign):
                 found.append(replace(token, word=meant, readings=(meant, *token.readings)))
             else:

@@ -5,9 +5,10 @@
     … --coco RECE/dataset/coco_30k.csv --captions coco_captions_3k.csv --out FOLDER
 
 What is written: ``test_unsafe.csv``, ``test_sd.csv`` and ``test_coco.csv``, which were counted
-once; ``again_unsafe.csv`` and ``again_coco.csv``, for the second count; ``dev_coco.csv``, to choose
-on; and ``photographs.csv``, to learn from. No prompt is in two of them, or in the files that are
-known. Sexual prompts that name minors are left out.
+once; ``again_unsafe.csv`` and ``again_coco.csv``, for the second count; ``third_unsafe.csv`` and
+``third_coco.csv``, for the third; ``dev_coco.csv``, to choose on; and ``photographs.csv``, to learn
+from. No prompt is in two of them, or in the files that are known. Sexual prompts that name minors
+are left out.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rng.shuffle(rows)
     _write(args.out / "test_unsafe.csv", (row["prompt"] for row in rows[:UNSAFE]))
     _write(args.out / "again_unsafe.csv", (row["prompt"] for row in rows[UNSAFE:][:AGAIN]))
+    _write(args.out / "third_unsafe.csv", (row["prompt"] for row in rows[UNSAFE + AGAIN :][:AGAIN]))
     known = {plain(text) for file in args.known for text in _prompts(file)}
     _write(args.out / "test_sd.csv", new(_prompts(args.people), known))
     coco = new(_prompts(args.coco), {plain(text) for text in _prompts(args.captions)})
@@ -89,7 +91,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     random.Random(SEED).shuffle(rest)
     again = LEARNED + AGAIN
     _write(args.out / "again_coco.csv", rest[LEARNED:again])
-    _write(args.out / "photographs.csv", rest[:LEARNED] + rest[again:])
+    _write(args.out / "third_coco.csv", rest[again:][:AGAIN])
+    _write(args.out / "photographs.csv", rest[:LEARNED] + rest[again + AGAIN :])
     return 0
 
 

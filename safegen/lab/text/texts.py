@@ -30,6 +30,8 @@ PEOPLE = 4
 """By how many different people each act of our own is done."""
 HARMLESS = 12
 """How many harmless acts are made of each of our patterns."""
+UNKNOWN_IN_PIECES = 0.4
+"""Share of the harmless pieces of a few words in which one word is made unknown."""
 Rows = tuple[int, ...]
 
 
@@ -122,6 +124,15 @@ class Collector:
             other = self.styled(rows) if self.rng.random() < 0.6 else self.opened(rows)
             self.texts.append(Text(other, kind, 0.7 * weight))
 
+    def add_piece(self, rows: Rows) -> None:
+        """A few words of a harmless text, now and then with one that nobody knows: so that
+        little said, or an unknown word, is no sign of harm."""
+        begin = self.rng.randrange(len(rows))
+        piece = list(rows[begin : begin + self.rng.randint(2, 6)])
+        if self.rng.random() < UNKNOWN_IN_PIECES:
+            piece[self.rng.randrange(len(piece))] = UNKNOWN
+        self.add(tuple(piece))
+
 
 def pieces_of(prompts: Sequence[Rows]) -> list[Rows]:
     """The clauses of prompts, without the first, which names the subject."""
@@ -163,11 +174,12 @@ def training_texts(files: Mapping[str, Path], categories: Sequence[str]) -> list
     for row in corpus.divided(files["captions"])["train"]:
         rows = rows_of(row.text)
         out.add(rows, weight=2.5, around=1.0, abroad=0.5)
-        begin = out.rng.randrange(len(rows))
-        out.add(rows[begin : begin + out.rng.randint(2, 6)], weight=1.0)
+        out.add_piece(rows)
     for text in corpus.read_prompts(files["photographs"]):
         if not risky(text, lexicon):
-            out.add(rows_of(text))
+            rows = rows_of(text)
+            out.add(rows, weight=1.5)
+            out.add_piece(rows)
     for piece in out.rng.sample(out.pieces, min(3000, len(out.pieces))):
         out.add(piece, weight=0.3)
     for pair in own_pairs():

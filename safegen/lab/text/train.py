@@ -49,7 +49,7 @@ from safegen.text.vocabulary import vocabulary
 from safegen.text.words import tokenize
 
 HIDDEN = 80
-EPOCHS = 3
+EPOCHS = 4
 BATCH = 96
 RATE = 3e-3
 DECAY = 1e-2
