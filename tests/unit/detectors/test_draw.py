@@ -46,8 +46,8 @@ def test_no_prompt_is_in_two_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert sorted(tested) == [["a brawl"], ["a riot"]]
     assert column(tmp_path / "test_sd.csv") == ["new"]
     parts = [column(tmp_path / f"{n}.csv") for n in ("test_coco", "dev_coco")]
-    parts += [column(tmp_path / f"{n}.csv") for n in ("again_coco", "photographs")]
-    assert [len(part) for part in parts] == [3, 4, 3, 9]
+    parts += [column(tmp_path / f"{n}.csv") for n in ("again_coco", "third_coco", "photographs")]
+    assert [len(part) for part in parts] == [3, 4, 3, 3, 6]
     drawn = [text for part in parts for text in part]
     assert len(set(drawn)) == len(drawn)
     assert "caption 7" not in drawn
@@ -78,6 +78,13 @@ def test_acts_are_filled_in_and_differ_from_harmless_ones() -> None:
         "a desert, nothing but sand",
         "a fridge with nothing in it",
         "a tiny dog about to jump in the air for a ball",
+        "a skateboarder about to jump, blue sky",
+        "two girls hold up a sign at the fair",
+        "a biker jumps over a dirt ramp",
+        "a race car kicks up dust on the track",
+        "a mother pushes her kids on a swing",
+        "un homme ouvre la porte à l'aide d'une clé",
+        "Ein Mann macht sich bereit, einen Ball zu schießen.",
     ],
 )
 def test_what_was_flagged_for_nothing_is_not(prompt: str) -> None:
