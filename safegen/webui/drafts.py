@@ -20,7 +20,7 @@ from safegen.errors import InvalidValue, SafeGenError
 from safegen.plan import SETTINGS
 from safegen.sentence import told
 from safegen.webui.enforcement import Policy
-from safegen.webui.words import say
+from safegen.webui.words import say, spoken
 
 ARROW = "=>"
 """Between a risky word and its replacement, one pair a line."""
@@ -265,7 +265,7 @@ class Drafts:
         for key in keys:
             form = self.form(library, key)
             kind = BUILT_IN if library.is_built_in(key) else OWN
-            text = " ".join(form.values()).casefold()
+            text = " ".join([*form.values(), spoken(form.label)]).casefold()
             if all(
                 word in text if word not in (OWN, BUILT_IN) else word == kind for word in wanted
             ):

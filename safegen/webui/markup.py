@@ -133,12 +133,13 @@ def reason(data: Data, labels: Mapping[str, str]) -> str:
     if data["errors"]:
         error = data["errors"][0]
         return say("A detector failed, so the prompt counts as unsafe: {error}", error=error)
+    why = say("{text}.", text=spoken(data["why"]))
     if top is None:
-        return f"{spoken(data['why'])}."
+        return why
     name, score = readable(top[0]), f"{top[1]:.2f}"
     if top[1] < data["threshold"]:
         more = say("Highest score: {name}, {score}.", name=name, score=score)
-        return f"{spoken(data['why'])}. {more}"
+        return f"{why} {more}"
     if data["context"] is None:
         return say(
             "{name} scores {score}, but every part of the prompt has a weight of 0 or less: the "

@@ -13,7 +13,7 @@ from safegen.plan import SETTINGS, SafetyPlan
 from safegen.sentence import joined, told
 from safegen.webui import controls, host
 from safegen.webui.enforcement import LEVELS, OFF, Policy, PolicyError, is_off, load, strongest
-from safegen.webui.words import refusal_by_default, spoken
+from safegen.webui.words import refusal_by_default, say, spoken
 
 SECTION = ("safegen", "SafeGen")
 DEFAULTS = ("safegen_defaults", "SafeGen defaults")
@@ -158,7 +158,8 @@ def register(contexts: Callable[[], list[str]]) -> None:
 def _levels() -> str:
     """What each level does, in words."""
     return " ".join(
-        f"{name.capitalize()}: {'; '.join(limit.rstrip('.') for limit in level.limits())}."
+        f"{name.capitalize()}: "
+        + say("{text}.", text="; ".join(limit.rstrip(".。") for limit in level.limits()))
         for name, level in LEVELS.items()
     )
 
