@@ -19,7 +19,6 @@ from safegen.plan import AUTO, CUSTOM, SETTINGS, SafetyPlan
 from safegen.sentence import told
 from safegen.webui.errors import plainly
 from safegen.webui.resources import allowed_from
-from safegen.webui.words import say
 
 ALL = "all"
 OFF = "off"
@@ -116,30 +115,30 @@ class Policy:
 
     def headline(self) -> str:
         """In one sentence, that it is enforced."""
-        return say(
+        return told(
             "SafeGen is enforced here and can't be switched off (level {name}).", name=self.name
         )
 
     def limits(self) -> list[str]:
         """What is limited, a line each."""
         label = {name: told(setting.label) for name, setting in SETTINGS.items()}
-        found = [
-            say("{setting}: at least {value}", setting=label[name], value=f"{value:g}")
+        found: list[str] = [
+            told("{setting}: at least {value}", setting=label[name], value=f"{value:g}")
             for name, value in self.minimum.items()
         ]
         found += [
-            say("{setting}: at most {value}", setting=label[name], value=f"{value:g}")
+            told("{setting}: at most {value}", setting=label[name], value=f"{value:g}")
             for name, value in self.maximum.items()
         ]
         found += [
-            say("{setting}: always {value}", setting=label[name], value=_text(name, value))
+            told("{setting}: always {value}", setting=label[name], value=_text(name, value))
             for name, value in self.fixed.items()
         ]
         if ALL in self.required:
-            found.append(say("Any context that Auto finds in a prompt applies."))
+            found.append(told("Any context that Auto finds in a prompt applies."))
         elif self.required:
             names = ", ".join(self.required)
-            found.append(say("Where Auto finds them, these contexts apply: {names}", names=names))
+            found.append(told("Where Auto finds them, these contexts apply: {names}", names=names))
         return found
 
     def explain(self) -> str:
@@ -150,7 +149,7 @@ class Policy:
 def _text(name: str, value: Any) -> str:
     """A setting's value for people."""
     if isinstance(value, bool):
-        return say("on") if value else say("off")
+        return told("on") if value else told("off")
     if isinstance(value, list | tuple):
         return ", ".join(value)
     return SETTINGS[name].format(value)

@@ -159,7 +159,7 @@ def _levels() -> str:
     """What each level does, in words."""
     return " ".join(
         f"{name.capitalize()}: "
-        + say("{text}.", text="; ".join(limit.rstrip(".。") for limit in level.limits()))
+        + say("{text}.", text="; ".join(spoken(limit).rstrip(".。") for limit in level.limits()))
         for name, level in LEVELS.items()
     )
 

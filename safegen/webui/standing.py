@@ -197,9 +197,9 @@ def context_label(name: str) -> str:
 
 def enforced(policy: Policy) -> str:
     """What is enforced, as HTML: one sentence, and the limits behind "Details"."""
-    limits = "".join(f"<li>{escape(line)}</li>" for line in policy.limits())
+    limits = "".join(f"<li>{escape(spoken(line))}</li>" for line in policy.limits())
     return (
-        f"<div class='safegen-enforced'><p>{escape(policy.headline())}</p>"
+        f"<div class='safegen-enforced'><p>{escape(spoken(policy.headline()))}</p>"
         f"<details><summary>{escape(say('Details'))}</summary><ul>{limits}</ul></details></div>"
     )
 

@@ -57,7 +57,7 @@ def enforcement() -> Lines:
         return [Line(enforced, text, BAD), *found]
     if rules is None:
         return [Line(enforced, say("No. Whoever makes a picture decides.")), *found]
-    limits = "\n".join([rules.headline(), *rules.limits()])
+    limits = "\n".join(map(spoken, [rules.headline(), *rules.limits()]))
     return [Line(enforced, limits, GOOD), *found]
 
 

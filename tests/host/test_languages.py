@@ -17,6 +17,8 @@ import safegen
 from safegen.contexts.library import ContextLibrary
 from safegen.plan import SETTINGS
 from safegen.sentence import joined, told
+from safegen.webui import standing
+from safegen.webui.enforcement import LEVELS
 from safegen.webui.words import FOLDER, say, say_html, spoken
 
 PACKAGE = Path(safegen.__file__).parent
@@ -110,7 +112,8 @@ def test_the_page_s_language_is_that_of_the_host(host: Host) -> None:
     assert german["Auto takes: {context}"].format(context="<b>&lt;i&gt;</b>") == say_html(
         "Auto takes: {context}", context="<i>"
     )
-    assert (inner, whole) == (
-        "A: {b} is not allowed. Allowed: a text.",
-        "Context: C (chosen by you); as it is",
-    )
+    assert inner == "A: {b} is not allowed. Allowed: a text."
+    assert whole == "Context: C (chosen by you); as it is"
+    basic = LEVELS["basic"]
+    assert "Safety weight: at least 0.7" in basic.explain()  # the API's answer
+    assert german["Safety weight"] in standing.enforced(basic)
