@@ -259,7 +259,8 @@
     /** After a run the server is asked: settings or contexts may have changed meanwhile. */
     function noticeRuns() {
         for (const tab of TABS) {
-            const log = find(`#html_log_${tab}`)?.textContent || "";
+            const log = find(`#html_log_${tab}`)?.textContent.trim();
+            if (log === undefined) continue; // not on the page yet
             if (logs[tab] !== undefined && logs[tab] !== log) ask(tab);
             logs[tab] = log;
         }
@@ -271,8 +272,16 @@
 
     // ------------------------------------------------------------------ status
 
-    /** Whoever comes back to the SafeGen tab reads there what has happened meanwhile. */
+    let opened;  // the name of the host's tab that is seen
+
+    const tabName = () => find("#tabs > .tab-nav > button.selected")?.textContent;
+
+    /** Whoever comes back to the SafeGen tab reads there what has happened meanwhile. The host
+     *  calls this while the page is loaded, too: then `arrive` asks, without gradio's events. */
     function onTab() {
+        const before = opened;
+        opened = tabName();
+        if (!before || before === opened) return;
         const refresh = find("#safegen_status_refresh");
         if (refresh?.offsetParent) refresh.click();
         askAll();
@@ -291,6 +300,7 @@
     document.addEventListener("safegen:typed", onTyped);
     document.addEventListener("visibilitychange", onVisible);
     onUiLoaded(() => {
+        opened = tabName();
         updateBadges();
         arrive();
     });
@@ -302,5 +312,6 @@
         pressAgain();
     });
     onUiTabChange(onTab);
-    window.onOptionsChanged?.(askAll);
+    // The host says so when it has first read them, too.
+    window.onOptionsAvailable?.(() => setTimeout(() => window.onOptionsChanged(askAll)));
 })();

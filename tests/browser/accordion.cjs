@@ -5,6 +5,9 @@ const PROMPT = "a bloody red ball on the beach, on the left";
 const ID = "#script_txt2img_safegen_";
 
 scenario(async(ui, seen, given) => {
+    await ui.get(".safegen-badge").waitFor();
+    await ui.page.waitForTimeout(2000);
+    seen.askedAtFirst = await ui.asked();
     seen.startsOff = !(await ui.enabled());
     seen.startsClosed = !(await ui.get(`${ID}weight`).isVisible());
     await ui.fill("#txt2img_prompt textarea", given.prompt || PROMPT);

@@ -30,7 +30,12 @@ class WebUI {
         this.errors = []; // exceptions and console errors, with the file they come from
         this.refused = []; // local requests that were answered with an error
         this.generations = []; // gallery events of the server: what each generation returned
+        this.events = []; // gradio's events that asked the server, by their numbers
         page.setDefaultTimeout(SLOW);
+        page.on("request", request => {
+            const event = /"fn_index":(\d+)/.exec(request.postData() || "");
+            if (event) this.events.push(Number(event[1]));
+        });
         page.on("pageerror", error => this.errors.push(`${reached}: ${error.stack || error}`));
         page.on("console", message => {
             if (message.type() !== "error") return;
@@ -61,6 +66,15 @@ class WebUI {
         await this.page.waitForSelector(this.tick("txt2img"), {state: "attached"});
         if (this.given.bare) await this.until(() => window.onAfterUiUpdate && document.querySelector(".safegen-badge"));
         await this.page.waitForTimeout(1500); // Svelte mounts the rest of the page
+    }
+
+    /** The elements of ours whose events have asked the server so far. */
+    async asked() {
+        return this.page.evaluate(events => events.flatMap(
+            event => window.gradio_config.dependencies[event].targets
+        ).map(target => [target].flat()[0]).map(id => window.gradio_config.components.find(
+            component => component.id === id
+        )?.props.elem_id || "").filter(name => name.includes("safegen")), this.events);
     }
 
     /** The first element of a selector, as a locator. */

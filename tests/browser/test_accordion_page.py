@@ -17,6 +17,11 @@ def test_it_starts_off_and_closed(seen: Seen) -> None:
     assert seen["startsClosed"]
 
 
+def test_no_event_of_gradio_s_is_needed_to_load_it(seen: Seen) -> None:
+    """Each would make the browser go through the whole page several times."""
+    assert seen["askedAtFirst"] == []
+
+
 def test_opening_ticks_it_and_the_summary_follows(seen: Seen) -> None:
     assert seen["ticked"]
     assert "Violence" in seen["summary"]
