@@ -130,6 +130,11 @@ def _refuse_others(
         )
 
 
+def found_in(text: str, plan: SafetyPlan) -> str:
+    """Why ``text``, which can't be guarded, is not harmless; ``""`` if it is."""
+    return _found(text, plan, chooser_for(plan))
+
+
 def _found(text: str, plan: SafetyPlan, choosing: Chooser) -> str:
     """Why ``text`` is not harmless; ``""`` if it is."""
     verdict = choosing.judge(text, plan)

@@ -19,6 +19,7 @@ from modules import call_queue as call_queue
 from modules import devices as devices
 from modules import (
     errors,
+    extensions,
     infotext_utils,
     paths,
     sd_hijack,
@@ -194,7 +195,8 @@ def is_own_denoiser(denoiser: Any) -> bool:
     """Whether a CFG denoiser is the host's own and not one that an extension brings."""
     if is_forge():
         return isinstance(denoiser, sd_samplers_cfg_denoiser.CFGDenoiser)
-    return hasattr(denoiser, "cond_scale_miltiplier")
+    own = sd_samplers_cfg_denoiser.CFGDenoiser.combine_denoised
+    return getattr(type(denoiser), "combine_denoised", None) is own
 
 
 def previews() -> Any:
@@ -248,13 +250,15 @@ def empty_prompt() -> Any:
     return shared.sd_model.cond_stage_model_empty_prompt
 
 
-def unet_is_hooked() -> bool:
-    """Whether another extension has put its own ``forward`` in a part of the loaded UNet.
-
-    See `beside.is_hooked`.
-    """
+def unet_is_hooked(model: Any) -> bool:
+    """Whether another extension has hooks in ``model`` or the loaded UNet; see `beside`."""
     unet = getattr(getattr(shared.sd_model, "model", None), "diffusion_model", None)
-    return any(beside.is_hooked(module) for module in (unet.modules() if unet is not None else ()))
+    return any(map(beside.is_hooked, [model, *(unet.modules() if unet is not None else ())]))
+
+
+def extension_of(file: str) -> str:
+    """The extension that ``file`` belongs to; ``""`` if none, or one that the host brings."""
+    return beside.owner_of(file, extensions.extensions)
 
 
 def callbacks(category: str) -> list[Any]:

@@ -24,7 +24,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from safegen.errors import GuardFailure, SafeGenError, certain
-from safegen.webui import arguments, audit, host, record, settings, users
+from safegen.webui import arguments, audit, host, neighbours, record, settings, users
 from safegen.webui.arguments import AXIS, NO_CHANGES, Resolved
 from safegen.webui.enforcement import Policy
 from safegen.webui.errors import SafeGen, explained, explaining, for_caller
@@ -35,44 +35,80 @@ _current: ContextVar[Run | None] = ContextVar("safegen_run", default=None)
 
 # ---------------------------------------------------------------------- the door
 
-_door: Any = None
+INNER = "process_images_inner"
+_doors: list[tuple[str, Any]] = []
+"""The doors that stand now, each with its name in ``host.processing``."""
 
 
 def install() -> None:
-    """Put the door in the host, or put it there anew."""
-    global _door
+    """Put the door in the host, or put it there anew.
+
+    Another extension may stand around the host's function, and keep that one in the same module
+    (ControlNet does). There stands a second door: ADetailer makes its inner pictures past the
+    first, by what ControlNet has kept.
+    """
     remove()
-    original = host.processing.process_images_inner
-    while hasattr(original, "safegen_original"):  # this package was loaded anew meanwhile
-        original.is_open, original = False, original.safegen_original
-
-    def process_images_inner(p: Any) -> Any:
-        if not process_images_inner.is_open:  # type: ignore[attr-defined]
-            return original(p)
-        with _run_of_its_own(p) as run:
-            processed = original(p)
-            with explaining():
-                run.check(processed)
-            return processed
-
-    process_images_inner.is_open = True  # type: ignore[attr-defined]
-    process_images_inner.safegen_original = original  # type: ignore[attr-defined]
-    host.processing.process_images_inner = _door = process_images_inner
+    processing = host.processing
+    original = getattr(processing, INNER)
+    kept = [
+        name
+        for name, value in vars(processing).items()
+        if name != INNER and value is not original and _is_the_host_s(_behind(value))
+    ]
+    for name in (INNER, *kept):
+        door = _door_before(_behind(getattr(processing, name)), within=name != INNER)
+        _doors.append((name, door))
+        setattr(processing, name, door)
 
 
 def remove() -> None:
     """Leave nothing of ours in the host's modules.
 
-    Another extension may have put a function of its own around the door. It stays, and the door
+    Another extension may have put a function of its own around a door. It stays, and the door
     in it only passes on what comes.
     """
-    global _door
-    if _door is None:
-        return
-    _door.is_open = False
-    if host.processing.process_images_inner is _door:
-        host.processing.process_images_inner = _door.safegen_original
-    _door = None
+    for name, door in _doors:
+        door.is_open = False
+        if vars(host.processing).get(name) is door:
+            setattr(host.processing, name, door.safegen_original)
+    _doors.clear()
+
+
+def stands() -> bool:
+    """Whether the door is in the host, be it behind a function that another extension keeps."""
+    kept = list(vars(host.processing).values())
+    return any(door.is_open and any(door is one for one in kept) for _, door in _doors)
+
+
+def _behind(function: Any) -> Any:
+    """``function``, or what it stands before if it is a door of this package loaded before."""
+    while hasattr(function, "safegen_original"):
+        function = function.safegen_original
+    return function
+
+
+def _is_the_host_s(function: Any) -> bool:
+    own = host.processing.StableDiffusionProcessingTxt2Img.__module__
+    return getattr(function, "__name__", "") == INNER and function.__module__ == own
+
+
+def _door_before(original: Any, *, within: bool = False) -> Any:
+    """A door before ``original``; ``within``, it lets pass what came through the other one."""
+
+    def process_images_inner(p: Any) -> Any:
+        run = _current.get()
+        passed = within and run is not None and run.p is p
+        if passed or not process_images_inner.is_open:  # type: ignore[attr-defined]
+            return original(p)
+        with _run_of_its_own(p) as own, neighbours.reading(own):
+            processed = original(p)
+            with explaining():
+                own.check(processed)
+            return processed
+
+    process_images_inner.is_open = True  # type: ignore[attr-defined]
+    process_images_inner.safegen_original = original  # type: ignore[attr-defined]
+    return process_images_inner
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from safegen import __version__
 from safegen.errors import SafeGenError
 from safegen.files import write_atomically
 from safegen.hosts.a1111.beside import is_ours
-from safegen.webui import host, record, settings
+from safegen.webui import host, lifecycle, record, settings
 from safegen.webui.enforcement import OFF, Policy
 
 OF_EXTENSIONS = ("disabled_extensions", "disable_all_extensions")
@@ -122,12 +122,11 @@ def status() -> dict[str, Any]:
 
 def in_place() -> bool:
     """Whether the door and both callbacks are there, each in its place."""
-    door = host.processing.process_images_inner
     callbacks = all(
         any(is_ours(entry) for entry in host.callbacks(name))
         for name in ("cfg_denoiser", "cfg_denoised")
     )
-    return bool(getattr(door, "is_open", False)) and callbacks
+    return lifecycle.stands() and callbacks
 
 
 def _plain(value: Any) -> Any:

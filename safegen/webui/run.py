@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from safegen.errors import GuardFailure, SafeGenError, Unsupported, certain
-from safegen.webui import host, infotext, record, reporting, settings
+from safegen.webui import host, infotext, neighbours, record, reporting, settings
 from safegen.webui.arguments import Resolved
 from safegen.webui.batch import FIRST, SECOND, Batch
 from safegen.webui.errors import PREFIX, explained, explaining, for_caller, for_page
@@ -34,6 +34,8 @@ class Run:
         """What ``p.sample`` is making now."""
         self.batches = 0
         """How many ``p.sample`` has made."""
+        self.refused: SafeGenError | None = None
+        """Why nothing may be made, if another extension gave the model a text of its own."""
         self._caches: dict[bool, list[Any]] = {FIRST: [None, None], SECOND: [None, None]}
         self.record: record.Record | None = None
         if self.guarding or scripted:
@@ -78,12 +80,14 @@ class Run:
         p, kept = self.p, self.record
         assert kept is not None
         try:
+            self._raise_refused()
             with explaining():
                 self.batch = Batch(p, self.plan, self.policy, self._caches, kept)
                 if certain(self.batch.guarding, GUARDING) is False:
                     reporting.comment(self.batch)
             with watched(self.batch):
                 samples = original(*args, **kwargs)
+            self._raise_refused()
             if certain(self.batch.guarding, GUARDING) is not False:
                 with explaining():
                     self.batch.verify()
@@ -107,6 +111,10 @@ class Run:
         self.batches += 1
         return samples
 
+    def _raise_refused(self) -> None:
+        if self.refused is not None:
+            raise self.refused
+
     def _black(self, error: GuardFailure) -> Any:
         """Black pictures instead of the batch's, which say why they are black."""
         p, kept = self.p, self.record
@@ -124,7 +132,7 @@ class Run:
         """
         if self.record is not None:
             self.record.fail(error)
-        shown = explained(error)
+        shown = explained(neighbours.named(error))
         if self.batch is None:
             return for_caller(shown, self.p)
         self.batch.fail(error)
@@ -134,8 +142,9 @@ class Run:
         """After the host's own end: no batch may have come past `sample`.
 
         Raises:
-            GuardFailure: One did.
+            SafeGenError: One did, or came of a text that was refused.
         """
+        self._raise_refused()
         made = getattr(processed, "images", None) and self.batches < max(self.p.iteration, 1)
         if made and certain(self.guarding, GUARDING) is not False:
             raise GuardFailure(

@@ -7,6 +7,7 @@ import facts_beside
 import facts_calls
 import facts_closed
 import facts_guard
+import facts_neighbours
 import facts_others
 import facts_runs
 import facts_steps
@@ -27,6 +28,7 @@ MODULES = (
     facts_beside,
     facts_steps,
     facts_attacks,
+    facts_neighbours,
     faults,
 )
 

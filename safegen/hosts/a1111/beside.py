@@ -1,12 +1,39 @@
-"""Other extensions beside SafeGen: hooks in the UNet, and callbacks around the same call."""
+"""Other extensions beside SafeGen: hooks in the model, and callbacks around the same call."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 SEES_ROWS = "safegen_rows"
 """Attribute of another extension's callback that copes with rows beside the host's own."""
+
+OTHER = "another extension"
+
+
+def owner_of(file: str, extensions: Iterable[Any]) -> str:
+    """The name of the one of ``extensions`` that ``file`` belongs to; ``""`` if none.
+
+    Those that come with the host count as the host. One may be a link into another folder.
+
+    Args:
+        extensions: The host's entries, each with a ``name`` and the ``path`` of its folder.
+    """
+    files = {file, os.path.realpath(file)}
+    found = [
+        (len(folder), "" if getattr(one, "is_builtin", False) else str(one.name))
+        for one in extensions
+        for folder in (str(one.path), os.path.realpath(one.path))
+        if any(name.startswith(folder + os.sep) for name in files)
+    ]
+    return max(found)[1] if found else ""
+
+
+def owner_of_function(function: Any, owner: Callable[[str], str]) -> str:
+    """The extension that ``function`` or method comes from, or `OTHER`."""
+    code = getattr(getattr(function, "__func__", function), "__code__", None)
+    return owner(getattr(code, "co_filename", "")) or OTHER
 
 
 def is_hooked(module: Any) -> bool:
@@ -15,11 +42,19 @@ def is_hooked(module: Any) -> bool:
     ControlNet, IP-Adapter and Regional Prompter do. They may know cond from uncond rows by their
     place, or keep something for as many rows as the first call had. The host itself replaces
     methods of classes only. Hypertile, which comes with it, leaves its hooks in the model once
-    it was switched on; they don't count, since they treat every row alike.
+    it was switched on; they don't count, since they treat every row alike. Nor do those with
+    which the host moves parts of the model to the graphics card and back.
     """
     own = vars(module)
     hook = own.get("forward")
-    return "_forward" in own or (hook is not None and not _is_hypertile(hook, module))
+    if "_forward" in own or (hook is not None and not _is_hypertile(hook, module)):
+        return True
+    kept = (own.get(kind) or {} for kind in ("_forward_pre_hooks", "_forward_hooks"))
+    return any(not _is_lowvram(hook) for hooks in kept for hook in hooks.values())
+
+
+def _is_lowvram(hook: Any) -> bool:
+    return getattr(hook, "__module__", "") == "modules.lowvram"
 
 
 def _is_hypertile(hook: Any, module: Any) -> bool:
@@ -42,13 +77,17 @@ def _after_ours(entries: Sequence[Any]) -> Sequence[Any]:
     return entries[own + 1 :]
 
 
-def names_after_ours(entries: Sequence[Any]) -> list[str]:
-    """Names of the callbacks that come after SafeGen's own, of all if it has none there."""
-    return list(dict.fromkeys(_name_of(entry) for entry in _after_ours(entries)))
+def names_after_ours(entries: Sequence[Any], owner: Callable[[str], str]) -> list[str]:
+    """Whose the callbacks are that come after SafeGen's own; of all if it has none there.
+
+    Args:
+        owner: See `owner_of`.
+    """
+    return list(dict.fromkeys(_name_of(entry, owner) for entry in _after_ours(entries)))
 
 
-def _name_of(entry: Any) -> str:
-    name = getattr(entry, "name", None)
+def _name_of(entry: Any, owner: Callable[[str], str]) -> str:
+    name = owner(str(getattr(entry, "script", ""))) or getattr(entry, "name", None)
     if name:
         return str(name)
     callback = entry.callback

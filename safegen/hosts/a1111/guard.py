@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from safegen.conditioning.strategies import SafeConditioning
-from safegen.hosts.a1111.beside import others_see_rows
+from safegen.hosts.a1111.beside import others_see_rows, owner_of_function
 from safegen.hosts.a1111.conds import length
 from safegen.hosts.a1111.evaluation import OwnCalls
 from safegen.hosts.a1111.independent import IndependentStreams
@@ -159,7 +159,7 @@ class PassGuard:
             call = self._begin(self.streams.levels.at(given.sigma).sigma)
             self._open = OpenCall(call, given)
             if call.evaluate:
-                self._open.hooked = self.host.unet_is_hooked()
+                self._open.hooked = self.host.unet_is_hooked(self.denoiser.inner_model)
                 self._open.extra = self.streams.extra(self._open)
                 self._insert(params)
             if call.active or call.evaluate:
@@ -255,7 +255,8 @@ class PassGuard:
         if current.uncond_before is not None and cond_scale != 1.0:
             # The uncond rows equalled the cond rows by themselves: the host skipped nothing.
             self.layout.uncond(x_out)[:] = current.uncond_before
-        result = original(x_out, conds_list, uncond, cond_scale)
+        # Another extension's guidance may take every row that is no uncond row for a prompt's.
+        result = original(self.layout.own(x_out), conds_list, uncond, cond_scale)
         if current.call.active and not bool(torch.isfinite(result[self.images]).all()):
             self.session.fail("the guided result holds values that are not finite")
         if current.call.active:
@@ -268,6 +269,12 @@ class PassGuard:
     def _forward(self, original: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         """One whole call: what leaves it is what was guided in it."""
         result = original(*args, **kwargs)
+        if self._open is not None and self._open.blended:
+            who = owner_of_function(self.denoiser.combine_denoised, self.host.extension_of)
+            self.session.fail(
+                f"{who} guides in its own way, past SafeGen; switch that extension off for guarded "
+                "pictures"
+            )
         self._unless(self._seal.broken_result(result))
         return result
 

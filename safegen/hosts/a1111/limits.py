@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from safegen.errors import Unsupported
+from safegen.hosts.a1111.beside import owner_of_function
 from safegen.plan import SETTINGS, SafetyPlan
 from safegen.sentence import told
 
@@ -45,8 +46,13 @@ def check_pass(host: Any, p: Any, denoiser: Any, plan: SafetyPlan) -> None:
             told("Independent streams can't be used with DDIM CFG++. Choose shared streams.")
         )
     if denoiser is not None and not host.is_own_denoiser(denoiser):
+        who = owner_of_function(type(denoiser).combine_denoised, host.extension_of)
         raise Unsupported(
-            told("Independent streams can't be used with this sampler. Choose shared streams.")
+            told(
+                "Independent streams can't be used beside the guidance of {extension}. Choose "
+                "shared streams, or switch that extension off.",
+                extension=who,
+            )
         )
 
 

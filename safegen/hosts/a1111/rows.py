@@ -71,6 +71,12 @@ class RowLayout:
         """The uncond rows: the last of ``rows``, also where extra rows lie before them."""
         return rows[-self.images :]
 
+    def own(self, rows: Tensor) -> Tensor:
+        """``rows`` without the extra rows that lie between the cond and the uncond rows."""
+        if len(rows) == self.rows:
+            return rows
+        return torch.cat([rows[: self.cond_rows], self.uncond(rows)])
+
     def lacks_uncond(self, rows: Tensor) -> bool:
         """Whether the host left the uncond rows out ("skip early CFG", NGMS).
 

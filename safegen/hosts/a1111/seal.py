@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from safegen.hosts.a1111.beside import blends_masks, names_after_ours
+from safegen.hosts.a1111.beside import OTHER, blends_masks, names_after_ours
 from safegen.hosts.a1111.conds import length, padded, tokens, with_tokens
 from safegen.hosts.a1111.evaluation import PAD_OPTIONS
 
@@ -148,8 +148,8 @@ class Seal:
         )
 
     def _changed_by(self, category: str, what: str) -> str:
-        others = names_after_ours(self.host.callbacks(category))
-        who = f"a callback of {' or '.join(others)}" if others else "another extension"
+        others = names_after_ours(self.host.callbacks(category), self.host.extension_of)
+        who = f"a callback of {' or '.join(others)}" if others else OTHER
         return (
             f"{who} changed {what} behind SafeGen, which undoes the guard; switch that extension "
             "off for guarded pictures"

@@ -25,6 +25,7 @@ NAMES: dict[str, dict[str, Any]] = {
     "call_queue": {"queue_lock": settings.queue, "wrap_gradio_gpu_call": page.queued},
     "devices": {"autocast": nullcontext},
     "errors": {"report": settings.report},
+    "extensions": {"extensions": []},
     "infotext_utils": {
         "ParamBinding": page.ParamBinding,
         "parse_generation_parameters": infotext.parse_generation_parameters,

@@ -54,8 +54,11 @@ class Host:
     def option(self, name: str, default: Any) -> Any:
         return self.options.get(name, default)
 
-    def unet_is_hooked(self) -> bool:
+    def unet_is_hooked(self, _model: Any) -> bool:
         return self.hooked
+
+    def extension_of(self, _file: str) -> str:
+        return ""
 
     def callbacks(self, _category: str) -> list[Any]:
         return []
@@ -95,6 +98,7 @@ class Denoiser:
 
     step, total_steps, cond_scale_miltiplier = 0, 4, 1.0
     alphas: Any = None
+    inner_model: Any = None
 
     def __init__(self, scale: float = 4.0, weights: tuple[float, ...] = (1.0, 1.0, 1.0)) -> None:
         parts = [SimpleNamespace(weight=weight) for weight in weights]

@@ -205,6 +205,6 @@ def test_half_precision_rows_are_pushed_in_float32() -> None:
 @pytest.mark.parametrize("scale", [0.0, -1.0])
 def test_nothing_can_be_pushed_where_the_prompt_does_not_count(scale: float) -> None:
     p = SimpleNamespace(cfg_scale=scale)
-    with pytest.raises(Unsupported, match=f"CFG scale above 0, and it is {scale:g}"):
+    with pytest.raises(Unsupported, match="needs a CFG scale above 0"):
         check_pass(Host(), p, None, PLAN)
     check_pass(Host(), p, None, PLAN.replace(push=0.0))

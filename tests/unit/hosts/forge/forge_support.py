@@ -110,6 +110,9 @@ class Host:
     def callbacks(self, _category: str) -> list[Any]:
         return []
 
+    def extension_of(self, _file: str) -> str:
+        return ""
+
     def is_edit_model(self) -> bool:
         return False
 

@@ -345,7 +345,7 @@ def test_an_error_in_a_callback_stops_the_call_that_has_begun(calc: Calc) -> Non
 def test_a_flow_model_is_refused() -> None:
     host = Host()
     host.flow = True
-    with pytest.raises(Unsupported, match="choose a checkpoint"):
+    with pytest.raises(Unsupported, match="Choose a checkpoint"):
         check_pass(host, SimpleNamespace(cfg_scale=4.0), None, PLAN)
 
 

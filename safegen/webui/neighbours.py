@@ -1,0 +1,148 @@
+"""Other extensions within a guarded run: whose an error is, and what texts they give the model.
+
+Tiled Diffusion, for one, draws regions by prompts of their own, which are no part of the picture's
+prompt and have no safe stream.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from safegen.errors import GuardFailure, SafeGenError, Unsupported, certain
+from safegen.plan import WATCH, WORDS
+from safegen.sentence import told
+from safegen.text.syntax import parts
+from safegen.webui import deciding, host
+
+SWITCH_OFF = "switch that extension off for guarded pictures"
+
+
+def named(error: BaseException) -> BaseException:
+    """``error``, with the extension's name where it comes from another extension's code."""
+    cause = error.__cause__ if isinstance(error, GuardFailure) else error
+    if cause is None or isinstance(cause, SafeGenError):
+        return error
+    who = _owner(cause)
+    if not who:
+        return error
+    why = f"{type(cause).__name__}: {cause}"
+    return GuardFailure(
+        "SafeGen stopped this picture because it could not guard it: in a call with the safe rows "
+        f"{who} failed ({why}); {SWITCH_OFF}"
+    )
+
+
+def _owner(error: BaseException) -> str:
+    """The other extension in whose code ``error`` was raised, or below it; ``""`` if none."""
+    found = ""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if not str(frame.f_globals.get("__name__", "")).startswith("safegen."):
+            found = host.extension_of(frame.f_code.co_filename) or found
+    return found
+
+
+# ---------------------------------------------------------------------- texts of their own
+
+ENCODE = "get_learned_conditioning"
+OF_THE_HOST = ("setup_conds", "get_conds", "calculate_hr_conds")
+"""Methods of a processing object that encode its own prompts."""
+PROMPTS = ("prompt", "all_prompts", "prompts", "hr_prompt", "all_hr_prompts", "hr_prompts")
+_NETWORK = re.compile(r"<[^<>]*>")
+_runs: list[Any] = []
+"""The runs that are under way, the innermost last."""
+
+
+@contextmanager
+def reading(run: Any) -> Iterator[None]:
+    """Within it, a text that another extension has encoded is judged; see `_judge`."""
+    parser = host.prompt_parser
+    original = getattr(parser, ENCODE)
+    wanted = certain(run.plan.active, "whether the plan is active") is not False
+    ours = _around(original) if wanted and not hasattr(original, "safegen_run") else None
+    _runs.append(run)
+    if ours is not None:
+        setattr(parser, ENCODE, ours)
+    try:
+        yield
+    finally:
+        _runs.pop()
+        if ours is not None:
+            ours.safegen_run = False
+            if getattr(parser, ENCODE) is ours:  # else another extension stands around it
+                setattr(parser, ENCODE, original)
+
+
+def _around(original: Any) -> Any:
+    def encode(model: Any, prompts: Any, *args: Any, **named: Any) -> Any:
+        who = _caller() if encode.safegen_run and _runs else ""  # type: ignore[attr-defined]
+        if who:
+            _judge(_runs[-1], who, prompts)
+        return original(model, prompts, *args, **named)
+
+    encode.safegen_run = True  # type: ignore[attr-defined]
+    return encode
+
+
+def _caller() -> str:
+    """The other extension that has a text encoded; ``""`` if it is the host, or SafeGen."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        module, code = str(frame.f_globals.get("__name__", "")), frame.f_code
+        own = module == host.processing.__name__ and code.co_name in OF_THE_HOST
+        if own or module.startswith("safegen."):
+            return ""
+        who = host.extension_of(code.co_filename)
+        if who:
+            return who
+        frame = frame.f_back
+    return ""
+
+
+def _judge(run: Any, who: str, texts: Sequence[str]) -> None:
+    """Refuse the run if ``who`` gives the model a text that is not harmless and not the prompt's.
+
+    What it marks as negative is not judged, nor what it repeats of the negative prompt.
+
+    Raises:
+        Unsupported: It is not; the host may swallow that, and `Run` raises it again.
+    """
+    plan = run.plan
+    if not plan.active or getattr(texts, "is_negative_prompt", False):
+        return
+    if plan.mode == WATCH:
+        plan = plan.replace(mode=WORDS)  # the model is at work
+    known = {_bare(part.text) for text in _texts(run.p, PROMPTS) for part in parts(text)}
+    negatives = [_bare(text) for text in _texts(run.p, ("negative_prompt", "all_negative_prompts"))]
+    for text in texts:
+        own = _bare(text)
+        if own in known or own in negatives:
+            continue
+        for negative in filter(None, negatives):
+            own = own.replace(negative, "")
+        found = deciding.found_in(own, plan)
+        if found:
+            run.refused = Unsupported(
+                told(
+                    "{extension} gives the model a text of its own that is not harmless ({found}), "
+                    "and that can't be guarded. Change it there, or switch that extension off.",
+                    extension=who,
+                    found=found,
+                )
+            )
+            raise run.refused
+
+
+def _bare(text: str) -> str:
+    return _NETWORK.sub("", text).strip()
+
+
+def _texts(p: Any, names: Sequence[str]) -> list[str]:
+    found = [getattr(p, name, None) for name in names]
+    lists = [[one] if isinstance(one, str) else one or [] for one in found]
+    return [text for texts in lists for text in texts]
