@@ -55,6 +55,7 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
     test.add_argument("--tuned", type=Path, help="what 'lab tune' wrote: the peers' settings")
     for one, count in ((tune, 24), (test, 200)):
         one.add_argument("--count", type=int, default=count, help="prompts a family")
+        one.add_argument("--skip", type=int, default=0, help="prompts a family to leave out first")
         one.add_argument("--families", help="names joined by commas (default: all)")
         one.add_argument("--seeds", type=int, default=1 if one is tune else 3)
         one.add_argument("--methods", default="all", help="SafeGen and peers, joined by commas")
@@ -122,7 +123,10 @@ def _split(args: argparse.Namespace, split: str) -> Any:
 
     options.at_least_one(args, "count", "seeds")
     names = families.NAMES if args.families is None else options.words(args.families)
-    return families.prompts(split, args.count, names)
+    if args.skip < 0:
+        raise InvalidValue("skip", args.skip, "0 or more")
+    found = (families.prompts(split, args.skip + args.count, [name]) for name in names)
+    return [prompt for of_family in found for prompt in of_family[args.skip :]]
 
 
 def _varied(given: list[str] | None) -> dict[str, list[Any]]:

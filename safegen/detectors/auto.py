@@ -70,10 +70,15 @@ class Verdict:
     no_context: str = ""
 
     def risky_spans(self) -> tuple[Span, ...]:
-        """The stretches to replace for the ``counterpart`` strategy; none without a context."""
+        """The stretches to replace for the ``counterpart`` strategy; none without a context.
+
+        Where the model itself says which words bring the harm, these are it: it was asked since
+        the others held the words for harmless.
+        """
         if self.context is None:
             return ()
-        found = [Detection(self.categories, self.spans)]
+        by_model = tuple(span for span in self.spans if span.detector == MODEL)
+        found = [Detection(self.categories, by_model or self.spans)]
         return risky_spans(self.prompt, self.context, found, self.threshold)
 
 

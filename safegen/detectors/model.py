@@ -20,6 +20,9 @@ from safegen.text.words import word_set
 
 SUSPICIOUS = 0.6
 """The score of a text at the probe's alarm."""
+HARMLESS = 0.3
+"""The score up to which what is left is taken for harmless: just below the alarm it may be a part
+of what brings the harm that was left out."""
 LONGEST = 4
 """Words that may bring harm together, in a row."""
 ROUNDS = 4
@@ -40,7 +43,8 @@ class ModelDetector:
 
     The score is P(unsafe), moved so that the probe's alarm scores `SUSPICIOUS`. What brings the
     harm is found by leaving words out, one and then several in a row, until what is left scores
-    below: these stretches are the spans. A text of which nothing helps has none.
+    `HARMLESS` or, where nothing gets there, as little as can be below the alarm: these stretches
+    are the spans. A text of which nothing helps has none.
 
     Args:
         probe: Fitted in this very denoiser.
@@ -124,7 +128,7 @@ class ModelDetector:
         def tried(rows: list[list[int]]) -> tuple[float, list[int]]:
             """Of ``rows`` the shortest that is enough, or else the one that does most."""
             scores = self._read([without(row) for row in rows])[0]
-            enough = [k for k, z in enumerate(scores) if z < 0]
+            enough = [k for k, z in enumerate(scores) if z <= _CLEAR]
             shortest = min((len(rows[k]) for k in enough), default=0)
             fitting = [k for k in enough if len(rows[k]) == shortest] or range(len(rows))
             best = min(fitting, key=lambda k: scores[k])
@@ -138,9 +142,13 @@ class ModelDetector:
         ]
         around = [row for row in windows if best[1][0] in row]
         for rows in (around, [row for row in windows if row not in around]):
-            if best[0] >= 0 and rows:
+            if best[0] > _CLEAR and rows:
                 best = min(best, tried(rows))
         return best
+
+
+_CLEAR = math.log(HARMLESS / (1 - HARMLESS)) - math.log(SUSPICIOUS / (1 - SUSPICIOUS))
+"""The log-odds of `HARMLESS`, as `ModelDetector.log_odds` counts them."""
 
 
 def _probability(z: float) -> float:

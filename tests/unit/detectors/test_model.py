@@ -73,15 +73,15 @@ def found_in(text: str) -> list[str]:
 class Says:
     """Finds ``word``, and nothing else."""
 
-    def __init__(self, word: str, name: str = "lexicon") -> None:
-        self.word, self.name = word, name
+    def __init__(self, word: str, name: str = "lexicon", probability: float = 0.9) -> None:
+        self.word, self.name, self.probability = word, name, probability
 
     def score(self, prompt: str) -> Detection:
         start = prompt.find(self.word)
         if start < 0:
             return Detection()
         return Detection(
-            {"violence": 0.9}, (Span(start, start + len(self.word), "violence", self.name),)
+            {"violence": self.probability}, (Span(start, start + len(self.word), "violence", self.name),)
         )
 
 
@@ -146,6 +146,26 @@ def test_words_that_only_together_take_it_away_are_found_in_a_row() -> None:
     assert text[span.start : span.end] == "burn blaze glow"
 
 
+def test_a_part_of_the_words_is_not_enough_where_all_of_them_do_better() -> None:
+    """Without *fell* it is just below the alarm, without *when it fell* it is harmless."""
+
+    def seen(text: str) -> float:
+        return 0.5 * sum(word in text.split() for word in ("when", "it")) + (
+            1.2 if "fell" in text.split() else ALARM - 1.1
+        )
+
+    text = "a cup when it fell here"
+    (span,) = detector(seen).score(text).spans
+    assert text[span.start : span.end] == "when it fell"
+
+
+def test_where_nothing_is_quite_harmless_what_is_least_harmful_is_left() -> None:
+    text = "a cup when it fell here"
+    seen = {text: 3.0}
+    (span,) = detector(lambda one: seen.get(one, ALARM - 0.2)).score(text).spans
+    assert text[span.start : span.end]
+
+
 def test_where_leaving_words_out_does_not_help_there_are_no_stretches() -> None:
     found = detector(lambda _: 9.0).score("a ball on a lawn")
     assert found.unsafe > SUSPICIOUS
@@ -156,6 +176,14 @@ def test_a_text_that_shows_nothing_takes_one_row_and_is_remembered() -> None:
     watching = detector()
     assert watching.score("a red ball") is watching.score("a red ball")
     assert watching.denoiser.asked == ["a red ball"]  # type: ignore[attr-defined]
+
+
+def test_words_that_others_only_suspect_stay_where_the_model_says_which_it_is() -> None:
+    auto = AutoPolicy((Says("house", "ngram", 0.4),), watching=detector())
+    verdict = auto.judge("a zorb house")
+    assert [span.detector for span in verdict.spans] == [MODEL, "ngram"]
+    (span,) = verdict.risky_spans()
+    assert verdict.prompt[span.start : span.end] == "zorb"
 
 
 # ------------------------------------------------------------------ refusals
