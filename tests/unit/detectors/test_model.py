@@ -80,9 +80,8 @@ class Says:
         start = prompt.find(self.word)
         if start < 0:
             return Detection()
-        return Detection(
-            {"violence": self.probability}, (Span(start, start + len(self.word), "violence", self.name),)
-        )
+        span = Span(start, start + len(self.word), "violence", self.name)
+        return Detection({"violence": self.probability}, (span,))
 
 
 class Fails(Says):
