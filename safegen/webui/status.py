@@ -13,6 +13,7 @@ from safegen.plan import SETTINGS
 from safegen.webui import deciding, host, record, settings
 from safegen.webui import enforcement as policy
 from safegen.webui.errors import plainly
+from safegen.webui.standing import context_label
 from safegen.webui.words import later, say, spoken
 
 GOOD, BAD, NEUTRAL = "good", "bad", ""
@@ -146,7 +147,7 @@ def _when(finished: float) -> str:
 def _counted(names: Iterable[str | None]) -> str:
     counts: dict[str, int] = {}
     for name in names:
-        key = name or say("none")
+        key = context_label(name) if name else say("none")
         counts[key] = counts.get(key, 0) + 1
     return ", ".join(f"{name} × {count}" if count > 1 else name for name, count in counts.items())
 

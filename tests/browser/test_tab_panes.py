@@ -132,7 +132,7 @@ def test_threshold_and_nothing(check: Seen) -> None:
 
 def test_the_last_generation_s_verdict(status: Seen) -> None:
     assert "4 of 4 that had to be; the model was called 4 times" in status["guarded"]
-    assert "violence" in status["guarded"]
+    assert "Violence" in status["guarded"]
     assert "SafeGen was off" in status["off"]
 
 

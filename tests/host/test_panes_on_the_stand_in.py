@@ -88,7 +88,7 @@ def test_the_status_tells_of_the_last_generations(host: Host, window: Window) ->
     report = window.value("safegen_status_report")
     for words in (
         "4 of 4 that had to be; the model was called 4 times",
-        "violence",
+        "Violence",
         "1.5 times",
         "Stable Diffusion 1",
         "toy-world",
