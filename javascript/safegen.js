@@ -270,6 +270,16 @@
         if (!document.hidden) askAll();
     }
 
+    let options; // ours, and which checkpoint is loaded
+
+    /** The host says so when it reads its settings, and they need not have changed. */
+    function onOptions() {
+        const before = options;
+        const names = Object.keys(window.opts).filter(name => /^safegen|^sd_model_checkpoint$/.test(name));
+        options = JSON.stringify(names.map(name => window.opts[name]));
+        if (before !== undefined && before !== options) askAll();
+    }
+
     // ------------------------------------------------------------------ status
 
     let opened;  // the name of the host's tab that is seen
@@ -312,6 +322,5 @@
         pressAgain();
     });
     onUiTabChange(onTab);
-    // The host says so when it has first read them, too.
-    window.onOptionsAvailable?.(() => setTimeout(() => window.onOptionsChanged(askAll)));
+    window.onOptionsChanged?.(onOptions);
 })();
