@@ -308,7 +308,7 @@ def _before_call(run: Run | None, p: Any, params: Any) -> None:
     if certain(run.guarding, GUARDING) is False:
         return
     if run.batch is None:
-        raise GuardFailure(_PAST.format("an extension samples it in its own way"))
+        raise GuardFailure(_PAST.format(neighbours.samples_itself(p)))
     if run.batch.error is not None:
         raise run.batch.error
     run.batch.check_guiding(params.denoiser)

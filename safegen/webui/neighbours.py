@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 from safegen.errors import GuardFailure, SafeGenError, Unsupported, certain
+from safegen.hosts.a1111.beside import owner_of_function
 from safegen.plan import WATCH, WORDS
 from safegen.sentence import told
 from safegen.text.syntax import parts
@@ -36,6 +37,12 @@ def named(error: BaseException) -> BaseException:
         "SafeGen stopped this picture because it could not guard it: in a call with the safe rows "
         f"{who} failed ({why}); {SWITCH_OFF}"
     )
+
+
+def samples_itself(p: Any) -> str:
+    """Who has put a method of its own in the place of ``p.sample``, and what to do."""
+    who = owner_of_function(getattr(p, "sample", None), host.extension_of)
+    return f"{who} samples it in its own way; {SWITCH_OFF}"
 
 
 def _owner(error: BaseException) -> str:

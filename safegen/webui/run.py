@@ -148,8 +148,8 @@ class Run:
         made = getattr(processed, "images", None) and self.batches < max(self.p.iteration, 1)
         if made and certain(self.guarding, GUARDING) is not False:
             raise GuardFailure(
-                "SafeGen stopped this picture because it could not guard it: another extension "
-                "samples it in its own way"
+                "SafeGen stopped this picture because it could not guard it: "
+                + neighbours.samples_itself(self.p)
             )
 
 

@@ -137,7 +137,7 @@ def a_method_that_takes_the_place_of_sample_is_refused(host: Host) -> None:
 
     for process in (samples_itself, returns_noise):
         other = host.script_of(process=process)
-        host.make_beside(other, HAZARD, ON).refused("SafeGen", "in its own way")
+        host.make_beside(other, HAZARD, ON).refused("SafeGen", "in its own way", "switch that")
         assert host.make_beside(other, HAZARD, None).good
 
 
