@@ -251,7 +251,7 @@ class Chooser:
         how["push"] = plan.pushed if plan.push > 0 else NEVER
         text, strategy, note = prompt, plan.strategy, ""
         if strategy == "counterpart":
-            text, strategy, how["spans"], note = self._until_safe(prompt, context, spans, plan)
+            text, strategy, how["spans"], note = self._until_safe(verdict, context, spans, plan)
             if note == PUSHED_TOO:
                 how["push"] = PUSH_ALL
         conditioning = condition(text, context, strategy, **how)
@@ -268,16 +268,20 @@ class Chooser:
         return Choice(context, conditioning, why, verdict, changed)
 
     def _until_safe(
-        self, prompt: str, context: SafetyContext, spans: tuple[Span, ...], plan: SafetyPlan
+        self, found: Verdict, context: SafetyContext, spans: tuple[Span, ...], plan: SafetyPlan
     ) -> tuple[str, str, tuple[Span, ...], str]:
         """The text to rewrite, by which strategy, its risky stretches, and what to tell the user.
 
         What was rewritten is read again by the same detectors. If it still counts as unsafe it is
         rewritten once more, and then the context's own text takes over; unless its words are
         harmless, and only the model would still draw something: then it is pushed away from that.
+        The same where words were named and none of them was replaced.
         """
+        prompt = found.prompt
         once = condition(prompt, context, "counterpart", spans=spans)
         if once.strategy != "counterpart":
+            if found.names_words:
+                return prompt, "context", spans, REWRITTEN_IN_VAIN
             return prompt, "counterpart", spans, ""
         verdict = self.judge(once.text, plan)
         if verdict.unsafe < plan.threshold:

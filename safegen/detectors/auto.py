@@ -58,6 +58,7 @@ class Verdict:
         threshold: Probability from which a category counts.
         no_context: Why there is no context, where there is none: a verdict that lacks both has
             not been reached.
+        in_words: Whether the prompt's own words are unsafe, by those detectors that read words.
     """
 
     prompt: str
@@ -68,6 +69,16 @@ class Verdict:
     errors: tuple[str, ...] = ()
     threshold: float = DEFAULT_THRESHOLD
     no_context: str = ""
+    in_words: bool = False
+
+    @property
+    def names_words(self) -> bool:
+        """Whether there is a word to replace: one of a category that counts, and no mere name."""
+        return self.in_words and any(
+            self.categories.get(span.category, 0.0) >= self.threshold
+            and (span.detector == LEXICON or not _a_name(self.prompt, span))
+            for span in self.spans
+        )
 
     def risky_spans(self) -> tuple[Span, ...]:
         """The stretches to replace for the ``counterpart`` strategy; none without a context.
@@ -242,7 +253,8 @@ class AutoPolicy:
         shown = (*whole, *(one for passage in whole for one in parted(passage)))
         read = (*shown, *filter(None, map(affirmed, shown)))
         detections = {d.name: score_passages(d, read) for d in self.detectors}
-        if self.watching is not None and self._harmless(detections):
+        in_words = not self._harmless(detections)
+        if self.watching is not None and not in_words:
             detections[self.watching.name] = score_passages(self.watching, shown)
         errors = [d.error for d in detections.values() if d.error is not None]
         categories = combine(detections)
@@ -267,6 +279,7 @@ class AutoPolicy:
             errors=tuple(errors),
             threshold=self.threshold,
             no_context=why,
+            in_words=in_words,
         )
 
     def _harmless(self, detections: Mapping[str, Detection]) -> bool:
