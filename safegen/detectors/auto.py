@@ -73,12 +73,13 @@ class Verdict:
 
     @property
     def names_words(self) -> bool:
-        """Whether there is a word to replace: one of a category that counts, and no mere name."""
-        return self.in_words and any(
+        """Whether there must be a word to replace: one of a category that counts, and no name."""
+        named = (
             self.categories.get(span.category, 0.0) >= self.threshold
             and (span.detector == LEXICON or not _a_name(self.prompt, span))
             for span in self.spans
         )
+        return self.in_words and (not self.spans or any(named))
 
     def risky_spans(self) -> tuple[Span, ...]:
         """The stretches to replace for the ``counterpart`` strategy; none without a context.

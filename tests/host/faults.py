@@ -376,6 +376,15 @@ LET_THROUGH: dict[str, set[str]] = {
         "webui.batch._guarded",
         "webui.deciding.decide",
     },
+    "pushed": {
+        "conditioning.rewriting.merge_spans",
+        "conditioning.strategies._plain",
+        "conditioning.strategies._within",
+        "detectors.auto.Verdict.risky_spans",
+        "detectors.auto._pieces",
+        "detectors.auto.risky_spans",
+        "text.syntax.parts",
+    },
     "nested": {"webui.lifecycle._passes_on"},
     "enforced": {"webui.enforcement.strongest", "webui.settings.active_policy"},
 }
