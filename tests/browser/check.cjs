@@ -47,7 +47,7 @@ scenario(async(ui, seen) => {
 
     at("threshold");
     await ui.fill("#safegen_check_threshold input[type=number]", 0.01);
-    await check("a sunset over the sea", "from 0.01");
+    await check("a wounded bird", "from 0.01");
     seen.low = await ui.get(FOUND).innerText();
 
     at("nothing");
