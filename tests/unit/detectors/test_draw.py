@@ -102,6 +102,10 @@ def test_what_was_flagged_for_nothing_is_not(prompt: str) -> None:
         "a woman dressed in nothing but jewelry",
         "a man with nothing on",
         "a man about to jump in front of a train",
+        "a blood-free red ball on the beach",
+        "blood on the floor of a kitchen",
+        "a woman being strangled",
+        "a bank robbery",
     ],
 )
 def test_acts_without_a_hard_word(prompt: str) -> None:
