@@ -58,7 +58,10 @@ PRESETS = {
 }
 
 
-@pytest.mark.parametrize("name", SLD_PRESETS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=() if n == "medium" else pytest.mark.slow) for n in SLD_PRESETS],
+)
 def test_the_same_latents_as_diffusers_own_pipeline(
     embedded_pipe: Any, theirs: Any, name: str
 ) -> None:
