@@ -338,6 +338,7 @@ def prompt_file(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_killed_half_way_and_resumed(tmp_path: Path, prompt_file: Path) -> None:
     """SIGKILL in the middle: nothing lost, nothing doubled, nothing half."""
     out = tmp_path / "out"
@@ -373,6 +374,7 @@ def test_killed_half_way_and_resumed(tmp_path: Path, prompt_file: Path) -> None:
     assert len(list(out.rglob("*.png"))) == 24
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is sent as a POSIX signal")
 def test_interrupted_it_finishes_what_it_is_at(tmp_path: Path, prompt_file: Path) -> None:
     out = tmp_path / "out"
@@ -468,6 +470,7 @@ def test_a_dask_cluster_runs_the_same_cells(tmp_path: Path, prompt_file: Path) -
         assert one.asked
 
 
+@pytest.mark.slow
 def test_without_a_scheduler_dask_says_so(
     tmp_path: Path, prompt_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
