@@ -111,6 +111,11 @@ class Host:
         if self.is_stand_in:
             self.samplers = [sampler.name for sampler in sd_samplers.all_samplers]
 
+    @property
+    def facts_belong_to(self) -> str:
+        """What is blamed for callbacks of the facts: on a real host SafeGen's own folder."""
+        return "driver" if self.is_stand_in else "safegen"
+
     # ------------------------------------------------------------------ for a while
 
     @contextmanager

@@ -77,7 +77,7 @@ def what_another_callback_undoes_is_refused_and_the_callback_named(host: Host) -
             ):
                 made = host.make(HAZARD, {**ROWS, "streams": streams})
             assert made.error is not None, (event, way, streams)
-            made.refused("SafeGen", "driver", "switch that extension off")
+            made.refused("SafeGen", host.facts_belong_to, "switch that extension off")
     assert host.make(HAZARD, ROWS).good
 
 
@@ -88,7 +88,7 @@ def in_a_harmless_picture_other_callbacks_do_as_they_like(host: Host) -> None:
 
     with host.listening(after_cfg=more):
         assert same(host.make(BENIGN, AUTO), host.make(BENIGN))
-        host.make(HAZARD, AUTO).refused("SafeGen", "driver")
+        host.make(HAZARD, AUTO).refused("SafeGen", host.facts_belong_to)
 
 
 @fact
@@ -106,7 +106,7 @@ def an_inpainting_s_mask_is_no_other_guidance(host: Host) -> None:
         fields = {"sampler_name": sampler, "denoising_strength": 0.8, "mask": mask, "mask_blur": 0}
         assert host.make(HAZARD, ON, image=image, **fields).good
         with host.listening(after_cfg=more):
-            host.make(HAZARD, ON, image=image, **fields).refused("SafeGen", "driver")
+            host.make(HAZARD, ON, image=image, **fields).refused("SafeGen", host.facts_belong_to)
 
 
 # ---------------------------------------------------------------------- who counts rows
@@ -151,7 +151,7 @@ def regions_that_another_callback_gives_to_rows_are_guarded_or_refused(host: Hos
         for one, other in zip(plain.images, made.images, strict=True):
             assert not same(one, other), size
         with host.listening(counting=True, denoised=regions):
-            host.make(prompt, AUTO, batch_size=size).refused("SafeGen", "driver")
+            host.make(prompt, AUTO, batch_size=size).refused("SafeGen", host.facts_belong_to)
 
 
 # ---------------------------------------------------------------------- previews
