@@ -239,7 +239,7 @@ def test_an_edit_model_with_an_image_scale(server: Server) -> None:
         made = server.img2img(HAZARD, image, ON, image_cfg_scale=scale)
         assert made.status == 422, made.message
         assert "InstructPix2Pix" in made.message
-        assert "set the image CFG scale to 1" in made.message
+        assert "Set the image CFG scale to 1" in made.message
         assert server.img2img(HAZARD, image, image_cfg_scale=scale).status == 200
         harmless = server.img2img(BENIGN, image, {"context": "auto"}, image_cfg_scale=scale)
         assert harmless.status == 200, harmless.message
