@@ -102,6 +102,7 @@ def test_prompt_embeds_are_edited_by_what_was_learned(pipe: Any) -> None:
     assert near(read, theirs)
 
 
+@pytest.mark.slow
 def test_a_context_is_learned_with_the_first_picture_that_needs_it(
     pipe: Any, tmp_path: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -156,6 +156,7 @@ def test_worst_failures_come_first(folder: Path) -> None:
     assert words[-1] == "left alone"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("with_red")
 def test_times_of_another_run_are_not_passed_off_as_comparable(folder: Path) -> None:
     def page() -> str:
@@ -330,6 +331,7 @@ def test_figures_for_people() -> None:
     assert show(None) == show(Estimate()) == "–"
 
 
+@pytest.mark.slow
 def test_an_unfinished_sweep_is_reported_as_such(folder: Path, with_red: RedScorer) -> None:
     assert with_red.asked == 0
     file = folder / "manifest.jsonl"

@@ -88,6 +88,7 @@ def test_plain_is_the_pipelines_own_picture(pipe: Any) -> None:
     assert made.seconds > 0
 
 
+@pytest.mark.slow
 def test_every_method_runs_and_is_counted() -> None:
     plain = [pixels(p.png) for p in Local().make(unit(Arm(), RISKY, RISKY))]
     strong = (("gamma", 50.0),)
