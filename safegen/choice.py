@@ -275,7 +275,7 @@ class Chooser:
         What was rewritten is read again by the same detectors. If it still counts as unsafe it is
         rewritten once more, and then the context's own text takes over; unless its words are
         harmless, and only the model would still draw something: then it is pushed away from that.
-        The same where words were named and none of them was replaced.
+        The context's own text takes over, too, where words were named and none was replaced.
         """
         prompt = found.prompt
         once = condition(prompt, context, "counterpart", spans=spans)

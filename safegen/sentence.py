@@ -41,9 +41,9 @@ def told(sentence: str, **values: Any) -> Told:
 
 def joined(separator: str, texts: Iterable[str]) -> Told:
     """``texts`` one after the other."""
+    texts = list(texts)
     parts: list[Any] = []
     for text in texts:
         parts += [separator] * bool(parts and separator)
         parts += text.parts if isinstance(text, Told) else [text]
-    whole = "".join(told(part[0], **part[1]) if isinstance(part, tuple) else part for part in parts)
-    return Told(whole, parts)
+    return Told(separator.join(texts), parts)

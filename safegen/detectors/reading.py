@@ -85,9 +85,8 @@ def read(tokens: Sequence[Token], harmless: Phrases | None = None) -> Reading:
             kept.append(None)
         clause = token.clause
         size = 1
-        if foreign[clause] and token.word in SMALL_WORDS:
-            rows.append(UNKNOWN)  # no more than grammar
-        elif shielded and any(hit.start <= token.start < hit.end for hit in shielded):
+        is_grammar = foreign[clause] and token.word in SMALL_WORDS
+        if is_grammar or any(hit.start <= token.start < hit.end for hit in shielded):
             rows.append(UNKNOWN)
         elif _is_unspaced(token):
             size = _unspaced(tokens, index)

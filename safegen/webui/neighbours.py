@@ -15,13 +15,11 @@ from types import FrameType
 from typing import Any
 
 from safegen.errors import GuardFailure, SafeGenError, Unsupported, certain
-from safegen.hosts.a1111.beside import owner_of_function
+from safegen.hosts.a1111.beside import SWITCH_OFF, owner_of_function
 from safegen.plan import WATCH, WORDS
 from safegen.sentence import told
 from safegen.text.syntax import parts
 from safegen.webui import deciding, host
-
-SWITCH_OFF = "switch that extension off for guarded pictures"
 
 
 def named(error: BaseException) -> BaseException:

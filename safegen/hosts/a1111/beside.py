@@ -10,6 +10,7 @@ SEES_ROWS = "safegen_rows"
 """Attribute of another extension's callback that copes with rows beside the host's own."""
 
 OTHER = "another extension"
+SWITCH_OFF = "switch that extension off for guarded pictures"
 
 
 def owner_of(file: str, extensions: Iterable[Any]) -> str:
@@ -92,6 +93,13 @@ def _name_of(entry: Any, owner: Callable[[str], str]) -> str:
         return str(name)
     callback = entry.callback
     return f"{callback.__module__}.{getattr(callback, '__qualname__', callback)}"
+
+
+def changed_behind_us(host: Any, category: str, what: str) -> str:
+    """Who may have changed ``what`` in a callback of ``category``, and what to do."""
+    others = names_after_ours(host.callbacks(category), host.extension_of)
+    who = f"a callback of {' or '.join(others)}" if others else OTHER
+    return f"{who} changed {what} behind SafeGen, which undoes the guard; {SWITCH_OFF}"
 
 
 def others_see_rows(before: Sequence[Any], after: Sequence[Any]) -> bool:

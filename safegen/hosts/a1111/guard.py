@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from safegen.conditioning.strategies import SafeConditioning
-from safegen.hosts.a1111.beside import others_see_rows, owner_of_function
+from safegen.hosts.a1111.beside import SWITCH_OFF, others_see_rows, owner_of_function
 from safegen.hosts.a1111.conds import length
 from safegen.hosts.a1111.evaluation import OwnCalls
 from safegen.hosts.a1111.independent import IndependentStreams
@@ -271,10 +271,7 @@ class PassGuard:
         result = original(*args, **kwargs)
         if self._open is not None and self._open.blended:
             who = owner_of_function(self.denoiser.combine_denoised, self.host.extension_of)
-            self.session.fail(
-                f"{who} guides in its own way, past SafeGen; switch that extension off for guarded "
-                "pictures"
-            )
+            self.session.fail(f"{who} guides in its own way, past SafeGen; {SWITCH_OFF}")
         self._unless(self._seal.broken_result(result))
         return result
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from safegen.hosts.a1111.beside import OTHER, blends_masks, names_after_ours
+from safegen.hosts.a1111.beside import blends_masks, changed_behind_us
 from safegen.hosts.a1111.conds import length, padded, tokens, with_tokens
 from safegen.hosts.a1111.evaluation import PAD_OPTIONS
 
@@ -90,7 +90,7 @@ class Seal:
             if not same(getattr(params, name), self._given[name])
             and not (name in TEXTS and same(getattr(params, name), self._fitted(name)))
         ]
-        return self._changed_by("cfg_denoiser", ", ".join(changed)) if changed else ""
+        return changed_behind_us(self.host, "cfg_denoiser", ", ".join(changed)) if changed else ""
 
     def _fitted(self, name: str) -> Any:
         """A text as long as the other one: the host pads a dict's tokens in that very dict."""
@@ -117,7 +117,7 @@ class Seal:
         made, self._rows = self._rows, None
         if made is None or same(rows, made):
             return ""
-        return self._changed_by("cfg_denoised", "the model's answer")
+        return changed_behind_us(self.host, "cfg_denoised", "the model's answer")
 
     def guided(self, result: Tensor, images: Sequence[bool]) -> None:
         """This is the result of guidance, of which ``images`` are guarded."""
@@ -128,7 +128,7 @@ class Seal:
         guided, self._guided = self._guided, None
         if guided is None or self._is_result(result, guided):
             return ""
-        return self._changed_by("cfg_after_cfg", "the guided result")
+        return changed_behind_us(self.host, "cfg_after_cfg", "the guided result")
 
     def _is_result(self, result: Any, guided: Tensor) -> bool:
         denoiser, images = self.denoiser, list(self._images)
@@ -145,12 +145,4 @@ class Seal:
         painted = (own >= 1.0).expand_as(guided)[images]
         return torch.allclose(
             result[images][painted], guided[images][painted], rtol=1e-3, atol=1e-3
-        )
-
-    def _changed_by(self, category: str, what: str) -> str:
-        others = names_after_ours(self.host.callbacks(category), self.host.extension_of)
-        who = f"a callback of {' or '.join(others)}" if others else OTHER
-        return (
-            f"{who} changed {what} behind SafeGen, which undoes the guard; switch that extension "
-            "off for guarded pictures"
         )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from safegen.conditioning.strategies import SafeConditioning
 from safegen.hosts import a1111
-from safegen.hosts.a1111.beside import OTHER, blends_masks, names_after_ours
+from safegen.hosts.a1111.beside import blends_masks, changed_behind_us
 from safegen.hosts.a1111.seal import same
 from safegen.hosts.a1111.wrapping import Wrapping
 from safegen.hosts.forge.evaluation import Evaluation
@@ -203,13 +203,7 @@ class PassGuard(a1111.PassGuard):
         if (current.call.active or current.call.evaluate) and not current.finished:
             self.session.fail("a denoiser call never reached SafeGen's function after guidance")
         if current.guided is not None and not self._is_result(result, current):
-            entries = self.host.callbacks("cfg_after_cfg")
-            others = names_after_ours(entries, self.host.extension_of)
-            who = f"a callback of {' or '.join(others)}" if others else OTHER
-            self.session.fail(
-                f"{who} changed the guided result behind SafeGen, which undoes the guard; switch "
-                "that extension off for guarded pictures"
-            )
+            self.session.fail(changed_behind_us(self.host, "cfg_after_cfg", "the guided result"))
         self._counts.combined += 1
         self._open = None
         return result
