@@ -19,7 +19,6 @@ from modules import call_queue as call_queue
 from modules import devices as devices
 from modules import (
     errors,
-    extensions,
     infotext_utils,
     paths,
     sd_hijack,
@@ -27,6 +26,7 @@ from modules import (
     sd_samplers_cfg_denoiser,
     sd_samplers_common,
 )
+from modules import extensions as extensions
 from modules import processing as processing
 from modules import prompt_parser as prompt_parser
 from modules import script_callbacks as script_callbacks

@@ -7,6 +7,7 @@ and each is taken off before it is put on.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from safegen.webui import (
@@ -40,8 +41,24 @@ def _app_started(demo: Any, app: Any) -> None:
     arrival.register(app)
 
 
+_T2I_ZERO = "sd-webui-incantations/t2i_zero.py/cfg_denoiser"
+"""It changes the texts, twice: SafeGen adds its rows to what comes of them."""
+
+
+def _order() -> None:
+    """Come after these callbacks. ``metadata.ini`` could say so for one name of our folder only:
+    the host goes by that name, and prints a line for each callback where it is another."""
+    find = getattr(host.extensions, "find_extension", None)
+    own: Any = find and find(__file__)
+    config = getattr(getattr(own, "metadata", None), "config", None)
+    if config is not None:
+        section = f"callbacks/{own.canonical_name}/{Path(__file__).name}/cfg_denoiser"
+        config[section] = {"After": f"{_T2I_ZERO}, {_T2I_ZERO}-1"}
+
+
 def register() -> None:
     """Called whenever the script file is run."""
+    _order()
     callbacks = host.script_callbacks
     table = (
         (callbacks.on_cfg_denoiser, lifecycle.on_cfg_denoiser),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import configparser
 import copy
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -213,3 +215,25 @@ def everything_is_registered_once(host: Host) -> None:
             assert len(own) == 1, (name, len(own))
         registry.register()
     assert host.make(HAZARD, ON).good
+
+
+@fact
+def our_rows_come_after_t2i_zero_in_a_folder_of_any_name(host: Host) -> None:
+    """The host goes by the folder's name, and looks for it in the sections of our metadata."""
+    from modules import extensions
+
+    from safegen.webui import registry
+
+    config = configparser.ConfigParser()
+    own = SimpleNamespace(canonical_name="my-folder", metadata=SimpleNamespace(config=config))
+    find = getattr(extensions, "find_extension", None)
+    extensions.find_extension = lambda file: own if file == registry.__file__ else None
+    try:
+        registry.register()
+        registry.register()
+        section = config["callbacks/my-folder/registry.py/cfg_denoiser"]
+        assert "sd-webui-incantations/t2i_zero.py/cfg_denoiser-1" in section["After"].split(", ")
+        assert len(config.sections()) == 1
+    finally:
+        extensions.find_extension = find
+        registry.register()
