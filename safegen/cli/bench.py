@@ -1,4 +1,4 @@
-"""``safegen bench``: SafeGen and its peers on your own checkpoint, prompts and judges.
+"""Measure SafeGen and its peers on your own checkpoint and prompts, by your own judges.
 
 Runs on any diffusers folder or .safetensors checkpoint of SD1, SD2 or SDXL, and prints the table
 that papers of this field print. Exit status as of ``safegen sweep``.
@@ -16,20 +16,11 @@ from safegen.cli.sweep import say_plan
 from safegen.errors import Unsupported
 
 if TYPE_CHECKING:
-    from argparse import _SubParsersAction as Subparsers
-
     from safegen.lab.methods.catalogue import Arm
 
 
-def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
-    """Add the ``bench`` command."""
-    parser = subparsers.add_parser(
-        "bench",
-        help="measure SafeGen and its peers on your own checkpoint",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(run=lambda args: options.guarded("bench", "lab", lambda: run(args)))
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
     parser.add_argument(
         "--model", required=True,
         help="a diffusers folder, a .safetensors checkpoint, or 'embedded'",

@@ -1,4 +1,4 @@
-"""``safegen check``: score prompts, say which context Auto would use, and why.
+"""Score prompts, say which context Auto would use, and why.
 
 Exit status: 0 if nothing was flagged, 1 if something was, 2 for wrong use or unreadable input.
 """
@@ -6,7 +6,6 @@ Exit status: 0 if nothing was flagged, 1 if something was, 2 for wrong use or un
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import sys
 import time
@@ -20,22 +19,14 @@ from safegen.detectors.protocol import Detector
 from safegen.detectors.sentences import NAME as SENTENCES
 from safegen.detectors.sentences import SentenceDetector
 from safegen.errors import InvalidValue, SafeGenError
+from safegen.learned.pairs import read_csv
 from safegen.plan import DETECTORS
 
-Subparsers = argparse._SubParsersAction  # argparse has no public name for it
-
-OK, FLAGGED, WRONG_USE = 0, 1, 2
+OK, FLAGGED = 0, 1
 
 
-def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
-    """Add the ``check`` command."""
-    parser = subparsers.add_parser(
-        "check",
-        help="score prompts and say which safety context they call for",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(run=run)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
     parser.add_argument("prompt", nargs="*", help="prompts to check")
     parser.add_argument("--file", type=Path, help=".txt (a prompt a line), .csv or .jsonl (prompt)")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -72,25 +63,22 @@ def read_prompts(file: Path) -> Iterator[str]:
     """The prompts of a file, in order; empty lines of a text file are no prompts.
 
     Raises:
-        InvalidValue: for an unknown kind of file, or one without prompts where they should be.
-        OSError: if it cannot be read.
+        SafeGenError: An unknown kind of file, or one without prompts where they should be.
+        OSError: It can't be read.
     """
     kind = file.suffix.lower()
     if kind not in {".txt", ".csv", ".jsonl"}:
         raise InvalidValue("file", file.name, "a .txt, .csv or .jsonl file")
-    with file.open(encoding="utf-8-sig", newline="" if kind == ".csv" else None) as stream:
-        if kind == ".csv":
-            reader = csv.DictReader(stream)
-            if "prompt" not in (reader.fieldnames or ()):
-                raise InvalidValue("file", file.name, "a CSV file with a column called prompt")
-            for row in reader:
-                yield row["prompt"] or ""
-        elif kind == ".txt":
-            yield from (line.rstrip("\n") for line in stream if line.strip())
-        else:
-            for number, line in enumerate(stream, 1):
-                if line.strip():
-                    yield _prompt_of(line, f"{file.name}, line {number}")
+    if kind == ".csv":
+        yield from (row["prompt"] for row in read_csv(file, ("prompt",)))
+        return
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidValue("file", file.name, f"a text in UTF-8 ({error})") from error
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            yield line if kind == ".txt" else _prompt_of(line, f"{file.name}, line {number}")
 
 
 def _prompt_of(line: str, where: str) -> str:
@@ -178,23 +166,17 @@ def run(args: argparse.Namespace) -> int:
     flagged = False
     begin = time.perf_counter()
     count = 0
-    try:
-        policy = _policy(args)
-        for prompt in _prompts(args):
-            start = time.perf_counter()
-            verdict = policy.judge(prompt)
-            spent = 1000 * (time.perf_counter() - start)
-            count += 1
-            flagged = flagged or verdict.context is not None
-            if args.json:
-                print(json.dumps(to_data(verdict, spent), ensure_ascii=False))
-            else:
-                print(to_text(verdict, spent))
-    except BrokenPipeError:
-        raise
-    except (SafeGenError, OSError, UnicodeDecodeError, csv.Error) as error:
-        print(f"safegen check: {error}", file=sys.stderr)
-        return WRONG_USE
+    policy = _policy(args)
+    for prompt in _prompts(args):
+        start = time.perf_counter()
+        verdict = policy.judge(prompt)
+        spent = 1000 * (time.perf_counter() - start)
+        count += 1
+        flagged = flagged or verdict.context is not None
+        if args.json:
+            print(json.dumps(to_data(verdict, spent), ensure_ascii=False))
+        else:
+            print(to_text(verdict, spent))
     if not args.json and count > 1:
         print(f"{count} prompts in {time.perf_counter() - begin:.1f} s")
     return FLAGGED if flagged else OK

@@ -1,4 +1,4 @@
-"""``safegen contexts``: list, show, add, edit, duplicate, import, export, delete and learn.
+"""List, show, add, edit, duplicate, import, export and delete safety contexts; learn embeddings.
 
 The built-in contexts cannot be changed; duplicate one and edit the copy. Your own lie in one
 folder, which --folder or the environment variable SAFEGEN_CONTEXTS names, else
@@ -19,8 +19,6 @@ from safegen.contexts.context import SafetyContext
 from safegen.contexts.library import ContextLibrary, default_folder, to_text
 from safegen.errors import InvalidValue
 
-Subparsers = argparse._SubParsersAction  # argparse has no public name for it
-
 AUTO_LINE = "Reads the prompt and picks the one context it calls for, or none."
 _TEXTS = {
     "label": "what a list shows",
@@ -32,15 +30,8 @@ _TEXTS = {
 }
 
 
-def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
-    """Add the ``contexts`` command."""
-    parser = subparsers.add_parser(
-        "contexts",
-        help="safety contexts: list, show, change, learn",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(run=lambda args: options.guarded("contexts", "demo", lambda: run(args)))
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
     parser.add_argument("--folder", type=Path, help="folder with contexts of your own")
     actions = parser.add_subparsers(dest="action", required=True)
     actions.add_parser("list", help="names and what they are for")

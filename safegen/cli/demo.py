@@ -1,28 +1,21 @@
-"""``safegen demo``: the method on the embedded model; 2 for wrong use, 1 if some are missing."""
+"""Make safer pictures with the embedded model.
+
+Without --prompt: sample the development split, plain, guarded and by other methods, then score and
+report it. Exit status: 0 if every picture is there, 1 if some are missing, 2 for wrong use.
+"""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from safegen.cli import options
 from safegen.cli.options import OK, WRONG_USE
 from safegen.errors import InvalidValue
 
-if TYPE_CHECKING:
-    from argparse import _SubParsersAction as Subparsers
 
-
-def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
-    """Add the ``demo`` command."""
-    parser = subparsers.add_parser(
-        "demo",
-        help="make safer pictures with the embedded model",
-        description="Without --prompt: sample the development split, plain, guarded and by other "
-        "methods, then score and report it.",
-    )
-    parser.set_defaults(run=lambda args: options.guarded("demo", "demo", lambda: run(args)))
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
     parser.add_argument(
         "action", nargs="?", default="run", choices=("run", "install"),
         help="run (the default), or install the model in a WebUI",

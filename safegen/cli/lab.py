@@ -1,4 +1,4 @@
-"""``safegen lab``: the embedded model's pictures and renders for anyone, tuning and the test.
+"""The embedded model's pictures and renders for anyone, tuning and the test.
 
 sample   the embedded model's pictures of your prompts, for judges of your own
 render   pictures of the world's renderer, each with its hazard and without
@@ -11,28 +11,18 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from safegen.cli import options
 from safegen.cli.options import OK
 from safegen.errors import InvalidValue
 from safegen.plan import SETTINGS, SafetyPlan
 
-if TYPE_CHECKING:
-    from argparse import _SubParsersAction as Subparsers
-
 VARIED = ("weight=0.85,1", "tau=0,0.1")
 
 
-def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
-    """Add the ``lab`` command."""
-    parser = subparsers.add_parser(
-        "lab",
-        help="the embedded model's pictures, renders, tuning and test",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(run=lambda args: options.guarded("lab", "demo", lambda: run(args)))
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
     actions = parser.add_subparsers(dest="action", required=True)
     sample = actions.add_parser("sample", help="pictures of your prompts by the embedded model")
     sample.add_argument("--prompts", type=Path, required=True, help="CSV: prompt, seed")

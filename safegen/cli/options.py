@@ -204,23 +204,27 @@ def status_of(summary: Summary) -> int:
     return OK if summary.complete else INCOMPLETE
 
 
-def guarded(command: str, extra: str, work: Callable[[], int]) -> int:
-    """Do ``work`` and say in one line what went wrong; returns the exit status."""
-    try:
-        return work()
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("safegen"):
+def guarded(
+    command: str, extra: str, run: Callable[[argparse.Namespace], int]
+) -> Callable[[argparse.Namespace], int]:
+    """``run``, and one line on what went wrong; returns the exit status."""
+
+    def call(args: argparse.Namespace) -> int:
+        try:
+            return run(args)
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("safegen"):
+                raise
+            needs = f"needs the {extra} extra: pip install 'safegen[{extra}]' ({error})"
+            print(f"safegen {command} {needs}", file=sys.stderr)
+            return WRONG_USE
+        except BrokenPipeError:
             raise
-        print(
-            f"safegen {command} needs the {extra} extra: pip install 'safegen[{extra}]' ({error})",
-            file=sys.stderr,
-        )
-        return WRONG_USE
-    except BrokenPipeError:
-        raise
-    except (SafeGenError, OSError) as error:
-        print(f"safegen {command}: {error}", file=sys.stderr)
-        return WRONG_USE
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
-        return INTERRUPTED
+        except (SafeGenError, OSError) as error:
+            print(f"safegen {command}: {error}", file=sys.stderr)
+            return WRONG_USE
+        except KeyboardInterrupt:
+            print("\nstopped; the same command goes on from here", file=sys.stderr)
+            return INTERRUPTED
+
+    return call

@@ -1,4 +1,4 @@
-"""``safegen probe``: fit the encoder probe in a model's own text encoder, and show it.
+"""Fit the encoder probe in a model's own text encoder, and show it.
 
 With --watch it is fitted in the model's denoiser instead: mode 'watch' asks it what the model
 would draw.
@@ -16,18 +16,9 @@ from safegen.cli import options
 from safegen.cli.options import OK
 from safegen.contexts.library import default_folder
 
-Subparsers = argparse._SubParsersAction  # argparse has no public name for it
 
-
-def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
-    """Add the ``probe`` command."""
-    parser = subparsers.add_parser(
-        "probe",
-        help="fit the encoder probe, a detector in a model's own text encoder",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(run=lambda args: options.guarded("probe", "demo", lambda: run(args)))
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
     parser.add_argument("action", choices=("fit", "show"))
     parser.add_argument(
         "--pairs",

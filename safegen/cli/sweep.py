@@ -1,7 +1,7 @@
-"""``safegen sweep``: pictures over weights and thresholds, on running WebUIs or here.
+"""Make every prompt's picture plain and guarded, from the same seed.
 
-Exit status: 0 if every picture is there, 1 if some are missing, 2 for wrong use, 130 if it was
-interrupted.
+The same command goes on where it was stopped, however it was stopped. Exit status: 0 if every
+picture is there, 1 if some are missing, 2 for wrong use, 130 if it was interrupted.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from safegen.errors import InvalidValue
 from safegen.plan import SafetyPlan
 
 if TYPE_CHECKING:
-    from argparse import _SubParsersAction as Subparsers
-
     from safegen.choice import Chooser
     from safegen.lab.methods.catalogue import Arm
     from safegen.lab.prompts import PromptSet
@@ -30,17 +28,10 @@ PASSWORD = "SAFEGEN_AUTH"
 """Environment variable with user:password, so that it need not be in the command's line."""
 
 
-def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
-    """Add the ``sweep`` command."""
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
     from safegen.lab.methods.catalogue import ANYWHERE, PEERS
 
-    parser = subparsers.add_parser(
-        "sweep",
-        help="make pictures over weights and thresholds, on running WebUIs or here",
-        description="Make every prompt's picture plain and guarded, from the same seed. The same "
-        "command goes on where it was stopped, however it was stopped.",
-    )
-    parser.set_defaults(run=lambda args: options.guarded("sweep", "lab", lambda: run(args)))
     where = parser.add_argument_group("where pictures are made")
     where.add_argument(
         "--url", action="append", default=[], help="a running WebUI; repeat it for several"

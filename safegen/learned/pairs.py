@@ -53,11 +53,9 @@ def read_csv(file: Path, columns: Sequence[str], delimiter: str = ",") -> list[d
     """The rows of a CSV file that has at least ``columns``; what a short row lacks is empty.
 
     Raises:
-        CorpusError: if it is too large, cannot be read, or a column is missing.
+        CorpusError: if it cannot be read, or a column is missing.
     """
     try:
-        if file.stat().st_size > LARGEST_FILE:
-            raise CorpusError(f"{file.name}: larger than {LARGEST_FILE:,} bytes")
         with file.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream, delimiter=delimiter)
             if missing := set(columns) - set(reader.fieldnames or ()):
@@ -76,8 +74,11 @@ def read_pairs(file: Path, *, categories: bool = True) -> list[Pair]:
         categories: Whether a column ``category`` is needed; if not, it may be missing.
 
     Raises:
-        CorpusError: if it cannot be read, lacks a column, or has no pairs; names the file.
+        CorpusError: if it cannot be read, is too large, lacks a column, or has no pairs; names the
+            file.
     """
+    if file.is_file() and file.stat().st_size > LARGEST_FILE:
+        raise CorpusError(f"{file.name}: larger than {LARGEST_FILE:,} bytes")
     rows = read_csv(file, ("category", "unsafe", "safe") if categories else ("unsafe", "safe"))
     pairs = [
         Pair(row.get("category", ""), row["unsafe"].strip(), row["safe"].strip()) for row in rows

@@ -1,4 +1,4 @@
-"""The facts on the stand-in. ``tests/webui/test_facts.py`` runs them on the real host."""
+"""The facts on the stand-in; ``tests/webui/test_facts_on_the_host.py`` runs them on a real host."""
 
 from __future__ import annotations
 

@@ -216,10 +216,9 @@ def test_the_samplers_dtype_stays(plan: SafetyPlan, given_: Inputs, how: dict) -
 
 @pytest.mark.parametrize("region", ["everywhere", "disagreement"])
 @pytest.mark.parametrize("streams", ["shared", "independent"])
-@given(seed=st.integers(0, 1000))
-def test_videos_are_guarded(streams: str, region: str, seed: int) -> None:
+def test_videos_are_guarded(streams: str, region: str) -> None:
     """[B, C, T, H, W]."""
-    x, cond, safe = (noise((2, 4, 3, 4, 5), seed + i, torch.float32) for i in range(3))
+    x, cond, safe = (noise((2, 4, 3, 4, 5), i, torch.float32) for i in range(3))
     plan = blending(weight=0.6, streams=streams, region=region)
     run = sample(plan, x, cond, safe)
     alone = sample(plan, x[1:], cond[1:], safe[1:])

@@ -1,6 +1,6 @@
 """Intervals and tests in which the prompt is the unit: several seeds do not make n larger.
 
-`tests/unit/lab/report/test_coverage.py` holds the intervals to their 95 % in a simulation.
+`tests/unit/lab/report/test_interval_coverage.py` holds the intervals to their 95 % in a simulation.
 """
 
 from __future__ import annotations

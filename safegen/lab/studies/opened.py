@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import random
 from pathlib import Path
@@ -15,6 +14,7 @@ from safegen.lab.methods.catalogue import Arm
 from safegen.lab.prompts import HAZARD, LARGEST_SEED, Prompt
 from safegen.lab.sweep.cells import Cell, Sampling
 from safegen.lab.sweep.local import Local
+from safegen.learned.pairs import read_csv
 
 SAMPLES, LABELS = "samples.jsonl", "labels.jsonl"
 
@@ -23,24 +23,17 @@ def read_rows(file: Path) -> list[tuple[str, int]]:
     """The prompts and seeds of a CSV file.
 
     Raises:
-        InvalidValue: A column is missing, or a seed is none; names file and row.
-        OSError: The file can't be read.
+        SafeGenError: The file can't be read, a column is missing, or a seed is none; names file
+            and row.
     """
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            for name in ("prompt", "seed"):
-                if name not in (reader.fieldnames or ()):
-                    raise InvalidValue("prompts", file.name, f"a CSV file with a column {name}")
-            rows = [(row["prompt"] or "", (row["seed"] or "").strip()) for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InvalidValue("prompts", file.name, f"a CSV file in UTF-8 ({error})") from error
-    for number, (_, seed) in enumerate(rows, 1):
+    rows = read_csv(file, ("prompt", "seed"))
+    for number, row in enumerate(rows, 1):
+        seed = row["seed"].strip()
         if not (seed.isdecimal() and int(seed) <= LARGEST_SEED):
             raise InvalidValue(f"{file.name}, row {number}: seed", seed, f"0 to {LARGEST_SEED}")
     if not rows:
         raise InvalidValue("prompts", file.name, "a file with at least one prompt")
-    return [(prompt, int(seed)) for prompt, seed in rows]
+    return [(row["prompt"], int(row["seed"])) for row in rows]
 
 
 def sample(file: Path, arm: Arm, sampling: Sampling, out: Path) -> Path:
@@ -50,7 +43,7 @@ def sample(file: Path, arm: Arm, sampling: Sampling, out: Path) -> Path:
         ``samples.jsonl``: prompt, seed, context, why, calls and rows of each.
 
     Raises:
-        InvalidValue: see `read_rows`.
+        SafeGenError: see `read_rows`.
         GuardFailure: A guard did not run where it had to: no picture of that batch is written.
     """
     cells = [
