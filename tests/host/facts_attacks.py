@@ -148,7 +148,8 @@ def what_a_comment_hides_is_not_judged_and_what_it_leaves_is(host: Host) -> None
 ATOMS = (
     *("bloody", "a red ball", "house", "on the beach", "BREAK", " AND ", ":0.5", ":1.2", ":-1"),
     *("(", ")", "[", "]", "((", "))", "|", ":", "::", ",", " ", "\n", "\\(", "\\)", "\\[", "\\"),
-    *("<lora:x:1>", "<", ">", "&#111;", "AND", ":3]", ":0.3]", "[a:b:2]", "[a|b|c]", "\u00e9", '"'),
+    *("<lora:x:1>", "<", ">", "&#111;", "AND", ":3]", ":1e1]", "\u00e9", '"'),
+    *("[a:b:2]", "[a:b:.2]", "[a|b|c]"),
 )
 """Of which prompts are made at random."""
 
@@ -175,13 +176,13 @@ def encoded_texts(host: Host, prompt: str, steps: int) -> list[str]:
 
 
 def words_of(text: str) -> set[str]:
-    """The words in a text; a switch's number may stand before or behind one."""
-    return {word.strip("0123456789") for word in re.findall(r"\w+", text.replace("BREAK", " "))}
+    return set(re.findall(r"\w+", text.replace("BREAK", " ")))
 
 
 @fact
 def what_the_host_encodes_is_what_is_read(host: Host) -> None:
     """Of 1,500 prompts at random, no word reaches the model that no detector was shown."""
+    from safegen.errors import GuardFailure
     from safegen.text.readings import parted
     from safegen.text.syntax import misread, prepare
 
@@ -190,10 +191,13 @@ def what_the_host_encodes_is_what_is_read(host: Host) -> None:
     rng, unread = random.Random(7), []
     for _ in range(1500):
         prompt = "".join(rng.choice(ATOMS) for _ in range(rng.randint(1, 12)))
-        whole = (*prepare(prompt), *misread(prompt))
+        try:
+            whole = (*prepare(prompt), *misread(prompt))
+        except GuardFailure:  # more than can be read is refused
+            continue
         read = (*whole, *(one for passage in whole for one in parted(passage)))
         shown = {word for passage in read for word in words_of(passage.text)}
         for text in encoded_texts(host, prompt, rng.choice((4, 20))):
-            if not words_of(text) <= shown | {""}:
+            if not words_of(text) <= shown:
                 unread.append((prompt, text))
     assert not unread, (len(unread), unread[:5])

@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 import families  # noqa: E402
-from server import ROOT, WEBUI, Server, kind_of  # noqa: E402
+from server import ROOT, WEBUI, Server, kind_of, python_of  # noqa: E402
 
 EXTENSIONS = {
     "safegen": ROOT,
@@ -100,10 +100,8 @@ def family_checkpoints(shared_server: Server) -> None:
     """The checkpoints in the WebUI's folder. open_clip, which they need, is the WebUI's own."""
     folder = shared_server.data / "models" / "Stable-diffusion"
     if not families.made(folder):
-        own = Path(os.environ.get("SD_WEBUI_DIR", ".")) / "venv" / "bin" / "python"
-        python = os.environ.get("SD_WEBUI_PYTHON") or (str(own) if own.exists() else sys.executable)
-        script = Path(families.__file__)
-        subprocess.run([python, str(script), str(folder)], check=True)
+        python = python_of(Path(os.environ.get("SD_WEBUI_DIR", ".")))
+        subprocess.run([python, families.__file__, str(folder)], check=True)
     shared_server.call("POST", "/sdapi/v1/refresh-checkpoints")
 
 

@@ -69,6 +69,12 @@ def difference(a: np.ndarray, b: np.ndarray) -> int:
 WEBUI, FORGE, REFORGE = "the WebUI", "Forge", "reForge"
 
 
+def python_of(webui: Path) -> str:
+    """A WebUI's interpreter."""
+    own = webui / "venv" / "bin" / "python"
+    return os.environ.get("SD_WEBUI_PYTHON") or (str(own) if own.exists() else sys.executable)
+
+
 def kind_of(webui: Path) -> str:
     """Which host is installed in this folder."""
     if not (webui / "modules_forge").is_dir():
@@ -154,8 +160,7 @@ class Server:
         return next(folder.glob("*.safetensors")).name
 
     def _start(self, flags: tuple[str, ...]) -> subprocess.Popen[bytes]:
-        own = self.webui / "venv" / "bin" / "python"
-        python = os.environ.get("SD_WEBUI_PYTHON") or (str(own) if own.exists() else sys.executable)
+        python = python_of(self.webui)
         device = os.environ.get("SD_WEBUI_FLAGS", FLAGS[self.kind])
         command = [
             *(python, "-u", "launch.py", "--skip-prepare-environment", "--skip-torch-cuda-test"),

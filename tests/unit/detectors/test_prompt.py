@@ -36,7 +36,7 @@ def texts(prompt: str) -> list[str]:
         ("ratio 16:9", ["ratio 16"]),  # as the host: a number at the end is the part's weight
         ("(a:b:1.1)", ["a:b"]),
         ("a [b", ["a b"]),
-        ("a) b]", ["a b"]),
+        ("a) b]", ["a) b]"]),  # as the host: what closes nothing is a letter
         ("", []),
         ("AND", []),
         ("<lora:x:1>", []),
@@ -122,8 +122,8 @@ def test_whatever_is_nested_or_never_closed_is_read_at_once(prompt: str) -> None
 
 @pytest.mark.parametrize(
     "prompt",
-    ["a [[cat::7]:0.3]", "a [[[dog:cat:90]::12]:0.5]", "a [[cat|dog]::0.1]", "a [b|[cat::1]]",
-     "a [b:[c:[cat:d:1]:0.9]:50]"],
+    ["a [[cat::7]:0.3]", "a [[[dog:cat:9]::12]:0.5]", "a [[cat|dog]::0.1]", "a [b|[cat::1]]",
+     "a [b:[c:[cat:d:70]:0.9]:50]", "[b:c:0.3][cat:d:5]", "[b:ca:0.3][t:d:5]"],
 )  # fmt: skip
 def test_a_phase_within_another_is_read_for_runs_of_every_length(prompt: str) -> None:
     assert any("cat" in text for text in texts(prompt))
