@@ -13,6 +13,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from safegen.contexts.context import SafetyContext
@@ -97,12 +98,20 @@ class Verdict:
 def default_detectors(user_lexicon: Path | None = None) -> tuple[Detector, ...]:
     """The lexicon, with a user's own word list if there is one, and the n-gram model.
 
+    Without such a list they are the same two for all: they keep nothing of what they read.
+
     Raises:
         SafeGenError: if the word list or the weights cannot be used.
     """
-    files = [*BUILT_IN] if user_lexicon is None else [*BUILT_IN, user_lexicon]
-    lexicon = Lexicon.load(*files)
+    if user_lexicon is None:
+        return _built_in_detectors()
+    lexicon = Lexicon.load(*BUILT_IN, user_lexicon)
     return LexiconDetector(lexicon), NgramDetector(harmless=lexicon.harmless)
+
+
+@cache
+def _built_in_detectors() -> tuple[Detector, ...]:
+    return LexiconDetector(), NgramDetector()
 
 
 def score_passages(detector: Detector, passages: Sequence[Passage]) -> Detection:
