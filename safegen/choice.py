@@ -37,6 +37,7 @@ REWRITTEN_TWICE = told("rewritten twice, as one rewrite still read as unsafe")
 REWRITTEN_IN_VAIN = told(
     "rewritten twice and still read as unsafe: the context's text takes the prompt's place"
 )
+BY_MODEL = told("the model itself named what to replace, as a first rewrite still showed it")
 PUSHED_TOO = told("as the model would still draw it, the safe version is pushed away from it too")
 SHOWS_NOTHING = told("the model would draw nothing of it")
 ALWAYS_FROM = 0.3
@@ -272,7 +273,8 @@ class Chooser:
     ) -> tuple[str, str, tuple[Span, ...], str]:
         """The text to rewrite, by which strategy, its risky stretches, and what to tell the user.
 
-        What was rewritten is read again by the same detectors. If it still counts as unsafe it is
+        What was rewritten is read again by the same detectors. If it still counts as unsafe, the
+        model, where it watches, names the words of the prompt itself; then the rewrite is
         rewritten once more, and then the context's own text takes over; unless its words are
         harmless, and only the model would still draw something: then it is pushed away from that.
         The context's own text takes over, too, where words were named and none was replaced.
@@ -286,6 +288,11 @@ class Chooser:
         verdict = self.judge(once.text, plan)
         if verdict.unsafe < plan.threshold:
             return prompt, "counterpart", spans, ""
+        seen = self._seen_by_model(prompt, context, plan)
+        anew = condition(prompt, context, "counterpart", spans=seen)
+        fits = seen and anew.strategy == "counterpart"
+        if fits and self.judge(anew.text, plan).unsafe < plan.threshold:
+            return prompt, "counterpart", seen, BY_MODEL
         more = replace(verdict, context=context).risky_spans()
         twice = condition(once.text, context, "counterpart", spans=more)
         changed = twice.strategy == "counterpart" and twice.text != once.text
@@ -296,6 +303,16 @@ class Chooser:
             if self.judge(once.text, reading).unsafe < plan.threshold:
                 return prompt, "counterpart", spans, PUSHED_TOO
         return prompt, "context", spans, REWRITTEN_IN_VAIN
+
+    def _seen_by_model(
+        self, prompt: str, context: SafetyContext, plan: SafetyPlan
+    ) -> tuple[Span, ...]:
+        """The stretches of ``prompt`` that the model names, or else the context, if one watches."""
+        watching = self.detectors.get(MODEL) if plan.mode != WORDS else None
+        if watching is None:
+            return ()
+        verdict = AutoPolicy([watching], (context,), plan.threshold).judge(prompt)
+        return replace(verdict, context=context).risky_spans()
 
     def choose_parts(
         self,

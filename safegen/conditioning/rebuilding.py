@@ -53,6 +53,13 @@ _NO_PLACES = word_set(
 """Nouns behind *in* or *on* that are not where somebody is."""
 _POSSESSIVES = word_set("his her its their my your our")
 _ANYWHERE = ("smile", "stand", "wait")
+_DEPICTED = re.compile(
+    r"\s*(?:(?:an?|the)\s+)?(?:[^\W_]+\s+){0,2}(?:photo|photograph|picture|image|painting|portrait|"
+    r"drawing|illustration|sketch|render|rendering|shot|close-?up|watercolou?r|sculpture|statue)"
+    r"\s+of\s+",
+    re.IGNORECASE,
+)
+"""How a clause begins that says of what the picture is."""
 _GROUPS = word_set("group crowd bunch pair team couple line number row gang circle")
 _ONE = word_set("a an the this that another")
 _LONGEST = 4
@@ -212,6 +219,12 @@ def rebuilt(
         context: Whose neutral activities and moods are taken.
         left: What stands before the clause, to see whether it begins the prompt.
     """
+    depicted = _DEPICTED.match(clause)
+    if depicted and not any(start < depicted.end() for start, _ in risky):
+        begun = depicted.end()
+        inside = [(start - begun, end - begun) for start, end in risky]
+        shown = rebuilt(clause[begun:], inside, context, clause[:begun])
+        return None if shown is None else clause[:begun].lstrip() + _lowered(shown)
     phrases = _phrases(_words(clause, risky))
     living = [p for p in phrases if p.kind in _LIVING and not p.placed]
     living += [p for p in phrases if p.kind == "P" and p.placed]

@@ -237,13 +237,16 @@ def _exchanged(
         result = _fit_article(result, word or rest) + word
         position = len(prompt) - len(rest)
     clauses = _clauses(prompt)
-    merged = [stretch for stretch in merged if stretch not in left_out]
+    by_words = [stretch for stretch in merged if stretch not in left_out]
     doubtful = [
         (first, last)
         for first, last in clauses
         if any(first <= start < last for start in doubts)
-        or sum(first <= start < last for start, _ in merged) > _MOST
-        or _more_in(prompt, first, last, merged)
+        or sum(first <= start < last for start, _ in by_words) > _MOST
+        or (
+            any(first <= start < last for start, _ in by_words)
+            and _more_in(prompt, first, last, merged)
+        )
     ]
     result += prompt[position:]
     for place in capitals:

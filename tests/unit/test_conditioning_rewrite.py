@@ -19,7 +19,7 @@ from safegen.contexts.grammar import inflected
 from safegen.contexts.library import ContextLibrary, presets
 from safegen.contexts.replacements import substitutes
 from safegen.detectors.auto import AutoPolicy, Verdict, risky_spans
-from safegen.detectors.protocol import Detection, Span
+from safegen.detectors.protocol import MODEL, Detection, Span
 from safegen.errors import InvalidValue, SafeGenError
 from safegen.plan import SafetyPlan
 from safegen.text.syntax import parts
@@ -162,6 +162,24 @@ class TestGrammar:
         assert "  " not in pair
         group = anew("a group of angry tourists torches a big blue car", "torches")
         assert group.startswith("a group of tourists ")
+
+    def test_what_a_picture_is_of_is_made_anew_and_that_it_is_one_stays(self) -> None:
+        ball = exchanged("a photo of a violent burning ball", "violent burning")
+        assert ball.startswith("a photo of a ball")
+        hall = exchanged("An oil painting of a thug, who smashes and mauls a door", "thug",
+                         "smashes", "mauls")  # fmt: skip
+        assert hall.startswith("An oil painting of a neighbour")
+        taken = exchanged("a gore picture of a violent burning ball", "gore", "violent burning")
+        assert "gore" not in taken
+
+    def test_a_word_that_the_model_named_is_no_reason_to_make_a_clause_anew(self) -> None:
+        prompt = "a photo of a violent burning ball"
+        spans = (
+            Span(13, 20, "violence", "context"),
+            Span(21, 28, "violence", MODEL),
+        )
+        text = rewrite(prompt, spans, presets()["violence"])
+        assert text == "a photo of a peaceful ball"
 
     def test_other_clauses_stay(self) -> None:
         prompt = "xqzzyq of doom, oil on canvas, (sharp focus:1.2)"

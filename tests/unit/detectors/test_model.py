@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from safegen.choice import PUSHED_TOO, SHOWS_NOTHING, Chooser
+from safegen.choice import BY_MODEL, PUSHED_TOO, SHOWS_NOTHING, Chooser
 from safegen.contexts.library import ContextLibrary, presets
 from safegen.detectors.auto import AutoPolicy
 from safegen.detectors.model import SUSPICIOUS, ModelDetector
@@ -225,8 +225,8 @@ def test_nor_where_a_detector_failed() -> None:
 # ------------------------------------------------------------------ modes
 
 
-def chooser(watching: ModelDetector | None = None) -> Chooser:
-    known: dict[str, Any] = {"lexicon": Says("gore")}
+def chooser(watching: ModelDetector | None = None, word: str = "gore") -> Chooser:
+    known: dict[str, Any] = {"lexicon": Says(word)}
     return Chooser(ContextLibrary(), known if watching is None else {**known, MODEL: watching})
 
 
@@ -285,6 +285,22 @@ def test_what_the_model_would_still_draw_is_pushed_away_too() -> None:
     assert "gore" not in choice.conditioning.text
     assert choice.conditioning.unsafe == choice.context.unsafe_text
     assert PUSHED_TOO in choice.why
+
+
+def test_where_a_rewrite_still_shows_it_the_model_names_the_prompt_s_own_words() -> None:
+    """The rewrite by what was found in words loses what tells this model that all is well."""
+
+    def seen(text: str) -> float:
+        return -9.0 if "zorb" in text and "gore" not in text else 9.0
+
+    prompt, found = "a zorb lies in gore on a table", "zorb lies in gore"
+    choice = chooser(detector(seen), found).choose(prompt, WATCH)
+    assert choice.conditioning is not None
+    assert choice.conditioning.text == "a zorb lies on a table"
+    assert BY_MODEL in choice.why
+    auto = chooser(detector(seen), found).choose(prompt, WATCH.replace(mode="auto"))
+    assert auto.conditioning is not None
+    assert "zorb" not in auto.conditioning.text
 
 
 def test_without_a_push_the_context_s_text_takes_its_place() -> None:
