@@ -149,12 +149,12 @@ class Reading:
             yield one
 
     def _mixtures(self) -> Iterator[_Apart]:
-        """Which groups may be letters: within a word every choice, and of up to `_TOGETHER` words
+        """Which groups may be letters: within a word every choice, and of two to `_TOGETHER` words
         in a row every combination."""
         ways = [_choices(word) for word in self._words()]
         most, times = max(map(len, ways)), sum(1 for _ in self.phases())
         together = min(_TOGETHER, len(ways))
-        while together > 1 and most**together * times > MOST:
+        while together > 2 and most**together * times > MOST:
             together -= 1
         for chosen in product(range(most), repeat=together):
             picked = (way[chosen[i % together] % len(way)] for i, way in enumerate(ways))

@@ -1,8 +1,9 @@
 """The WebUI's parser against ours, on prompts at random: ``python parsing.py WEBUI COUNT SEED``.
 
 Run by the WebUI's own interpreter. What its parser makes of brackets without a partner goes by the
-seed of Python's hashes, so ``PYTHONHASHSEED`` is to be another one each time. Prints the prompts of
-which a text was not read, as JSON, and how many there were of each kind.
+seed of Python's hashes, so ``PYTHONHASHSEED`` is to be another one each time. A text must be read
+as it is where the brackets balance, and else in all its words and pairs of words. Prints the
+prompts of which a text was not, as JSON, and how many there were of each kind.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import copy
 import importlib.util
 import json
 import random
+import re
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +68,11 @@ def encoded(parser: Any, prompt: str) -> set[str]:
     return {text for run in runs for _, text in schedules([prompt], *run)[0]}
 
 
+def pairs_of(text: str) -> set[tuple[str, str]]:
+    """Words that follow each other, blanks and commas apart."""
+    return set(pairwise(("", *re.split(r"[\s,]+", text), "")))
+
+
 def letters(pieces: list[Any]) -> str:
     """What is encoded of a text, without blanks."""
     return "".join("".join(text.split()) for text, _ in pieces).replace("BREAK", "")
@@ -82,11 +90,13 @@ def main(webui: Path, count: int, seed: int) -> None:
             found["refused"] += 1
             continue
         shown = {"".join(prompt[place] for place in one) for one in ours}
+        pairs = {pair for text in shown for pair in pairs_of(text)}
         for text in encoded(parser, prompt):
+            known = text in shown if reading.certain else pairs_of(text) <= pairs
             same = letters(parser.parse_prompt_attention(text)) == letters(
                 [(plain(text, range(len(text))).text, 1.0)]
             )
-            if text not in shown or not same:
+            if not known or not same:
                 found["unread"].append((prompt, text))
         found["read"] += 1
     sys.stdout.write(json.dumps(found))
