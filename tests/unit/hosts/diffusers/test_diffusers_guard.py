@@ -9,7 +9,17 @@ import torch
 
 diffusers = pytest.importorskip("diffusers")
 
-from diffusers_support import BENIGN, CALM, RISKY, TOLD, Told, near, plain, settings  # noqa: E402
+from diffusers_support import (  # noqa: E402
+    BENIGN,
+    CALM,
+    RISKY,
+    TOLD,
+    Told,
+    near,
+    plain,
+    settings,
+    tiny_sd,
+)
 from plans import blending  # noqa: E402
 
 import safegen  # noqa: E402
@@ -21,8 +31,8 @@ from safegen.learned.store import LearnedStore, learn_from_pairs  # noqa: E402
 
 
 @pytest.fixture(scope="module")
-def pipe(embedded_pipe: Any) -> Any:
-    return embedded_pipe
+def pipe() -> Any:
+    return tiny_sd()
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +41,7 @@ def own_folder(tmp_path: Any, monkeypatch: Any) -> None:
 
 
 def quick(images: int = 1, **changes: Any) -> dict[str, Any]:
-    return settings(images, **{"num_inference_steps": 3, "output_type": "latent", **changes})
+    return settings(images, **{"num_inference_steps": 3, **changes})
 
 
 def is_plain(pipe: Any) -> bool:

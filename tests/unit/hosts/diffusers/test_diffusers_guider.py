@@ -72,7 +72,7 @@ def made(
 )
 def test_makes_what_the_guarded_pipeline_makes(pipe: Any, modular: Any, changes: Any) -> None:
     plan = PLAN.replace(**changes)
-    theirs = guarded(pipe, [RISKY, BENIGN], plan, output_type="latent", guidance_scale=SCALE)
+    theirs = guarded(pipe, [RISKY, BENIGN], plan, guidance_scale=SCALE)
     ours = made(modular, [RISKY, BENIGN], plan)
     assert near(ours, theirs)
     before = latents(modular, ClassifierFreeGuidance(SCALE), [RISKY, BENIGN])
@@ -87,7 +87,7 @@ def test_pushes_as_the_guarded_pipeline_does(
 ) -> None:
     plan = PLAN.replace(push=2.0)
     chooser = Told({RISKY: SafeConditioning("counterpart", safe, unsafe="blood, a skull")})
-    how = {"output_type": "latent", "guidance_scale": scale}
+    how = {"guidance_scale": scale}
     theirs = guarded(pipe, [RISKY, BENIGN], plan, chooser, **how)
     ours = made(modular, [RISKY, BENIGN], plan, chooser, guidance_scale=scale)
     assert near(ours, theirs)

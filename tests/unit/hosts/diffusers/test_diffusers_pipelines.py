@@ -1,11 +1,10 @@
-"""The diffusers host on the embedded model: what the guard does to a real pipeline."""
+"""What the guard does to a pipeline of diffusers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -18,10 +17,13 @@ from diffusers_support import (  # noqa: E402
     STEPS,
     TOLD,
     Told,
+    apart,
     guarded,
     made,
+    near,
     plain,
     settings,
+    tiny_sd,
 )
 from plans import blending  # noqa: E402
 
@@ -36,8 +38,8 @@ from safegen.plan import SafetyPlan  # noqa: E402
 
 
 @pytest.fixture(scope="module")
-def pipe(embedded_pipe: Any) -> Any:
-    return embedded_pipe
+def pipe() -> Any:
+    return tiny_sd()
 
 
 @pytest.mark.parametrize("streams", ["shared", "independent"])
@@ -91,14 +93,13 @@ def test_a_run_without_any_guarded_call_is_refused(pipe: Any) -> None:
 def test_full_weight_is_the_safe_prompt(pipe: Any) -> None:
     plan = blending(weight=1.0, tau=0.0)
     swapped = plain(pipe, [CALM])
-    assert np.abs(guarded(pipe, [RISKY], plan) - swapped).max() < 1e-3
-    assert np.abs(plain(pipe, [RISKY]) - swapped).max() > 0.02
+    assert near(guarded(pipe, [RISKY], plan), swapped)
+    assert apart(plain(pipe, [RISKY]), swapped)
 
 
 def test_the_same_prompt_in_both_streams_changes_nothing(pipe: Any) -> None:
     plan = blending(weight=0.6, tau=0.0)
-    difference = guarded(pipe, [RISKY], plan, Told({RISKY: RISKY})) - plain(pipe, [RISKY])
-    assert np.abs(difference).max() < 1e-3
+    assert near(guarded(pipe, [RISKY], plan, Told({RISKY: RISKY})), plain(pipe, [RISKY]))
 
 
 def test_shared_streams_blend_the_guided_reconstructions(pipe: Any) -> None:
@@ -115,8 +116,7 @@ def test_shared_streams_blend_the_guided_reconstructions(pipe: Any) -> None:
             safe = eps[""] + g * (eps[CALM] - eps[""])
             latent = scheduler.step((1 - weight) * original + weight * safe, t, latent).prev_sample
     plan = blending(weight=weight, tau=0.0)
-    ours = guarded(pipe, [RISKY], plan, output_type="latent")
-    assert (ours - latent).abs().max() < 1e-3
+    assert near(guarded(pipe, [RISKY], plan), latent)
 
 
 def test_independent_streams_follow_two_latents(pipe: Any) -> None:
@@ -147,8 +147,8 @@ def test_independent_streams_follow_two_latents(pipe: Any) -> None:
                 safe_x = scheduler.step(safe_eps, t, safe_x).prev_sample
             x = scheduler.step(eps, t, x).prev_sample
     plan = blending(weight=weight, tau=fork / steps, streams="independent")
-    ours = guarded(pipe, [RISKY], plan, output_type="latent", num_inference_steps=steps)
-    assert (ours - x).abs().max() < 2e-3
+    ours = guarded(pipe, [RISKY], plan, num_inference_steps=steps)
+    assert near(ours, x)
 
 
 @pytest.mark.parametrize("streams", ["shared", "independent"])
@@ -164,7 +164,7 @@ def test_a_picture_does_not_depend_on_its_neighbours(pipe: Any) -> None:
     plan = blending(weight=0.8, tau=0.0, region="disagreement")
     alone = guarded(pipe, [RISKY], plan)
     crowd = guarded(pipe, [RISKY, BENIGN, "a cup"], plan, Told({RISKY: CALM, BENIGN: CALM}))
-    assert np.abs(crowd[0] - alone[0]).max() < 1e-3
+    assert near(crowd[:1], alone)
 
 
 SCHEDULERS = (
@@ -189,14 +189,13 @@ def test_every_scheduler_is_guarded_at_every_call(pipe: Any, name: str, streams:
     pipe.scheduler = getattr(diffusers, name).from_config(former.config)
     try:
         plan = blending(weight=1.0, tau=0.0, streams=streams)
-        images, verdict, _ = made(pipe, [RISKY], plan)
-        swapped = plain(pipe, [CALM])
+        images, verdict, _ = made(pipe, [RISKY], plan, num_inference_steps=4)
+        if streams == "shared":
+            assert near(images, plain(pipe, [CALM], num_inference_steps=4))
     finally:
         pipe.scheduler = former
-    assert np.isfinite(images).all()
-    assert verdict.guarded == verdict.needed == verdict.calls >= STEPS
-    if streams == "shared":
-        assert np.abs(images - swapped).max() < 5e-3
+    assert torch.isfinite(images).all()
+    assert verdict.guarded == verdict.needed == verdict.calls >= 4
 
 
 def test_refresh_evaluates_every_third_call(pipe: Any) -> None:
@@ -208,7 +207,7 @@ def test_refresh_evaluates_every_third_call(pipe: Any) -> None:
 def test_no_guidance_means_one_row(pipe: Any) -> None:
     plan = blending(weight=1.0, tau=0.0)
     ours = guarded(pipe, [RISKY], plan, guidance_scale=1.0)
-    assert np.abs(ours - plain(pipe, [CALM], guidance_scale=1.0)).max() < 1e-3
+    assert near(ours, plain(pipe, [CALM], guidance_scale=1.0))
 
 
 def test_several_pictures_of_one_prompt(pipe: Any) -> None:
@@ -240,13 +239,13 @@ def test_img2img(pipe: Any, strength: float) -> None:
             "strength": strength,
             "num_inference_steps": 10,
             "generator": torch.Generator().manual_seed(1),
-            "output_type": "np",
+            "output_type": "latent",
         }
 
     plan = blending(weight=1.0, tau=0.0)
     ours, verdict, _ = generate(other, [RISKY], plan, chooser=TOLD, **arguments())
     assert verdict.guarded == verdict.calls == round(10 * strength)
-    assert np.abs(ours - other(prompt=[CALM], **arguments()).images).max() < 1e-3
+    assert near(ours, other(prompt=[CALM], **arguments()).images)
 
 
 # --------------------------------------------------------------------------- failing closed

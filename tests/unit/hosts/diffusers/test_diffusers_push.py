@@ -22,6 +22,7 @@ from diffusers_support import (
     near,
     plain,
     settings,
+    tiny_sd,
     tiny_sdxl,
 )
 from plans import blending
@@ -40,8 +41,8 @@ def told(safe: str = CALM, unsafe: str = UNSAFE) -> Told:
 
 
 @pytest.fixture(scope="module")
-def pipe(embedded_pipe: Any) -> Any:
-    return embedded_pipe
+def pipe() -> Any:
+    return tiny_sd()
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def sdxl() -> Any:
 
 
 def quick(images: int = 1, **changes: Any) -> dict[str, Any]:
-    return settings(images, **{"num_inference_steps": STEPS, "output_type": "latent", **changes})
+    return settings(images, **{"num_inference_steps": STEPS, **changes})
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -43,14 +42,14 @@ def pipe() -> Any:
 
 
 def test_weight_0_is_the_plain_picture_bit_for_bit(pipe: Any) -> None:
-    off = guarded(pipe, [RISKY], blending(weight=0.0), output_type="latent")
-    assert torch.equal(off, plain(pipe, [RISKY], output_type="latent"))
+    off = guarded(pipe, [RISKY], blending(weight=0.0))
+    assert torch.equal(off, plain(pipe, [RISKY]))
 
 
 @pytest.mark.parametrize("streams", ["shared", "independent"])
 @pytest.mark.parametrize("scale", [1.0, 4.0])
 def test_full_weight_is_the_safe_prompt(pipe: Any, scale: float, streams: str) -> None:
-    how = {"guidance_scale": scale, "output_type": "latent", **SIZES}
+    how = {"guidance_scale": scale, **SIZES}
     safe, risky = plain(pipe, [CALM], **how), plain(pipe, [RISKY], **how)
     ours = guarded(pipe, [RISKY], FULL.replace(streams=streams), **how)
     assert near(ours, safe)
@@ -86,21 +85,20 @@ def test_both_token_embeddings_and_pooled_vector_are_the_safe_texts(
 
 
 def test_the_second_encoders_own_prompt_is_read_too(pipe: Any) -> None:
-    how = {"output_type": "latent"}
-    ours, verdict, choices = made(pipe, [BENIGN], FULL, prompt_2=[RISKY], **how)
+    ours, verdict, choices = made(pipe, [BENIGN], FULL, prompt_2=[RISKY])
     assert verdict.guarded_images == 1
     assert choices[0].conditioning is not None
     assert choices[0].conditioning.text == CALM
-    swapped = plain(pipe, [BENIGN], prompt_2=[CALM], **how)
+    swapped = plain(pipe, [BENIGN], prompt_2=[CALM])
     assert near(ours, swapped)
-    assert apart(ours, plain(pipe, [BENIGN], prompt_2=[RISKY], **how))
+    assert apart(ours, plain(pipe, [BENIGN], prompt_2=[RISKY]))
 
 
 def test_harmless_neighbours_stay_bit_for_bit_and_the_batch_does_not_matter(pipe: Any) -> None:
     plan = blending(weight=0.8, tau=0.0, region="disagreement")
-    both = guarded(pipe, [RISKY, BENIGN], plan, output_type="latent")
-    before = plain(pipe, [RISKY, BENIGN], output_type="latent")
-    alone = guarded(pipe, [RISKY], plan, output_type="latent")
+    both = guarded(pipe, [RISKY, BENIGN], plan)
+    before = plain(pipe, [RISKY, BENIGN])
+    alone = guarded(pipe, [RISKY], plan)
     assert torch.equal(both[1], before[1])
     assert apart(both[0], before[0])
     assert near(both[0], alone[0])
@@ -110,10 +108,10 @@ def test_an_edit_changes_the_tokens_and_a_text_the_pooled_vector(pipe: Any) -> N
     width = PipelineEncoder(pipe).width
     edit = MoveAlong(torch.linspace(-1, 1, width), 2.0)
     moved = Told({RISKY: SafeConditioning("direction", RISKY, edit, pooled=CALM)})
-    ours = guarded(pipe, [RISKY], FULL, moved, output_type="latent")
+    ours = guarded(pipe, [RISKY], FULL, moved)
     states, _, _, _ = pipe.encode_prompt(RISKY, do_classifier_free_guidance=False)
     _, _, pooled, _ = pipe.encode_prompt(CALM, do_classifier_free_guidance=False)
-    how = settings(output_type="latent")
+    how = settings()
     zeros = {"negative_prompt_embeds": torch.zeros_like(states),
              "negative_pooled_prompt_embeds": torch.zeros_like(pooled)}  # fmt: skip
     theirs = pipe(prompt_embeds=edit(states), pooled_prompt_embeds=pooled, **zeros, **how).images
@@ -123,7 +121,7 @@ def test_an_edit_changes_the_tokens_and_a_text_the_pooled_vector(pipe: Any) -> N
 @pytest.mark.parametrize("streams", ["shared", "independent"])
 def test_the_weight_may_move_the_text_instead_of_the_picture(pipe: Any, streams: str) -> None:
     plan = blending(weight=0.4, tau=0.0, dial="conditioning", streams=streams)
-    how = {"num_inference_steps": 3, "output_type": "latent"}
+    how = {"num_inference_steps": 3}
     risky, _, risky_pooled, _ = pipe.encode_prompt(RISKY, do_classifier_free_guidance=False)
     calm, _, calm_pooled, _ = pipe.encode_prompt(CALM, do_classifier_free_guidance=False)
     between = pipe(
@@ -143,7 +141,7 @@ def test_the_weight_may_move_the_text_instead_of_the_picture(pipe: Any, streams:
 
 def arguments(images: int, **changes: Any) -> dict[str, Any]:
     image = torch.rand((1, 3, 96, 96), generator=torch.Generator().manual_seed(5))
-    how = settings(images, num_inference_steps=10, strength=0.6, output_type="latent", **changes)
+    how = settings(images, num_inference_steps=10, strength=0.6, **changes)
     return {"image": image, **how}
 
 
@@ -219,14 +217,14 @@ def test_a_loras_scale_counts_for_the_safe_rows_too(pipe: Any) -> None:
         module.add_adapter(config)
     pictures = []
     for scale in (0.0, 0.5, 1.0):
-        how = {"cross_attention_kwargs": {"scale": scale}, "output_type": "latent"}
+        how = {"cross_attention_kwargs": {"scale": scale}}
         ours = guarded(other, [RISKY], FULL, **how)
         assert near(ours, plain(other, [CALM], **how))
         # With a harmless neighbour the safe rows go alone.
         beside = guarded(other, [RISKY, BENIGN], FULL, **how)
         assert near(beside[0], ours[0])
         pictures.append(ours)
-    assert near(pictures[0], guarded(pipe, [RISKY], FULL, output_type="latent"))
+    assert near(pictures[0], guarded(pipe, [RISKY], FULL))
     assert apart(pictures[1], pictures[0])
     assert apart(pictures[2], pictures[1])
 
@@ -255,4 +253,4 @@ def test_a_loras_scale_reaches_encoder_and_unet(pipe: Any, monkeypatch: Any) -> 
         guarded(pipe, [RISKY, BENIGN], FULL, **how)
     assert encoded == [0.5, 0.5]  # ours, and the pipeline's own
     assert evaluated == [(4, {"scale": 0.5}), (1, {"scale": 0.5})] * 2
-    assert np.isfinite(guarded(pipe, [RISKY], FULL)).all()
+    assert torch.isfinite(guarded(pipe, [RISKY], FULL)).all()

@@ -37,12 +37,12 @@ def test_every_name_is_there_and_listed() -> None:
 
 
 @pytest.fixture(scope="module")
-def examples(embedded_pipe: Any) -> dict[str, Any]:
+def examples() -> dict[str, Any]:
     """The names that the examples presuppose."""
     pytest.importorskip("diffusers", minversion="0.36")
-    from diffusers_support import modular_of, tiny_sdxl
+    from diffusers_support import modular_of, tiny_sd, tiny_sdxl
 
-    return {"pipe": embedded_pipe, "modular_pipe": modular_of(tiny_sdxl())}
+    return {"pipe": tiny_sd(), "modular_pipe": modular_of(tiny_sdxl())}
 
 
 @pytest.mark.parametrize("name", NAMES)
