@@ -3,7 +3,9 @@ const js = require("@eslint/js");
 const globals = require("globals");
 
 /* What the WebUI's page offers to scripts, as far as SafeGen uses it. */
-const PAGE = ["gradioApp", "onAfterUiUpdate", "onUiLoaded", "onUiTabChange", "requestProgress"];
+const PAGE = [
+    "gradioApp", "onAfterUiUpdate", "onUiLoaded", "onUiTabChange", "randomId", "requestProgress",
+];
 
 const careful = {
     "eqeqeq": "error",

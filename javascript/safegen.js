@@ -219,13 +219,6 @@
         }
     }
 
-    /** Something is written in the form of a context. */
-    function onTyped() {
-        const said = find("#safegen_context_message .safegen-message");
-        if (said) said.hidden = true; // it is about what stood there before
-        press("safegen_context_typed", () => find("#safegen_context_heading [data-safegen-asked]"));
-    }
-
     function askAll() {
         TABS.forEach(ask);
     }
@@ -280,34 +273,25 @@
         if (before !== undefined && before !== options) askAll();
     }
 
-    // ------------------------------------------------------------------ status
+    // ------------------------------------------------------------------ tabs
 
     let opened;  // the name of the host's tab that is seen
 
     const tabName = () => find("#tabs > .tab-nav > button.selected")?.textContent;
 
-    /** Whoever comes back to the SafeGen tab reads there what has happened meanwhile. The host
-     *  calls this while the page is loaded, too: then `arrive` asks, without gradio's events. */
+    /** Whoever comes back from another tab may have changed something there. The host calls this
+     *  while the page is loaded, too: then `arrive` asks, without gradio's events. */
     function onTab() {
         const before = opened;
         opened = tabName();
-        if (!before || before === opened) return;
-        const refresh = find("#safegen_status_refresh");
-        if (refresh?.offsetParent) refresh.click();
-        askAll();
+        if (before && before !== opened) askAll();
     }
 
     // ------------------------------------------------------------------ listening
 
-    function onInput(event) {
-        const field = event.target.closest?.("#safegen_tab_contexts :is(textarea, input:not([type=radio], [type=checkbox], [type=file]))");
-        if (field) onTyped();
-    }
-
     for (const kind of ["input", "change", "click", "keyup"]) document.addEventListener(kind, soon);
     setInterval(() => document.hidden || noticeChanges(), EVERY);
-    document.addEventListener("input", onInput);
-    document.addEventListener("safegen:typed", onTyped);
+    document.addEventListener("safegen:contexts", askAll);
     document.addEventListener("visibilitychange", onVisible);
     onUiLoaded(() => {
         opened = tabName();

@@ -85,11 +85,7 @@
         showMap(compare);
         setText(compare.querySelector(".safegen-tag-after"), name);
         setText(compare.querySelector(".safegen-caption"), caption);
-        const field = find("#safegen_compare_infotext textarea, #safegen_compare_infotext input");
-        if (field) {
-            field.value = infotext;
-            field.dispatchEvent(new Event("input", {bubbles: true}));
-        }
+        setInfotext(infotext);
     }
 
     function moveChoice(event, thumb) {
@@ -112,19 +108,47 @@
         setText(button.firstElementChild, veil ? button.dataset.show : button.dataset.blur);
     }
 
-    // ------------------------------------------------------------------ progress
+    // ------------------------------------------------------------------ asking and answering
 
     function showInterrupt(shown) {
         const button = find("#safegen_compare_interrupt");
         if (button) button.style.display = shown ? "block" : "none";
     }
 
-    function onComparing(event) {
-        const place = find("#safegen_compare_stage");
-        if (!place) return;
+    const written = name => find(`#safegen_compare_${name} :is(input, textarea)`).value;
+
+    /** What gradio is to send before txt2img's own values: the task's id, the prompt, the weights. */
+    window.safegenCompares = () => {
+        const task = randomId();
         showInterrupt(true);
         // No gallery is given: a live preview would show the original, and nothing would blur it.
-        requestProgress(event.detail.task, place, null, () => showInterrupt(false));
+        requestProgress(task, find("#safegen_compare_stage"), null, () => showInterrupt(false));
+        return [task, written("prompt"), written("weights")];
+    };
+
+    /** The infotext that "Send to txt2img" sends. */
+    function setInfotext(text) {
+        const field = find("#safegen_compare_infotext :is(textarea, input)");
+        field.value = text;
+        field.dispatchEvent(new Event("input", {bubbles: true}));
+        find("#safegen_compare_send").disabled = !text;
+    }
+
+    let taken;  // which answer was taken last: gradio makes its elements anew as it likes
+
+    /** Gradio has put an answer where nobody sees it. A refusal leaves the last comparison. */
+    function takeAnswer() {
+        const answer = find("#safegen_compare_answer")?.querySelector("template, .error");
+        if (!answer) return;
+        const which = answer.dataset.safegenAsked || answer.textContent;
+        if (which === taken) return;
+        taken = which;
+        const [said, shown] = answer.content?.cloneNode(true).children || [answer.cloneNode(true)];
+        find("#safegen_compare_message").replaceChildren(said);
+        if (!shown?.firstChild) return;
+        find("#safegen_compare_stage").replaceChildren(...shown.childNodes);
+        const chosen = find("#safegen_compare_stage .safegen-thumb[aria-checked=true]");
+        setInfotext(chosen?.dataset.infotext || "");
     }
 
     // ------------------------------------------------------------------ listening
@@ -134,6 +158,8 @@
         if (thumb) choose(thumb);
         const button = event.target.closest?.(".safegen-reveal");
         if (button) reveal(button);
+        if (event.target.closest?.("#safegen_compare_generate")) find("#safegen_compare_ask").click();
+        if (event.target.closest?.("#safegen_compare_send")) find("#safegen_compare_paste").click();
     }
 
     function onKeyDown(event) {
@@ -153,5 +179,5 @@
     document.addEventListener("keydown", onKeyDown);
     document.addEventListener("change", onChange);
     document.addEventListener("input", onChange);
-    document.addEventListener("safegen:comparing", onComparing);
+    onAfterUiUpdate(takeAnswer);
 })();

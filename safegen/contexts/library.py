@@ -182,6 +182,7 @@ class ContextLibrary:
                 self._presets.setdefault(name, context)
         # Replaced as a whole, never changed: a generation may be reading it in another thread.
         self._own: Mapping[str, tuple[SafetyContext, Path]] = {}
+        self._gone: dict[str, str] = {}
         self.reload()
 
     def reload(self) -> None:
@@ -229,6 +230,15 @@ class ContextLibrary:
         """Whether ``name`` came with the extension and cannot be changed."""
         return name in self._presets
 
+    def successor(self, name: str) -> str | None:
+        """What has become of a context that was renamed or deleted here: its name now, empty if
+        it has none; ``None`` if that is not known.
+        """
+        found = self._gone.get(name)
+        while found and found not in self:
+            found = self._gone.get(found, "")
+        return None if name in self else found
+
     def add(self, context: SafetyContext, *, replace_own: bool = False) -> SafetyContext:
         """Keep a new context; its name is made safe first. With ``replace_own`` also over one
         of the user's.
@@ -261,6 +271,7 @@ class ContextLibrary:
             self._keep(context, self._file(context.name))
             self._copy_learned(name, context.name)
             self.delete(name)
+            self._gone[name] = context.name
         return context
 
     def duplicate(self, name: str, new_name: str) -> SafetyContext:
@@ -293,6 +304,7 @@ class ContextLibrary:
         _, file = self._own_entry(name)
         file.unlink(missing_ok=True)
         self._own = {key: entry for key, entry in self._own.items() if key != name}
+        self._gone[name] = ""
         assert self.folder is not None
         shutil.rmtree(learned_folder(self.folder, name), ignore_errors=True)
 
@@ -331,3 +343,4 @@ class ContextLibrary:
     def _keep(self, context: SafetyContext, file: Path) -> None:
         write_atomically(file, to_text(context))
         self._own = {**self._own, context.name: (context, file)}
+        self._gone.pop(context.name, None)

@@ -17,17 +17,12 @@ from safegen.webui.controls import TEXTS, component, groups, offered
 from safegen.webui.errors import plainly
 from safegen.webui.words import say
 
-context_controls: list[Any] = []
-"""The context control of each accordion of the page that is being built; see `build`. The tab
-keeps their choices up to date when contexts are made and deleted."""
-
 on_page: dict[str, Accordion] = {}
 """The accordion of each tab of that page. The host's API makes others later, for itself."""
 
 
 def begin_page() -> None:
     """A page is going to be built."""
-    context_controls.clear()
     on_page.clear()
 
 
@@ -78,7 +73,6 @@ class Accordion:
             for control in (*self.controls.values(), getattr(accordion, "accordion", None)):
                 if control is not None:
                     control.do_not_save_to_config = True
-        context_controls.append(self.made["context"])
         self._connect()
         whole = gr.context.Context.root_block
         if policy is None and whole is not None and settings.ticked():
@@ -138,15 +132,20 @@ class Accordion:
 
     def _refresh(self, request: gr.Request, *args: Any) -> list[Any]:
         """What is shown beside the controls."""
-        found = standing.of(args, _user(request))
+        place, chooser = list(SETTINGS).index("context"), deciding.chooser()
+        context = args[place]
+        renamed = chooser.library.successor(context) if isinstance(context, str) else None
+        follow: dict[str, Any] = {}
+        if renamed is not None:  # or deleted: then Auto takes its place
+            follow["value"] = context = renamed or AUTO
+        found = standing.of([*args[:place], context, *args[place + 1 :]], _user(request))
         tick = {"value": True} if found.enforced else {}
-        place = list(SETTINGS).index("context")
         return [
             found.html(),
-            gr.update(visible=args[place] == CUSTOM),
+            gr.update(visible=context == CUSTOM),
             _button(found),
             gr.update(interactive=not found.enforced, **tick),
-            gr.update(choices=context_choices(deciding.chooser())),
+            gr.update(choices=context_choices(chooser), **follow),
         ]
 
     def _suggest(self, request: gr.Request, *args: Any) -> tuple[Any, ...]:
@@ -209,9 +208,7 @@ def _user(request: gr.Request) -> str | None:
 
 
 def build(make_accordion: Callable[..., Any], elem_id: Callable[[str], str]) -> dict[str, Any]:
-    """The controls by setting, in the order of `SETTINGS`. Their context control is added to
-    `context_controls`, which the host's next page begins anew.
-    """
+    """The controls by setting, in the order of `SETTINGS`."""
     made = Accordion(make_accordion, elem_id)
     on_page.setdefault("img2img" if "img2img" in elem_id("enable") else "txt2img", made)
     return made.controls

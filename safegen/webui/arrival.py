@@ -31,7 +31,7 @@ def standings(user: str | None = None) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _user(app: FastAPI, request: Request) -> str | None:
+def user_of(app: FastAPI, request: Request) -> str | None:
     """Who is logged in to the page.
 
     Raises:
@@ -50,6 +50,6 @@ def register(app: FastAPI) -> None:
         return
 
     def arrival(request: Request) -> dict[str, dict[str, Any]]:
-        return standings(_user(app, request))
+        return standings(user_of(app, request))
 
     app.add_api_route(ROUTE, arrival, methods=["GET"], include_in_schema=False)

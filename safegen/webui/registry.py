@@ -23,6 +23,7 @@ from safegen.webui import (
     words,
     xyz,
 )
+from safegen.webui.tab import routes
 
 
 def _before_ui() -> None:
@@ -39,6 +40,7 @@ def _app_started(demo: Any, app: Any) -> None:
     monitoring.begin()
     api.register(demo, app)
     arrival.register(app)
+    routes.register(app)
 
 
 _T2I_ZERO = "sd-webui-incantations/t2i_zero.py/cfg_denoiser"

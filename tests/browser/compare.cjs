@@ -30,14 +30,14 @@ scenario(async(ui, seen, given) => {
     if (given.sampler) await ui.choose("#txt2img_sampling", given.sampler);
     await ui.tab("SafeGen");
     await ui.get("#safegen_compare_weights").waitFor({state: "visible"});
-    seen.weights = await ui.get("#safegen_compare_weights textarea, #safegen_compare_weights input").inputValue();
+    seen.weights = await ui.get("#safegen_compare_weights input").inputValue();
     seen.sendsNothingYet = await ui.get("#safegen_compare_send").isDisabled();
 
     at("weights that are not allowed");
-    await ui.fill("#safegen_compare_weights textarea", "0, 1.5");
+    await ui.fill("#safegen_compare_weights input", "0, 1.5");
     await ui.compare();
     seen.refusal = await ui.get("#safegen_compare_message").innerText();
-    await ui.fill("#safegen_compare_weights textarea", given.weights || "0, 0.5, 1");
+    await ui.fill("#safegen_compare_weights input", given.weights || "0, 0.5, 1");
 
     at("comparing");
     const progressing = page.waitForSelector("#safegen_compare_panel .progressDiv", {state: "attached"});
@@ -109,7 +109,7 @@ scenario(async(ui, seen, given) => {
     await ui.get(".safegen-compare").screenshot({path: `${given.folder}/compare-pane-${given.width}-${given.theme}.png`});
 
     at("a weight that is not allowed, after a comparison");
-    await ui.fill("#safegen_compare_weights textarea", "0, 1.5");
+    await ui.fill("#safegen_compare_weights input", "0, 1.5");
     await ui.compare();
     seen.keptAfterRefusal = await page.locator(".safegen-thumb").count();
 

@@ -5,7 +5,7 @@ scenario(async(ui, seen) => {
     await ui.fill("#txt2img_prompt textarea", "a bloody red ball on the beach, on the left");
     await ui.small();
     await ui.tab("SafeGen");
-    const weights = ui.get("#safegen_compare_weights textarea");
+    const weights = ui.get("#safegen_compare_weights input");
     await weights.waitFor({state: "visible"});
     seen.introduction = await ui.get("#safegen_compare_introduction").innerText();
     seen.weights = await weights.inputValue();

@@ -21,7 +21,7 @@ scenario(async(ui, seen) => {
 
     at("a threshold after the last step guards nothing, which is refused");
     await ui.fill("#safegen_compare_prompt textarea", "a bloody red ball on the beach");
-    await ui.fill("#safegen_compare_weights textarea", "1 0");
+    await ui.fill("#safegen_compare_weights input", "1 0");
     await ui.compare();
     seen.failing = await outcome(ui);
 
@@ -30,7 +30,7 @@ scenario(async(ui, seen) => {
     await ui.fill("#script_txt2img_safegen_tau input[type=number]", 0);
     await ui.small({steps: 150});
     await ui.tab("SafeGen");
-    await ui.fill("#safegen_compare_weights textarea", "0, 0.5, 0.7, 1");
+    await ui.fill("#safegen_compare_weights input", "0, 0.5, 0.7, 1");
     await ui.compare(async() => {
         await ui.until(
             () => document.querySelector("#safegen_compare_panel .progressDiv")?.textContent.includes("2 of 4")
@@ -45,7 +45,7 @@ scenario(async(ui, seen) => {
     await ui.tab("txt2img");
     await ui.small({steps: 4});
     await ui.tab("SafeGen");
-    await ui.fill("#safegen_compare_weights textarea", "0.5, 1");
+    await ui.fill("#safegen_compare_weights input", "0.5, 1");
     await ui.compare();
     seen.next = await outcome(ui);
     seen.prompt = await ui.get(".safegen-thumb").getAttribute("data-infotext");

@@ -44,6 +44,12 @@ scenario(async(ui, seen, given) => {
         await ui.page.waitForTimeout(300);
         return found.map(entry => entry.replace("✓", "").trim());
     };
+    // The accordion follows by a question of its own.
+    const chosen = async otherThan => {
+        const where = "#script_txt2img_safegen_context input";
+        await ui.until(([field, was]) => document.querySelector(field).value !== was, [where, otherThan]);
+        return ui.get(where).inputValue();
+    };
     const take = async file => {
         const [chooser] = await Promise.all([
             ui.page.waitForEvent("filechooser"), ui.get(`${ID}import`).click(),
@@ -53,9 +59,9 @@ scenario(async(ui, seen, given) => {
     const mine = `Calm ${given.width}`;
     const name = mine.toLowerCase().replace(" ", "-");
     let steps = 0;
-    ui.page.on("websocket", socket => socket.on("framereceived", ({payload}) => {
-        if (String(payload).includes("Reading prompts")) steps += 1;
-    }));
+    ui.page.on("response", async response => {
+        if (/safegen\/tab\/(learn|job)/.test(response.url()) && (await response.text()).includes("\"share\"")) steps += 1;
+    });
 
     at("reading");
     await pane(ui, "Contexts");
@@ -123,7 +129,7 @@ scenario(async(ui, seen, given) => {
     await listed(`${mine} ●`);
     await ui.get(`${ID}save`).click();
     await ui.says(`${ID}message`, "Saved.");
-    seen.chosenAfterRename = await ui.get("#script_txt2img_safegen_context input").inputValue();
+    seen.chosenAfterRename = await chosen(name);
 
     at("discard");
     await type("description", "only a thought");
@@ -148,7 +154,7 @@ scenario(async(ui, seen, given) => {
     seen.exported = {file: path.basename(file), data: JSON.parse(fs.readFileSync(file))};
 
     at("learn");
-    await ui.get("#safegen_context_learning > .label-wrap").click();
+    await ui.get("#safegen_context_learning > summary").click();
     await ui.get(`${ID}learn`).click();
     await ui.says(`${ID}message`, "learned from");
     await ui.says(`${ID}learned`, "The loaded model");
@@ -163,7 +169,7 @@ scenario(async(ui, seen, given) => {
     await ui.get(`${ID}really_delete`).click();
     await ui.says(`${ID}message`, "Deleted.");
     await unlisted(mine);
-    seen.chosenAfterDelete = await ui.get("#script_txt2img_safegen_context input").inputValue();
+    seen.chosenAfterDelete = await chosen(`${name}-renamed`);
 
     at("import");
     await take(file);

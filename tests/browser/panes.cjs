@@ -3,7 +3,7 @@
 /** Opens the SafeGen tab and one of its panes. */
 async function pane(ui, name) {
     await ui.tab("SafeGen");
-    await ui.page.locator("#safegen_tabs > .tab-nav > button").filter({hasText: name}).first().click();
+    await ui.page.locator("#safegen_tabs [role=tab]").filter({hasText: name}).first().click();
     await ui.page.waitForTimeout(300);
 }
 
@@ -11,9 +11,7 @@ async function pane(ui, name) {
 async function unnamed(ui) {
     return ui.page.evaluate(() => [...document.querySelectorAll(
         "#tab_safegen :is(input, textarea, button, a, select)"
-    )].filter(element => element.offsetParent).filter(element => {
-        // Gradio gives a slider's number no name of its own; the slider beside it has one.
-        if (element.closest(".gradio-slider") && element.type === "number") return false;
+    )].filter(element => element.checkVisibility()).filter(element => {
         const label = element.closest("label") || (element.id && document.querySelector(`label[for="${element.id}"]`));
         const text = `${element.innerText || ""}${label?.innerText || ""}${element.getAttribute("aria-label") || ""}`;
         return !text.trim();
@@ -39,7 +37,7 @@ async function faint(ui) {
             return [255, 255, 255];
         };
         const found = [];
-        for (const element of document.querySelectorAll("#tab_safegen .safegen-pane *")) {
+        for (const element of document.querySelectorAll("#safegen_tabs *")) {
             const own = [...element.childNodes].some(node => node.nodeType === 3 && node.data.trim());
             if (!own || !element.offsetParent) continue;
             const one = luminance(parse(getComputedStyle(element).color));

@@ -25,7 +25,7 @@ scenario(async(ui, seen) => {
     await ui.says("#safegen_context_message", "Label");
     await ui.get("#safegen_context_discard").click();
     await ui.get("#safegen_context_really_discard").waitFor({state: "visible"});
-    await ui.get("#safegen_context_learning > .label-wrap").click();
+    await ui.get("#safegen_context_learning > summary").click();
     await look("contexts-new");
     await pane(ui, "Check a prompt");
     await ui.fill("#safegen_check_prompts textarea", [

@@ -35,12 +35,12 @@ scenario(async(ui, seen, given) => {
         ["status", "Status", "#safegen_status_report"],
     ]) {
         at(name);
-        await ui.page.locator("#safegen_tabs > .tab-nav > button").filter({hasText: title}).first().click();
+        await ui.page.locator("#safegen_tabs [role=tab]").filter({hasText: title}).first().click();
         await ui.until(where => document.querySelector(where)?.innerText.length > 20, ready);
         await shoot(`tab-${name}`, "#tab_safegen");
     }
     at("check");
-    await ui.page.locator("#safegen_tabs > .tab-nav > button").filter({hasText: "Check"}).first().click();
+    await ui.page.locator("#safegen_tabs [role=tab]").filter({hasText: "Check"}).first().click();
     const prompts = ["a bloody knight with a sword on a battlefield, oil painting",
         "a knight on a meadow, oil painting", "portrait of a n4ked woman, (bl:1.2)ood on her face"];
     await ui.get("#safegen_check_prompts textarea").fill(prompts.join("\n"));

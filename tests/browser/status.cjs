@@ -25,10 +25,6 @@ scenario(async(ui, seen) => {
     await ui.toggle(false);
     await ui.generate();
     await ui.tab("SafeGen"); // which is enough: the pane was open before
-    if (ui.given.bare) { // whose outer tabs don't say that they are seen again
-        await pane(ui, "Contexts");
-        await pane(ui, "Status");
-    }
     await ui.says(REPORT, "SafeGen was off");
     seen.off = await ui.get(REPORT).innerText();
 });

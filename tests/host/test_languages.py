@@ -19,6 +19,7 @@ from safegen.plan import SETTINGS
 from safegen.sentence import joined, told
 from safegen.webui import standing
 from safegen.webui.enforcement import LEVELS
+from safegen.webui.tab import context_layout
 from safegen.webui.words import FOLDER, say, say_html, spoken
 
 PACKAGE = Path(safegen.__file__).parent
@@ -42,8 +43,7 @@ def sentences() -> Iterator[str]:
 
 def labels() -> Iterator[str]:
     """What the controls say of themselves, and the built-in contexts."""
-    (((tab, _, _),),) = standin.scripting.fire("ui_tabs")
-    for block in [b for page in (*standin.build_tabs(), tab) for b in page.blocks.values()]:
+    for block in [b for page in standin.build_tabs() for b in page.blocks.values()]:
         told_of = block.get_config()
         if "safegen" not in (block.elem_id or "") or not told_of.get("visible", True):
             continue
@@ -58,6 +58,8 @@ def labels() -> Iterator[str]:
             yield from (choice for choice in choices if choice[:1].isupper())
     for setting in SETTINGS.values():
         yield from (setting.label, setting.help)
+    for label, info, _ in context_layout.LABELS.values():
+        yield from (label, info)
     for context in ContextLibrary():
         yield context.label
         yield context.category.replace("-", " ").capitalize()

@@ -1,14 +1,21 @@
-"""The tab's panes that check prompts and tell the status, and the tab on the host's page."""
+"""The tab on the host's page, its routes, and its panes that check prompts and tell the status."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+from threading import Event
 from typing import Any
 
 import gradio as gr
 import pytest
 from driver import HAZARD, Host
 from facts_guard import ON
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from window import Window
+
+from safegen.errors import InvalidValue, Unsupported
 
 # ---------------------------------------------------------------------- checking
 
@@ -56,14 +63,12 @@ def test_what_is_no_list_of_prompts_is_refused(window: Window, text: str) -> Non
 
 def test_the_probe_is_fitted_with_one_click_and_read_then(window: Window) -> None:
     assert "after fitting" in window.check("a cat", detectors=["probe"])
-    window.click("check_fit")
-    assert "The probe is fitted" in str(window.value("safegen_check_fitted"))
+    assert "The probe is fitted" in window.fit()
     assert "after fitting" not in window.check("a cat", detectors=["probe"])
 
 
 def test_the_probe_is_not_fitted_under_enforcement(window: Window, enforced: None) -> None:
-    window.click("check_fit")
-    assert "enforced" in str(window.value("safegen_check_fitted"))
+    assert "enforced" in window.fit()
 
 
 def test_a_hostile_prompt_stays_text(window: Window) -> None:
@@ -82,10 +87,9 @@ def test_enforcement_raises_what_is_checked_with(window: Window, enforced: None)
 
 
 def test_the_status_tells_of_the_last_generations(host: Host, window: Window) -> None:
-    assert "None since the start" in window.value("safegen_status_report")
+    assert "None since the start" in window.status
     host.make(HAZARD, ON)
-    window.fire("select", "safegen_tab_status")
-    report = window.value("safegen_status_report")
+    report = window.status
     for words in (
         "4 of 4 that had to be; the model was called 4 times",
         "Violence",
@@ -130,35 +134,139 @@ def test_the_status_says_why_a_host_is_not_guarded(
 # ---------------------------------------------------------------------- the host's page
 
 
-def test_nothing_of_the_tab_becomes_a_default_of_the_next_start(demo: Any) -> None:
+@pytest.fixture
+def page(demo: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What gradio makes of the tab where txt2img is on the page."""
+    from safegen.webui import tab
+
+    with gr.Blocks():
+        inputs = [gr.Textbox(), gr.Textbox(), gr.Number()]
+    monkeypatch.setattr(tab.compare, "generate_inputs", lambda: inputs)
+    monkeypatch.setattr(tab.compare, "_built", [])
+    ((page, label, elem_id),) = tab.build()
+    assert (label, elem_id) == ("SafeGen", "safegen")
+    return page
+
+
+def test_nothing_of_the_tab_becomes_a_default_of_the_next_start(page: Any) -> None:
     """The host writes the values of labelled controls to its ``ui-config.json``."""
     kinds = (gr.Slider, gr.Radio, gr.Checkbox, gr.Textbox, gr.Number, gr.Dropdown, gr.Button)
-    ours = [
-        block
-        for block in demo.blocks.values()
-        if str(getattr(block, "elem_id", "")).startswith("safegen_") and isinstance(block, kinds)
-    ]
-    assert len(ours) > 20
+    ours = [block for block in page.blocks.values() if isinstance(block, kinds)]
+    assert len(ours) == 3
     assert all(getattr(block, "do_not_save_to_config", False) for block in ours)
 
 
-def test_every_element_id_is_there_once(demo: Any) -> None:
-    found = [getattr(block, "elem_id", None) or "" for block in demo.blocks.values()]
+def test_every_element_id_is_there_once(page: Any) -> None:
+    from safegen.webui import tab
+
+    found = [getattr(block, "elem_id", None) or "" for block in page.blocks.values()]
+    found += re.findall(r"""\bid=['"]([^'"]+)""", tab.html())
     ours = [elem_id for elem_id in found if elem_id.startswith("safegen_")]
+    assert len(ours) > 40
     assert len(ours) == len(set(ours))
 
 
-def test_a_tab_that_the_host_hides_is_asked_for_nothing(
-    demo: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The host leaves it out of the page: an event that names its controls would break all."""
-    from safegen.webui import accordion, tab
-    from safegen.webui import host as asked
+def test_the_tab_costs_the_page_few_components(page: Any) -> None:
+    """Gradio makes each of them when the page is loaded, whether or not the tab is opened."""
+    assert len(page.blocks) <= 8
 
-    monkeypatch.setattr(asked, "hides_tab", lambda name: name == "img2img")
-    ((page, _, _),) = tab.build()
-    hidden = next(c._id for c in accordion.context_controls if "img2img" in c.elem_id)
-    shown = next(c._id for c in accordion.context_controls if "txt2img" in c.elem_id)
-    named = {one for d in page.dependencies for one in (*d["inputs"], *d["outputs"])}
-    assert hidden not in named
-    assert shown in named
+
+def test_without_txt2img_nothing_is_compared(page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host leaves a hidden tab out of the page: an event that names its controls breaks all."""
+    from safegen.webui import tab
+
+    assert page.dependencies
+    assert "no txt2img" not in tab.html()
+    monkeypatch.undo()
+    monkeypatch.setattr(tab.compare, "_built", [])
+    ((bare, _, _),) = tab.build()
+    assert not bare.dependencies
+    assert "no txt2img" in tab.html()
+
+
+# ---------------------------------------------------------------------- the routes
+
+
+def test_a_page_with_a_login_answers_nobody_else(demo: Any, own_folder: Path) -> None:
+    from safegen.webui.tab import routes
+
+    app = FastAPI()
+    routes.register(app)
+    routes.register(app)
+    app.auth, app.tokens = {"child": "secret"}, {"abc": "child"}  # type: ignore[attr-defined]
+    stranger, child = TestClient(app), TestClient(app, cookies={"access": "abc"})
+    for client, code in ((stranger, 401), (child, 200)):
+        assert client.get("/safegen/tab").status_code == code
+        for name in ("status", "contexts", "interrupt"):
+            sent = client.post(f"/safegen/tab/{name}", json={"do": "refresh"})
+            assert sent.status_code == code
+    assert stranger.get("/safegen/tab/job/x").status_code == 401
+
+
+def test_another_site_s_form_is_not_read(window: Window) -> None:
+    for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
+        sent = window.routes.post(
+            "/safegen/tab/interrupt", content="{}", headers={"Content-Type": kind}
+        )
+        assert sent.status_code in (415, 422), kind
+
+
+def test_what_is_not_asked_here_is_not_found(window: Window) -> None:
+    assert window.routes.post("/safegen/tab/burn", json={}).status_code == 404
+    gone = window.routes.get("/safegen/tab/job/none")
+    assert gone.status_code == 422
+    assert "Begin it again" in gone.json()["detail"]["plain"]
+
+
+def test_a_job_tells_how_far_it_is_and_ends(
+    window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safegen.webui import jobs
+
+    monkeypatch.setattr(jobs, "PATIENCE", 0.02)
+    more, reached = Event(), Event()
+
+    def work(tell: Any) -> dict[str, Any]:
+        tell(0.5, "half")
+        reached.set()
+        more.wait(10)
+        return {"html": {"x": "done"}}
+
+    begun = jobs.begin(work)
+    assert reached.wait(10)
+    assert jobs.after(begun["job"]) == {"job": begun["job"], "share": 0.5, "said": "half"}
+    more.set()
+    monkeypatch.setattr(jobs, "PATIENCE", 10)
+    assert jobs.after(begun["job"]) == {"html": {"x": "done"}}
+    with pytest.raises(InvalidValue):
+        jobs.after(begun["job"])
+
+
+def test_a_job_that_fails_says_so_and_no_more(window: Window) -> None:
+    from safegen.webui import jobs
+
+    def work(_tell: Any) -> Any:
+        raise RuntimeError("/secret/path")
+
+    assert jobs.begin(work) == {"failed": "It could not be made. The log says why."}
+
+
+def test_there_is_an_end_to_how_much_is_begun(
+    window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safegen.webui import jobs
+
+    monkeypatch.setattr(jobs, "PATIENCE", 0)
+    more = Event()
+
+    def work(_tell: Any) -> dict[str, Any]:
+        more.wait(10)
+        return {}
+
+    try:
+        for _ in range(jobs.MOST):
+            jobs.begin(work)
+        with pytest.raises(Unsupported, match="Too much"):
+            jobs.begin(work)
+    finally:
+        more.set()

@@ -1,19 +1,22 @@
-"""One browser's view of a gradio page, without a browser: what an event changes in it."""
+"""One browser's view of the page, without a browser: what an event changes in it."""
 
 from __future__ import annotations
 
-import base64
+import re
+import time
+from html import unescape
 from pathlib import Path
 from typing import Any
 
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-NAMES = ("name", "label", "category", "description", "safe_text", "unsafe_text")
-NAMES += ("neutral", "fallback", "weight", "tau")
+SECONDS = 60.0
+"""A job that has not ended by then does not."""
 
 
-class Window:
-    """It keeps what every control shows, as gradio's own page does.
+class Accordions:
+    """Txt2img's and img2img's controls. It keeps what each shows, as gradio's own page does.
 
     Args:
         demo: The page.
@@ -28,14 +31,12 @@ class Window:
             self.props[component["id"]] = dict(component["props"])
             self.ids[component["props"].get("elem_id") or ""] = component["id"]
         self.fire("load")
-        self.arrive()
+        self.follow()
 
-    def arrive(self) -> None:
-        """What the page's script asks for when the page is loaded, and opening the tab's panes."""
+    def follow(self) -> None:
+        """What the page's script asks for: when the page is loaded, and when contexts change."""
         for tab in ("txt2img", "img2img"):
             self.fire("click", f"script_{tab}_safegen_changed")
-        for pane in ("contexts", "status"):
-            self.fire("select", f"safegen_tab_{pane}")
 
     def __getitem__(self, elem_id: str) -> dict[str, Any]:
         """What a control shows now: its value, whether it can be used or seen."""
@@ -76,56 +77,119 @@ class Window:
             if other.get("trigger_after") == index:
                 self._run(after, other)
 
-    # ------------------------------------------------------------------ SafeGen's tab
-
-    def click(self, name: str) -> None:
-        self.fire("click", f"safegen_{name}")
-
-    def type(self, name: str, text: str) -> None:
-        self.fire("input", f"safegen_{name}", text)
-        self.click("context_typed")  # as the page's script does
-
-    def pick(self, key: str) -> None:
-        self.fire("input", "safegen_context_list", key)
-
-    def upload(self, name: str, file: Path) -> None:
-        self.fire("upload", f"safegen_{name}", sent(file))
-
-    def check(self, prompts: str, **others: Any) -> str:
-        """What the pane that checks prompts finds."""
-        for name, value in {"prompts": prompts, **others}.items():
-            self.set(f"safegen_check_{name}", value)
-        self.click("check_go")
-        return str(self.value("safegen_check_found"))
-
-    @property
-    def status(self) -> str:
-        self.click("status_refresh")
-        return str(self.value("safegen_status_report"))
-
-    @property
-    def form(self) -> dict[str, str]:
-        return {name: self.value(f"safegen_context_{name}") for name in NAMES}
-
-    @property
-    def said(self) -> str:
-        return str(self.value("safegen_context_message"))
-
-    @property
-    def learned(self) -> str:
-        return str(self.value("safegen_context_learned"))
-
-    @property
-    def listed(self) -> dict[str, str]:
-        """Key to label."""
-        return {key: label for label, key in self["safegen_context_list"]["choices"]}
-
     def offered(self, tab: str) -> list[str]:
         """The contexts that a tab's accordion offers."""
         return list(self[f"script_{tab}_safegen_context"]["choices"])
 
 
-def sent(file: Path) -> dict[str, Any]:
-    """A file as the browser sends it."""
-    content = base64.b64encode(file.read_bytes()).decode()
-    return {"name": file.name, "data": f"data:application/json;base64,{content}", "is_file": False}
+class Window(Accordions):
+    """The same with SafeGen's tab, as `javascript/safegen_tab.js` keeps it.
+
+    ``shown`` is what stands in each place, ``form`` what stands in the fields.
+    """
+
+    def __init__(self, demo: Any, session: str) -> None:
+        from safegen.webui.tab import routes
+
+        super().__init__(demo, session)
+        app = FastAPI()
+        routes.register(app)
+        self.routes = TestClient(app)
+        self.shown: dict[str, str] = {}
+        self.form: dict[str, str] = {}
+        self.beside = {"search": "", "sample": "", "strategy": "counterpart"}
+        self.state: dict[str, Any] = {"drafts": None, "shown": "", "unsaved": False}
+        self.told: list[dict[str, Any]] = []
+        self.panes = self.routes.get("/safegen/tab").text
+        self.do("refresh")
+
+    def ask(self, name: str, body: Any) -> dict[str, Any]:
+        """An answer of the server, shown."""
+        response = self.routes.post(f"/safegen/tab/{name}", json=body)
+        deadline = time.monotonic() + SECONDS
+        while response.status_code == 200 and response.json().get("job"):
+            assert time.monotonic() < deadline
+            self.told.append(response.json())
+            response = self.routes.get(f"/safegen/tab/job/{response.json()['job']}")
+        assert response.status_code == 200, response.text
+        answer: dict[str, Any] = response.json()
+        self.shown.update(answer.get("html", {}))
+        return answer
+
+    # ------------------------------------------------------------------ contexts
+
+    def do(self, what: str, **more: Any) -> None:
+        """Something with the context that is shown, such as ``save``."""
+        body = {"do": what, "form": self.form, **self.beside, **more}
+        body.update(drafts=self.state["drafts"], shown=self.state["shown"])
+        answer = self.ask("contexts", body)
+        self.form = answer.get("form", self.form)
+        self.state = answer
+        if answer.get("changed"):
+            self.follow()
+
+    def type(self, name: str, text: str) -> None:
+        """Write into a field of the form, or beside it."""
+        (self.beside if name in self.beside else self.form)[name] = text
+        self.do("typed")
+
+    def pick(self, key: str) -> None:
+        self.do("pick", picked=key)
+
+    def upload(self, file: Path, *, replace: bool = False) -> None:
+        self.do("import", file=sent(file), replace=replace)
+
+    def learn(self, pairs: Path | None = None) -> None:
+        self.ask(
+            "learn",
+            {"shown": self.state["shown"], "pairs": None if pairs is None else sent(pairs)},
+        )
+
+    @property
+    def can_write(self) -> bool:
+        """Whether the form can be written in."""
+        return not self.state["builtIn"]
+
+    @property
+    def said(self) -> str:
+        return self.shown.get("safegen_context_message", "")
+
+    @property
+    def learned(self) -> str:
+        return self.shown["safegen_context_learned"]
+
+    @property
+    def listed(self) -> dict[str, str]:
+        """Key to label."""
+        entries = re.findall(
+            r'value="([^"]*)"><span>(.*?)</span>', self.shown["safegen_context_list"]
+        )
+        return {unescape(key): unescape(label) for key, label in entries}
+
+    # ------------------------------------------------------------------ the other panes
+
+    def check(self, prompts: str, **others: Any) -> str:
+        """What the pane that checks prompts finds."""
+        asked = {
+            "by_line": True,
+            "threshold": 0.6,
+            "detectors": ["lexicon", "ngram"],
+            "strategy": "counterpart",
+        }
+        self.ask("check", {"prompts": prompts, **asked, **others})
+        return self.shown["safegen_check_found"]
+
+    def fit(self) -> str:
+        """What is said when the probe has been fitted."""
+        self.ask("fit", {})
+        return self.shown["safegen_check_fitted"]
+
+    @property
+    def status(self) -> str:
+        self.ask("status", {})
+        return self.shown["safegen_status_report"]
+
+
+def sent(file: Path) -> dict[str, str]:
+    """A file as the page sends it."""
+    return {"name": file.name, "text": file.read_text(encoding="utf-8")}

@@ -1,6 +1,12 @@
-"""The extension tab: one pane for each thing to do."""
+"""The extension tab: one pane for each thing to do.
+
+Gradio makes each of its components when the page is loaded, whoever may look at them. So the panes
+are HTML of ours, fetched when the tab is first opened, and what they ask goes to routes of ours.
+"""
 
 from __future__ import annotations
+
+from html import escape
 
 import gradio as gr
 
@@ -8,17 +14,43 @@ from safegen.webui.tab import check as check
 from safegen.webui.tab import compare as compare
 from safegen.webui.tab import contexts as contexts
 from safegen.webui.tab import status as status
+from safegen.webui.words import later, say
+
+PANES = {
+    "compare": (later("Compare"), compare.html),
+    "contexts": (later("Contexts"), contexts.html),
+    "check": (later("Check a prompt"), check.html),
+    "status": (later("Status"), status.html),
+}
+
+
+def html() -> str:
+    """The tab's panes. Their script is `javascript/safegen_tab.js`."""
+    tabs, panes = "", ""
+    for number, (name, (title, inside)) in enumerate(PANES.items()):
+        tabs += (
+            f"<button type='button' role='tab' id='safegen_open_{name}' "
+            f"aria-controls='safegen_tab_{name}' aria-selected='{'false' if number else 'true'}' "
+            f"tabindex='{-1 if number else 0}'>{escape(say(title))}</button>"
+        )
+        panes += (
+            f"<section role='tabpanel' id='safegen_tab_{name}' "
+            f"aria-labelledby='safegen_open_{name}'{' hidden' if number else ''}>{inside()}"
+            "</section>"
+        )
+    lost = escape(say("The WebUI did not answer. Is it still running? Try again."))
+    return (
+        f"<div id='safegen_tabs' data-lost='{lost}'>"
+        f"<div class='safegen-nav' role='tablist'>{tabs}</div>{panes}</div>"
+    )
 
 
 def build() -> list[tuple[gr.Blocks, str, str]]:
     """The ``on_ui_tabs`` callback: the page, its label and its id."""
-    with gr.Blocks(analytics_enabled=False) as page, gr.Tabs(elem_id="safegen_tabs"):
-        with gr.Tab("Compare", elem_id="safegen_tab_compare"):
-            compare.build()
-        with gr.Tab("Contexts", elem_id="safegen_tab_contexts"):
-            contexts.build()
-        with gr.Tab("Check a prompt", elem_id="safegen_tab_check"):
-            check.build()
-        with gr.Tab("Status", elem_id="safegen_tab_status"):
-            status.build()
+    with gr.Blocks(analytics_enabled=False) as page:
+        gr.HTML(
+            f"<p class='safegen-note'>{escape(say('One moment …'))}</p>",
+            elem_id="safegen_place",
+        )
+        compare.build()
     return [(page, "SafeGen", "safegen")]

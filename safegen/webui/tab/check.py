@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import gradio as gr
-
 from safegen.errors import InvalidValue, SafeGenError
 from safegen.plan import AUTO, SETTINGS, TEXTUAL_STRATEGIES
 from safegen.sentence import told
@@ -13,9 +9,13 @@ from safegen.webui import checking, deciding, markup, mending, settings
 from safegen.webui.arguments import resolve
 from safegen.webui.drafts import NotPermitted
 from safegen.webui.errors import plainly
-from safegen.webui.tab.parts import button, html, not_in_config
+from safegen.webui.jobs import Answer, Tell
+from safegen.webui.tab import asked, fields
+from safegen.webui.tab.asked import Body
 from safegen.webui.words import say
 
+FOUND, FITTED = "safegen_check_found", "safegen_check_fitted"
+"""Where the answers are shown."""
 SHOWN = 5
 """How many prompts of a list are shown with everything that is known about them."""
 
@@ -44,22 +44,22 @@ def answer(
     threshold: float,
     detectors: list[str],
     strategy: str,
-    progress: Any = None,
+    progress: Tell,
 ) -> str:
     """Everything that is known about the prompts in ``text``, as HTML."""
     try:
         prompts = prompts_of(text, by_line=by_line)
-        asked = {
+        given = {
             "context": AUTO,
             "threshold": threshold,
             "detectors": detectors,
             "strategy": strategy,
         }
         base, policy = settings.base_plan(), settings.active_policy()
-        plan = resolve([asked], base, None).plan
+        plan = resolve([given], base, None).plan
         enforced = ""
         if policy is not None:
-            raised = resolve([asked], base, policy).plan
+            raised = resolve([given], base, policy).plan
             if (raised.threshold, raised.detectors) != (plan.threshold, plan.detectors):
                 enforced = markup.note(
                     say(
@@ -72,8 +72,7 @@ def answer(
             plan = raised.replace(context=AUTO)
 
         def tell(done: int, of: int) -> None:
-            if progress is not None:
-                progress((done, of), desc=say("Reading prompts"), unit="")
+            progress(done / of, say("Reading prompts"))
 
         choices = checking.examine(prompts, plan, tell)
     except SafeGenError as error:
@@ -88,90 +87,68 @@ def answer(
     return f"{enforced}{table}{more}{''.join(cards)}"
 
 
-def on_check(
-    text: str,
-    by_line: bool,
-    threshold: float,
-    detectors: list[str],
-    strategy: str,
-    progress: gr.Progress = gr.Progress(),  # noqa: B008  gradio looks for it here
-) -> str:
-    """The button's event."""
-    return answer(text, by_line, threshold, detectors, strategy, progress)
+def on_check(body: Body, tell: Tell) -> Answer:
+    """What is known about the prompts that the page sends."""
+    found = answer(
+        asked.text(body, "prompts"),
+        asked.tick(body, "by_line"),
+        asked.number(body, "threshold"),
+        asked.texts(body, "detectors"),
+        asked.text(body, "strategy"),
+        tell,
+    )
+    return {"html": {FOUND: found}}
 
 
-def on_fit(progress: gr.Progress = gr.Progress()) -> str:  # noqa: B008
+def on_fit(_body: Body, tell: Tell) -> Answer:
     """Fit the probe in the loaded model, from the pairs kept the last time or the built-in ones."""
     try:
         if settings.enforcing():
             raise NotPermitted(
                 told("Nothing can be learned here while SafeGen is enforced. Ask the operator.")
             )
-        mending.make(mending.PROBE_MISSING, lambda share, what: progress(share, desc=what))
+        mending.make(mending.PROBE_MISSING, tell)
     except (SafeGenError, OSError) as error:
-        return markup.message(plainly(error), bad=True)
-    return markup.message(say("The probe is fitted. Tick it to use it."))
+        said = markup.message(plainly(error), bad=True)
+    else:
+        said = markup.message(say("The probe is fitted. Tick it to use it."))
+    return {"html": {FITTED: said}}
 
 
-def build() -> None:
-    """The pane, within the tab that is being built."""
+def html() -> str:
+    """The pane, before anything is asked."""
     base = settings.base_plan()
-    with gr.Row(elem_classes=["safegen-split"]):
-        with gr.Column(scale=2, min_width=300):
-            text = not_in_config(
-                gr.Textbox(
-                    label="Prompts",
-                    info="Nothing is generated. This only reads.",
-                    placeholder="A prompt, or many, one on each line",
-                    lines=6,
-                    max_lines=16,
-                    elem_id="safegen_check_prompts",
-                )
-            )
-            by_line = not_in_config(
-                gr.Checkbox(
-                    True, label="Each line is a prompt of its own", elem_id="safegen_check_by_line"
-                )
-            )
-            go = button("Check", "safegen_check_go", "primary")
-            threshold = not_in_config(
-                gr.Slider(
-                    SETTINGS["threshold"].minimum,
-                    SETTINGS["threshold"].maximum,
-                    base.threshold,
-                    step=SETTINGS["threshold"].step,
-                    label=SETTINGS["threshold"].label,
-                    info=SETTINGS["threshold"].help,
-                    elem_id="safegen_check_threshold",
-                )
-            )
-            detectors = not_in_config(
-                gr.CheckboxGroup(
-                    list(SETTINGS["detectors"].choices),
-                    value=list(base.detectors),
-                    label=SETTINGS["detectors"].label,
-                    info="The probe runs after the current generation.",
-                    elem_id="safegen_check_detectors",
-                )
-            )
-            fit = button("Fit the probe", "safegen_check_fit")
-            fitted = html("safegen_check_fitted")
-            strategy = not_in_config(
-                gr.Radio(
-                    list(TEXTUAL_STRATEGIES),
-                    value=base.strategy
-                    if base.strategy in TEXTUAL_STRATEGIES
-                    else TEXTUAL_STRATEGIES[0],
-                    label=SETTINGS["strategy"].label,
-                    elem_id="safegen_check_strategy",
-                )
-            )
-        with gr.Column(scale=5, min_width=300):
-            found = html(
-                "safegen_check_found",
-                markup.note(say("Press Check, or Shift+Enter in the text.")),
-            )
-    inputs = [text, by_line, threshold, detectors, strategy]
-    go.click(on_check, inputs, found)
-    fit.click(on_fit, [], fitted)
-    text.submit(on_check, inputs, found)
+    strategy = base.strategy if base.strategy in TEXTUAL_STRATEGIES else TEXTUAL_STRATEGIES[0]
+    detectors = SETTINGS["detectors"]
+    asks = (
+        fields.text(
+            "safegen_check_prompts",
+            say("Prompts"),
+            say("Nothing is generated. This only reads."),
+            placeholder=say("A prompt, or many, one on each line"),
+            lines=6,
+        ),
+        fields.tick("safegen_check_by_line", say("Each line is a prompt of its own"), checked=True),
+        fields.row(fields.button("safegen_check_go", say("Check"), "primary")),
+        fields.slider("safegen_check_threshold", "threshold", base.threshold),
+        fields.choice(
+            "safegen_check_detectors",
+            say(detectors.label),
+            say("The probe runs after the current generation."),
+            choices=detectors.choices,
+            chosen=base.detectors,
+            several=True,
+        ),
+        fields.row(fields.button("safegen_check_fit", say("Fit the probe"))),
+        fields.progress("safegen_check_fitting"),
+        fields.place(FITTED),
+        fields.choice(
+            "safegen_check_strategy",
+            say(SETTINGS["strategy"].label),
+            choices=TEXTUAL_STRATEGIES,
+            chosen=[strategy],
+        ),
+    )
+    start = markup.note(say("Press Check, or Shift+Enter in the text."))
+    shown = fields.progress("safegen_check_reading") + fields.place(FOUND, start)
+    return fields.split((2, "".join(asks)), (5, shown))

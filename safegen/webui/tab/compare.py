@@ -1,4 +1,8 @@
-"""The pane that makes one prompt at several weights and lays two of them over each other."""
+"""The pane that makes one prompt at several weights and lays two of them over each other.
+
+What is asked for is written on the page; but only gradio knows what stands in txt2img. So a
+hidden button asks, with the inputs of Generate.
+"""
 
 from __future__ import annotations
 
@@ -18,18 +22,17 @@ from safegen.webui import (
     settings,
 )
 from safegen.webui.errors import plainly
-from safegen.webui.tab.parts import QUIET, button, html, not_in_config
+from safegen.webui.tab import fields
 from safegen.webui.words import say
 
 _generate: list[Any] = []
 """The Generate button of txt2img on the page that is being built."""
 
-_START = (
-    "(...given) => { const id = randomId(); document.dispatchEvent("
-    'new CustomEvent("safegen:comparing", {detail: {task: id}})); '
-    "return [id, ...given.slice(1)]; }"
-)
-"""Gives the task its id, and lets the page's script show the progress of it."""
+_built: list[Any] = []
+"""What txt2img's Generate is called with, on the page that was built last."""
+
+_START = "(...given) => [...window.safegenCompares(), ...given.slice(3)]"
+"""The task's id, the prompt and the weights, from `javascript/safegen_compare.js`."""
 
 
 def notice(component: Any, **kwargs: Any) -> None:
@@ -41,6 +44,7 @@ def notice(component: Any, **kwargs: Any) -> None:
 def forget() -> None:
     """A new page is going to be built."""
     _generate.clear()
+    _built.clear()
 
 
 def generate_inputs() -> list[Any] | None:
@@ -57,8 +61,7 @@ def _introduction() -> str:
             "Nothing is saved."
         )
     )
-    rules = settings.policy_to_show()
-    if rules is not None:
+    if settings.policy_to_show() is not None:
         text += (
             "<p class='safegen-enforced'>"
             f"{say('SafeGen is enforced here: the original is not made.')}</p>"
@@ -66,65 +69,69 @@ def _introduction() -> str:
     return text
 
 
+def html() -> str:
+    """The pane, before anything is asked."""
+    weights = comparison.default_weights(settings.policy_to_show())
+    missing = markup.message(say("There is no txt2img on this page to compare."), bad=True)
+    asks = (
+        fields.place("safegen_compare_introduction", _introduction()),
+        fields.text(
+            "safegen_compare_prompt",
+            say("Prompt"),
+            placeholder=say("Empty: the prompt in txt2img"),
+            lines=3,
+        ),
+        fields.text(
+            "safegen_compare_weights",
+            say("Weights"),
+            say("Separated by commas; 0 is the original."),
+            value=", ".join(f"{weight:g}" for weight in weights),
+        ),
+        # The host's keys Esc and Alt+Enter look for buttons with these endings in whichever tab
+        # is open.
+        fields.row(
+            fields.button(
+                "safegen_compare_generate", say("Compare"), "primary", disabled=not _built
+            ),
+            fields.button("safegen_compare_interrupt", say("Interrupt"), "stop"),
+            fields.button("safegen_compare_skip", say("Skip")),
+            fields.button("safegen_compare_send", say("Send to txt2img"), disabled=True),
+        ),
+        fields.place("safegen_compare_message", "" if _built else missing),
+    )
+    start = markup.note(say("Pictures appear here. The original is blurred until you ask."))
+    shown = fields.place("safegen_compare_stage", start)
+    return fields.split((2, "".join(asks)), (5, f"<div id='safegen_compare_panel'>{shown}</div>"))
+
+
+def interrupt() -> None:
+    """Stop what is under way."""
+    host.interrupt()
+
+
+def _inert(message: str, shown: str = "") -> str:
+    """An answer as the page's script takes it: what to say, and what to show in place of the last
+    comparison, if anything. The browser makes nothing of it before that.
+    """
+    return f"<template {markup.asked()}><div>{message}</div><div>{shown}</div></template>"
+
+
 def build() -> None:
-    """The pane, within the tab that is being built."""
-    rules = settings.policy_to_show()
+    """What gradio is needed for, all of it hidden."""
     inputs = generate_inputs()
-    with gr.Row(elem_classes=["safegen-split"]):
-        with gr.Column(scale=2, min_width=300):
-            html("safegen_compare_introduction", _introduction())
-            prompt = not_in_config(
-                gr.Textbox(
-                    label="Prompt",
-                    placeholder="Empty: the prompt in txt2img",
-                    lines=3,
-                    elem_id="safegen_compare_prompt",
-                )
-            )
-            weights = not_in_config(
-                gr.Textbox(
-                    label="Weights",
-                    info="Separated by commas; 0 is the original.",
-                    value=", ".join(f"{w:g}" for w in comparison.default_weights(rules)),
-                    elem_id="safegen_compare_weights",
-                )
-            )
-            with gr.Row(elem_classes=["safegen-buttons"]):
-                go = button(
-                    "Compare", "safegen_compare_generate", "primary", interactive=inputs is not None
-                )
-                # The host's keys Esc and Alt+Enter look for buttons with these endings in
-                # whichever tab is open.
-                stop = button("Interrupt", "safegen_compare_interrupt", "stop")
-                skip = button("Skip", "safegen_compare_skip")
-                send = button("Send to txt2img", "safegen_compare_send", interactive=False)
-            message = html(
-                "safegen_compare_message",
-                ""
-                if inputs is not None
-                else markup.message(say("There is no txt2img on this page to compare."), bad=True),
-            )
-        with gr.Column(scale=5, min_width=300, elem_id="safegen_compare_panel"):
-            shown = html(
-                "safegen_compare_stage",
-                markup.note(say("Pictures appear here. The original is blurred until you ask.")),
-            )
-            infotext = not_in_config(
-                gr.Textbox(visible=False, elem_id="safegen_compare_infotext", label="Infotext")
-            )
-            task = not_in_config(
-                gr.Textbox(visible=False, elem_id="safegen_compare_task", label="Task")
-            )
-    stop.click(host.interrupt, None, None, **QUIET)
-    skip.click(host.interrupt, None, None, **QUIET)
     if inputs is None:
         return
+    _built[:] = inputs
+    infotext = gr.Textbox(visible=False, elem_id="safegen_compare_infotext")
+    ask = gr.Button(visible=False, elem_id="safegen_compare_ask")
+    send = gr.Button(visible=False, elem_id="safegen_compare_paste")
+    answer = gr.HTML(visible=False, elem_id="safegen_compare_answer")
+    for component in (infotext, ask, send, answer):
+        component.do_not_save_to_config = True
     host.paste_button(send, infotext)
 
-    unchanged = [gr.update(), gr.update(), gr.update()]  # the last comparison stays
-
     def save(image: Any) -> str:
-        return page.url_of(image, shown)
+        return page.url_of(image, answer)
 
     def compare(
         id_task: str, request: gr.Request, own_prompt: str, given: str, *values: Any
@@ -133,19 +140,14 @@ def build() -> None:
             result = comparison.compare(request, own_prompt, given, id_task, *values)
         except SafeGenError as error:
             record.refuse(error, "Compare")
-            return [*unchanged, markup.message(plainly(error), bad=True)]
-        chosen = result.chosen
-        return [
-            comparison_markup.comparison(result, save),
-            "" if chosen is None else chosen.infotext,
-            gr.update(interactive=chosen is not None),
-            comparison_markup.summary(result),
-        ]
+            return [_inert(markup.message(plainly(error), bad=True))]
+        shown = comparison_markup.comparison(result, save)
+        return [_inert(comparison_markup.summary(result), shown or markup.note(""))]
 
-    go.click(
-        making.queued(compare, unchanged),
-        inputs=[task, prompt, weights, *inputs[1:]],
-        outputs=[shown, infotext, send, message],
+    ask.click(
+        making.queued(compare, []),
+        inputs=[infotext] * 3 + inputs[1:],
+        outputs=[answer],
         **page.js(_START),
         show_progress=False,
     )

@@ -9,8 +9,8 @@ from safegen.errors import SafeGenError
 from safegen.learned.store import LearnedStore, pairs_of, read_embedding
 from safegen.plan import TEXTUAL_STRATEGIES, SafetyPlan
 from safegen.webui import deciding, encoder, markup, settings
-from safegen.webui.drafts import Form
 from safegen.webui.errors import plainly
+from safegen.webui.forms import Form
 from safegen.webui.words import say, spoken
 
 

@@ -1,31 +1,39 @@
-"""The pane for contexts: find, read, write, copy, import, export, delete, and learn."""
+"""The pane for contexts: find, read, write, copy, import, export, delete, and learn.
+
+The page keeps what is written and not saved, and sends it with every request; nothing of it is
+kept here.
+"""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import gradio as gr
 
 from safegen.contexts.library import ContextError
-from safegen.errors import SafeGenError
+from safegen.errors import InvalidValue, SafeGenError
 from safegen.learned.store import LearnedStore, read_pairs
-from safegen.plan import AUTO
 from safegen.sentence import told
-from safegen.webui import accordion, deciding, encoder, host, markup, page, settings
-from safegen.webui.drafts import Drafts, Form, NotPermitted
+from safegen.webui import encoder, host, markup, settings
+from safegen.webui.drafts import Drafts, NotPermitted
 from safegen.webui.enforcement import Policy
 from safegen.webui.errors import plainly
+from safegen.webui.forms import Form
+from safegen.webui.jobs import Answer, Tell
+from safegen.webui.tab import asked
 from safegen.webui.tab import context_layout as layout
 from safegen.webui.tab import context_views as views
+from safegen.webui.tab.asked import Body
 from safegen.webui.tab.context_views import library
-from safegen.webui.tab.parts import QUIET, on_arrival
 from safegen.webui.words import say
 
 FIRST = "violence"
 """The context that the pane shows first."""
+MESSAGE, LEARNED = f"{layout.ID}message", f"{layout.ID}learned"
+
+html = layout.html
 
 
 def _policy() -> Policy | None:
@@ -33,313 +41,213 @@ def _policy() -> Policy | None:
     return settings.active_policy()
 
 
-def _choosers() -> list[Any]:
-    """The accordions' context controls that are on the page: a hidden tab's are not."""
+@dataclass(frozen=True)
+class Shown:
+    """What the page holds when it asks.
 
-    def tab(control: Any) -> str:
-        return "img2img" if "img2img" in str(control.elem_id) else "txt2img"
-
-    return [control for control in accordion.context_controls if not host.hides_tab(tab(control))]
-
-
-_TYPED = (
-    '(...values) => { document.dispatchEvent(new CustomEvent("safegen:typed")); return values; }'
-)
-"""Tells the page's script that something is written in the form; no request is made."""
-
-
-class Pane:
-    """What happens in the pane.
-
-    Every method that begins with ``on_`` answers an event; its answer has a value for each of
-    ``outputs``, in order.
+    Args:
+        drafts: What is not saved.
+        key: The context whose fields the page shows; empty at first.
+        form: What stands in them.
+        search, sample, strategy: What is beside the form.
+        body: All that was sent.
     """
 
-    def __init__(self) -> None:
-        # It is filled when its tab is first opened.
-        with gr.Row(elem_classes=["safegen-split"]):
-            with gr.Column(scale=1, min_width=240, elem_classes=["safegen-side"]):
-                side = self.side = layout.side()
-            with gr.Column(scale=3, min_width=300, elem_classes=["safegen-editor"]):
-                editor = self.editor = layout.editor()
-            with gr.Column(scale=2, min_width=300):
-                view = self.view = layout.preview()
-        self.outputs = [
-            side.drafts,
-            side.shown,
-            side.listing,
-            editor.heading,
-            *editor.fields,
-            editor.save,
-            editor.discard,
-            editor.delete,
-            editor.confirm_discard.group,
-            editor.confirm_delete.group,
-            view.shown,
-            view.learned,
-            side.problems,
-            editor.message,
-        ]
-        self.state = [
-            side.drafts,
-            side.shown,
-            side.search,
-            view.sample,
-            view.strategy,
-            *editor.fields,
-        ]
-        self._connect()
+    drafts: Drafts
+    key: str
+    form: Form
+    search: str
+    sample: str
+    strategy: str
+    body: Body
 
-    # ------------------------------------------------------------------ events
-
-    def _connect(self) -> None:
-        side, editor, view = self.side, self.editor, self.view
-
-        def on(event: Any, function: Callable[..., Any], *more: Any) -> None:
-            event(function, [*self.state, *more], self.outputs, **QUIET)
-
-        on(side.listing.input, self.on_pick, side.listing)
-        on(side.new.click, self.on_new)
-        on(side.upload.upload, self.on_import, side.upload, side.replace)
-        on(side.reload.click, self.on_reload)
-        on(editor.confirm_discard.yes.click, self.on_discard)
-        on(editor.confirm_discard.no.click, self.on_refresh)
-        on(editor.confirm_delete.no.click, self.on_refresh)
-        on(view.strategy.input, self.on_refresh)
-        on(side.typed.click, self.on_typed)
-        for control in editor.fields:
-            if isinstance(control, gr.Dropdown):  # a choice in it is no typing that can be seen
-                control.input(None, **page.js(_TYPED))
-        for ask, group in (
-            (editor.discard, editor.confirm_discard.group),
-            (editor.delete, editor.confirm_delete.group),
-        ):
-            ask.click(lambda: gr.update(visible=True), None, group, **QUIET)
-        # These change what there is to choose from, in txt2img and img2img too.
-        choosers = _choosers()
-
-        def choices() -> Any:
-            found = accordion.context_choices(deciding.chooser())
-            updates = [gr.update(choices=found) for _ in choosers]
-            return updates[0] if len(updates) == 1 else updates
-
-        for click, function in (
-            (editor.save.click, self.on_save),
-            (editor.duplicate.click, self.on_duplicate),
-            (editor.confirm_delete.yes.click, self.on_delete),
-        ):
-            click(
-                self._followed(function),
-                [*self.state, *choosers],
-                [*self.outputs, *choosers],
-                **QUIET,
-            )
-        for control in (side.upload, side.reload):
-            # The list itself has been read again by then.
-            event = control.upload if control is side.upload else control.click
-            if choosers:
-                event(choices, None, choosers, **QUIET)
-        view.learn.click(
-            self.on_learn,
-            [side.shown, view.pairs],
-            [view.learned, editor.message],
+    @classmethod
+    def of(cls, body: Body) -> Shown:
+        """What was sent, read and checked."""
+        return cls(
+            Drafts.from_data(body.get("drafts")),
+            asked.text(body, "shown"),
+            Form.from_data(body.get("form") or {}),
+            asked.text(body, "search"),
+            asked.text(body, "sample"),
+            asked.text(body, "strategy"),
+            body,
         )
-        on_arrival(self.on_refresh, self.state, self.outputs)
 
-    def _followed(self, function: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
-        """``function``, whose answer also has the accordions' choice of contexts.
+    def note(self) -> None:
+        """Keep what is written as a draft."""
+        self.drafts.note(library(), self.key, self.form)
 
-        A context that is renamed stays chosen there; where one that is deleted was chosen, Auto
-        takes its place.
-        """
-        count = len(self.state)
+    # ------------------------------------------------------------------ answers
 
-        def answer(*args: Any) -> list[Any]:
-            before = set(library().names())
-            state, chosen = args[:count], args[count:]
-            found = function(*state)
-            choices = accordion.context_choices(deciding.chooser())
-            gone = before - set(choices)
-            key = found[1]
-            followed = []
-            for value in chosen:
-                update: dict[str, Any] = {"choices": choices}
-                if value in gone:
-                    update["value"] = key if function == self.on_save else AUTO
-                followed.append(gr.update(**update))
-            return [*found, *followed]
-
-        return answer
-
-    def _show(
-        self,
-        drafts: Drafts,
-        key: str,
-        view: Sequence[str],
-        text: str = "",
-        *,
-        bad: bool = False,
-        fill: bool = True,
-    ) -> list[Any]:
+    def show(self, key: str, text: str = "", *, bad: bool = False, fill: bool = True) -> Answer:
         """The answer that shows ``key``.
 
         Args:
-            view: The search, the sample prompt and the strategy it is shown for.
             text: What has happened, or what was wrong.
             fill: Whether the fields' values are sent too. They are not while somebody types.
         """
-        contexts = library()
-        search, sample, strategy = view
+        contexts, drafts = library(), self.drafts
         if key not in contexts and key not in drafts.of_context:
             # Nothing is shown yet, or it was deleted elsewhere.
             key = FIRST if FIRST in contexts else next(iter(contexts)).name
             fill = True
-        drafts.shown = key
         built_in, form = contexts.is_built_in(key), drafts.form(contexts, key)
         saved = contexts.get(key) if key in contexts else None
         unsaved = key in drafts.of_context
+        places = {
+            "list": layout.entries(drafts.entries(contexts, self.search)),
+            "heading": markup.heading(saved, form.label, built_in=built_in, unsaved=unsaved),
+            "preview": views.preview(key, form, self.sample, self.strategy),
+            "problems": views.problems(),
+        }
+        answer: Answer = {
+            "drafts": drafts.to_data(),
+            "shown": key,
+            "unsaved": unsaved,
+            "builtIn": built_in,
+            "html": {layout.ID + name: found for name, found in places.items()},
+        }
         if fill:
-            controls = [gr.update(value=value, interactive=not built_in) for value in form.values()]
-        else:
-            controls = [gr.update() for _ in self.editor.fields]
-        return [
-            drafts,
-            key,
-            gr.update(choices=drafts.entries(contexts, search), value=key),
-            markup.heading(saved, form.label, built_in=built_in, unsaved=unsaved),
-            *controls,
-            gr.update(interactive=unsaved),
-            gr.update(interactive=unsaved),
-            gr.update(interactive=not built_in),
-            gr.update(visible=False),
-            gr.update(visible=False),
-            views.preview(key, form, sample, strategy),
-            views.learned(key) if fill else gr.update(),
-            views.problems(),
-            markup.message(text, bad=bad),
-        ]
+            answer["form"] = asdict(form)
+            answer["html"].update(
+                {LEARNED: views.learned(key), MESSAGE: markup.message(text, bad=bad)}
+            )
+        return answer
 
-    def on_typed(self, drafts: Drafts, key: str, *more: Any) -> list[Any]:
-        """Fields of the form, the search or the sample prompt were changed.
-
-        What is said stays: the page hides it as somebody types, and this answer may come after
-        that of a button.
-        """
-        view, form = more[:3], more[3:]
-        drafts.note(library(), key, Form.of_values(form))
-        if drafts.shown != key:  # late: the page shows another context by now
-            return [drafts, *(gr.update() for _ in self.outputs[1:])]
-        return [*self._show(drafts, key, view, fill=False)[:-1], gr.update()]
-
-    def on_refresh(self, drafts: Drafts, key: str, *more: Any) -> list[Any]:
-        """Show again what is shown."""
-        view, form = more[:3], more[3:]
-        drafts.note(library(), key, Form.of_values(form))
-        return self._show(drafts, key, view)
-
-    def on_pick(self, drafts: Drafts, key: str, *more: Any) -> list[Any]:
-        """Another context is chosen in the list; what was written stays a draft."""
-        view, form, picked = more[:3], more[3:-1], more[-1]
-        drafts.note(library(), key, Form.of_values(form))
-        return self._show(drafts, str(picked or key), view)
-
-    def _attempt(
-        self, work: Callable[[], str], drafts: Drafts, key: str, view: Sequence[Any], done: str
-    ) -> list[Any]:
+    def attempt(self, work: Callable[[], str], done: str) -> Answer:
         """Do ``work``, which returns what to show then; say ``done`` or what was wrong."""
         try:
             key = work()
         except (SafeGenError, OSError) as error:
-            return self._show(drafts, key, view, plainly(error), bad=True)
-        return self._show(drafts, key, view, done)
+            return self.show(self.key, plainly(error), bad=True)
+        # In txt2img and img2img there are other contexts to choose from now.
+        return {**self.show(key, done), "changed": True}
 
-    def on_new(self, drafts: Drafts, key: str, *more: Any) -> list[Any]:
-        """An empty form."""
-        view, form = more[:3], more[3:]
-        drafts.note(library(), key, Form.of_values(form))
-        return self._show(drafts, drafts.new(), view)
 
-    def on_save(self, drafts: Drafts, key: str, *more: Any) -> list[Any]:
-        """Write the context down."""
-        view, form = more[:3], Form.of_values(more[3:])
-        return self._attempt(
-            lambda: drafts.save(library(), key, form, _policy()), drafts, key, view, say("Saved.")
-        )
+# ---------------------------------------------------------------------- what is done
 
-    def on_discard(self, drafts: Drafts, key: str, *more: Any) -> list[Any]:
-        """Back to what is saved."""
-        drafts.discard(library(), key)
-        return self._show(
-            drafts,
-            drafts.shown if key not in library() else key,
-            more[:3],
-            say("Changes discarded."),
-        )
 
-    def on_duplicate(self, drafts: Drafts, key: str, *more: Any) -> list[Any]:
-        """A copy to change."""
-        view, form = more[:3], Form.of_values(more[3:])
-        drafts.note(library(), key, form)
-        return self._attempt(
-            lambda: drafts.duplicate(library(), key, _policy()),
-            drafts,
-            key,
-            view,
-            say("Duplicated."),
-        )
+def _typed(page: Shown) -> Answer:
+    """Fields of the form, the search or the sample prompt were changed."""
+    page.note()
+    return page.show(page.key, fill=False)
 
-    def on_delete(self, drafts: Drafts, key: str, *more: Any) -> list[Any]:
-        """Away with it."""
 
-        def work() -> str:
-            drafts.delete(library(), key, _policy())
-            return drafts.shown
+def _refresh(page: Shown) -> Answer:
+    """Show again what is shown."""
+    page.note()
+    return page.show(page.key)
 
-        return self._attempt(work, drafts, key, more[:3], say("Deleted."))
 
-    def on_import(self, drafts: Drafts, key: str, *more: Any) -> list[Any]:
-        """A context from a file."""
-        view, form, (file, over) = more[:3], more[3:-2], more[-2:]
-        drafts.note(library(), key, Form.of_values(form))
+def _pick(page: Shown) -> Answer:
+    """Another context is chosen in the list; what was written stays a draft."""
+    page.note()
+    return page.show(asked.text(page.body, "picked") or page.key)
 
-        def work() -> str:
-            if file is None:
+
+def _new(page: Shown) -> Answer:
+    """An empty form."""
+    page.note()
+    return page.show(page.drafts.new())
+
+
+def _save(page: Shown) -> Answer:
+    """Write the context down."""
+    return page.attempt(
+        lambda: page.drafts.save(library(), page.key, page.form, _policy()), say("Saved.")
+    )
+
+
+def _discard(page: Shown) -> Answer:
+    """Back to what is saved."""
+    page.drafts.discard(library(), page.key)
+    return page.show(page.key, say("Changes discarded."))
+
+
+def _duplicate(page: Shown) -> Answer:
+    """A copy to change."""
+    page.note()
+    return page.attempt(
+        lambda: page.drafts.duplicate(library(), page.key, _policy()), say("Duplicated.")
+    )
+
+
+def _delete(page: Shown) -> Answer:
+    """Away with it."""
+
+    def work() -> str:
+        page.drafts.delete(library(), page.key, _policy())
+        return page.drafts.shown
+
+    return page.attempt(work, say("Deleted."))
+
+
+def _import(page: Shown) -> Answer:
+    """A context from a file."""
+    page.note()
+
+    def work() -> str:
+        over = asked.tick(page.body, "replace")
+        with tempfile.TemporaryDirectory() as folder:
+            path = asked.file(page.body, "file", Path(folder))
+            if path is None:
                 raise ContextError(told("Choose a file first."))
-            path = Path(file.name)
-            return drafts.import_file(library(), path, _policy(), replace_own=bool(over))
+            return page.drafts.import_file(library(), path, _policy(), replace_own=over)
 
-        return self._attempt(work, drafts, key, view, say("Imported."))
-
-    def on_reload(self, drafts: Drafts, key: str, *more: Any) -> list[Any]:
-        """Read the folder again: files may have been put there by hand."""
-        view, form = more[:3], Form.of_values(more[3:])
-        drafts.note(library(), key, form)
-        library().reload()
-        return self._show(drafts, key, view)
-
-    def on_learn(self, key: str, file: Any, progress: gr.Progress = gr.Progress()) -> Any:  # noqa: B008
-        """Learn the context's embedding in the loaded model."""
-        try:
-            if settings.enforcing():
-                raise NotPermitted(
-                    told("Nothing can be learned here while SafeGen is enforced. Ask the operator.")
-                )
-            context = library().get(key)
-            pairs = None if file is None else read_pairs(Path(file.name))
-            progress(0.0, desc=say("Waiting for the model"))
-
-            def tell(done: int, of: int) -> None:
-                progress((done, of), desc=say("Reading prompts"), unit="")
-
-            with host.exclusively():
-                store = LearnedStore(settings.contexts_folder())
-                found = store.learn(context, encoder.HostEncoder(), pairs, progress=tell)
-        except (SafeGenError, OSError, csv.Error) as error:
-            return gr.update(), markup.message(plainly(error), bad=True)
-        text = say("{context}: learned from {n} pairs.", context=context.label, n=found.pairs)
-        return views.learned(key), markup.message(text)
+    return page.attempt(work, say("Imported."))
 
 
-def build() -> None:
-    """The pane, within the tab that is being built."""
-    Pane()
+def _reload(page: Shown) -> Answer:
+    """Read the folder again: files may have been put there by hand."""
+    page.note()
+    library().reload()
+    return {**page.show(page.key), "changed": True}
+
+
+ACTIONS: dict[str, Callable[[Shown], Answer]] = {
+    "typed": _typed,
+    "refresh": _refresh,
+    "pick": _pick,
+    "new": _new,
+    "save": _save,
+    "discard": _discard,
+    "duplicate": _duplicate,
+    "delete": _delete,
+    "import": _import,
+    "reload": _reload,
+}
+
+
+def on_contexts(body: Body) -> Answer:
+    """One of `ACTIONS`, called ``do``."""
+    do = asked.text(body, "do")
+    if do not in ACTIONS:
+        raise InvalidValue("do", do, ", ".join(ACTIONS))
+    return ACTIONS[do](Shown.of(body))
+
+
+def on_learn(body: Body, tell: Tell) -> Answer:
+    """Learn the context's embedding in the loaded model."""
+    try:
+        if settings.enforcing():
+            raise NotPermitted(
+                told("Nothing can be learned here while SafeGen is enforced. Ask the operator.")
+            )
+        key = asked.text(body, "shown")
+        context = library().get(key)
+        with tempfile.TemporaryDirectory() as folder:
+            file = asked.file(body, "pairs", Path(folder))
+            pairs = None if file is None else read_pairs(file)
+        tell(0.0, say("Waiting for the model"))
+        with host.exclusively():
+            found = LearnedStore(settings.contexts_folder()).learn(
+                context,
+                encoder.HostEncoder(),
+                pairs,
+                progress=lambda done, of: tell(done / of, say("Reading prompts")),
+            )
+    except (SafeGenError, OSError, csv.Error) as error:
+        return {"html": {MESSAGE: markup.message(plainly(error), bad=True)}}
+    text = say("{context}: learned from {n} pairs.", context=context.label, n=found.pairs)
+    return {"shown": key, "html": {MESSAGE: markup.message(text), LEARNED: views.learned(key)}}

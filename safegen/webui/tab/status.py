@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from html import escape
 
-import gradio as gr
-
 from safegen.webui import markup, status
-from safegen.webui.tab.parts import QUIET, button, html, on_arrival
+from safegen.webui.tab.fields import button, place, row
 from safegen.webui.words import later, say
 
 _SECTIONS = (
@@ -35,10 +33,7 @@ def report() -> str:
     )
 
 
-def build() -> None:
-    """The pane, within the tab that is being built."""
-    with gr.Row(elem_classes=["safegen-buttons", "safegen-narrow"]):
-        refresh = button("Refresh", "safegen_status_refresh")
-    shown = html("safegen_status_report")
-    refresh.click(report, None, shown, **QUIET)
-    on_arrival(report, None, shown)
+def html() -> str:
+    """The pane, before anything is asked."""
+    refresh = button("safegen_status_refresh", say("Refresh"))
+    return row(refresh, style="safegen-buttons safegen-narrow") + place("safegen_status_report")

@@ -259,6 +259,17 @@ class TestLibrary:
         assert library.folder is not None
         assert [f.name for f in library.folder.iterdir()] == ["spiders.json"]
 
+    def test_what_became_of_a_name_is_known(self, library: ContextLibrary) -> None:
+        library.add(SPIDERS)
+        library.edit("spiders", name="insects")
+        library.edit("insects", name="animals")
+        assert library.successor("spiders") == library.successor("insects") == "animals"
+        library.add(SPIDERS)
+        assert library.successor("spiders") is None
+        library.delete("animals")
+        assert library.successor("insects") == ""
+        assert library.successor("never-there") is None
+
     def test_an_unknown_name_lists_the_known_ones(self, library: ContextLibrary) -> None:
         with pytest.raises(ContextError, match="violence"):
             library.get("violins")

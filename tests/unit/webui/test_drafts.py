@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.library import ContextError, ContextLibrary, to_text
 from safegen.errors import InvalidValue
-from safegen.webui.drafts import DOT, Drafts, Form, NotPermitted, permit, suggestion_label
+from safegen.webui.drafts import DOT, Drafts, NotPermitted, permit
 from safegen.webui.enforcement import LEVELS, Policy
+from safegen.webui.forms import Form, suggestion_label
 
 OWN = SafetyContext("calm", "Calm", "", "", "a calm scene", "a storm", {"storm": "breeze"})
 STRICT = LEVELS["strict"]
@@ -56,8 +58,38 @@ def test_every_built_in_context_is_read_back_from_its_form_alone(library: Contex
 
 def test_a_form_in_values_and_back(library: ContextLibrary) -> None:
     form = Form.of(library.get("violence"))
-    assert Form.of_values(form.values()) == form
-    assert Form.of_values((None,) * len(form.values())) == Form()
+    assert Form.from_data(asdict(form)) == form
+    assert Form.from_data({}) == Form()
+
+
+@pytest.mark.parametrize(
+    "data", [None, [], {"label": 1}, {"labels": "x"}, {"label": None}], ids=repr
+)
+def test_what_is_no_form_is_refused(data: Any) -> None:
+    with pytest.raises(InvalidValue, match="form"):
+        Form.from_data(data)
+
+
+def test_drafts_go_to_the_page_and_come_back(library: ContextLibrary) -> None:
+    drafts = Drafts()
+    drafts.note(library, "calm", replace(Form.of(OWN), label="Calmer"))
+    drafts.new()
+    sent = json.loads(json.dumps(drafts.to_data()))
+    back = Drafts.from_data(sent)
+    assert (back.of_context, back.made) == (drafts.of_context, 1)
+    assert Drafts.from_data(None) == Drafts()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [[1], {"of_context": {}}, {"of_context": [], "made": 0}, {"of_context": {"a": 1}, "made": 0},
+     {"of_context": {"a": {"form": {}}}, "made": 0}, {"of_context": {}, "made": "x"},
+     {"of_context": {"a": {"form": {"label": 3}, "base": None}}, "made": 0}],
+    ids=repr,
+)  # fmt: skip
+def test_what_are_no_drafts_is_refused(data: Any) -> None:
+    with pytest.raises(InvalidValue):
+        Drafts.from_data(data)
 
 
 def test_a_context_without_a_name_takes_that_of_its_label() -> None:

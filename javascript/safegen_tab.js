@@ -1,0 +1,321 @@
+// SafeGen's tab: its panes, which are fetched when it is first opened, and what they ask.
+//
+// A pane asks by name; the answer says what to show where. What takes long answers with a job, which
+// is asked after until it is done.
+(function() {
+    "use strict";
+
+    const ROUTE = "./safegen/tab";
+    const CONTEXT = "safegen_context_";
+    // Milliseconds after the last key until what was typed is sent.
+    const TYPED = 120;
+    // Milliseconds between two questions how far a job has come.
+    const POLL = 400;
+
+    const find = selector => gradioApp().querySelector(selector);
+    const byId = id => gradioApp().getElementById?.(id) || document.getElementById(id);
+    const pause = time => new Promise(done => setTimeout(done, time));
+    const place = () => find("#safegen_place");
+    const panes = () => byId("safegen_tabs");
+
+    // ------------------------------------------------------------------ asking
+
+    async function fetched(path, given) {
+        const response = await fetch(`${ROUTE}${path}`, given);
+        if (response.ok) return response;
+        const {detail} = await response.json().catch(() => ({}));
+        throw new Error(detail?.plain || detail || response.statusText);
+    }
+
+    /** Says that something went wrong, as the server's own messages do. */
+    function complain(where, text) {
+        const line = document.createElement("p");
+        line.setAttribute("role", "alert");
+        line.className = "safegen-message safegen-bad";
+        line.textContent = text;
+        byId(where)?.replaceChildren(line);
+    }
+
+    function showProgress(where, job) {
+        const line = byId(where);
+        if (!line) return;
+        line.hidden = !job;
+        if (!job) {
+            line.replaceChildren();
+            return;
+        }
+        const bar = line.querySelector("progress") || document.createElement("progress");
+        bar.max = 1;
+        bar.value = job.share;
+        bar.setAttribute("aria-label", job.said);
+        const said = line.querySelector("span") || document.createElement("span");
+        if (said.textContent !== job.said) said.textContent = job.said;
+        if (!bar.parentElement) line.append(bar, said);
+    }
+
+    const held = {};  // by place, the HTML that was shown there last
+
+    function put(id, html) {
+        const element = byId(id);
+        if (!element || held[id] === html) return;
+        held[id] = html;
+        element.innerHTML = html;
+    }
+
+    /** Asks the server and shows its answer; null if there is none.
+     *
+     *  `progress` is where it is shown how far a job has come, `trouble` where what went wrong is. */
+    async function ask(name, body, {progress = "", trouble}) {
+        try {
+            const headers = {"Content-Type": "application/json"};
+            let answer = await (await fetched(
+                `/${name}`, {method: "POST", headers, body: JSON.stringify(body)}
+            )).json();
+            while (answer.job) {
+                showProgress(progress, answer);
+                await pause(POLL);
+                answer = await (await fetched(`/job/${answer.job}`)).json();
+            }
+            if (answer.failed) throw new Error(answer.failed);
+            return answer;
+        } catch (error) {
+            complain(trouble, error instanceof TypeError ? panes().dataset.lost : error.message);
+            return null;
+        } finally {
+            if (progress) showProgress(progress, null);
+        }
+    }
+
+    function show(answer) {
+        for (const [id, html] of Object.entries(answer?.html || {})) put(id, html);
+    }
+
+    /** Asks on behalf of a button, which can't be pressed meanwhile. */
+    async function press(button, name, body, places) {
+        button.disabled = true;
+        const answer = await ask(name, body, places);
+        button.disabled = false;
+        if (answer) show(answer);
+        return answer;
+    }
+
+    const valueOf = id => find(`#${id} :is(input:not([type=range]), textarea)`).value;
+    const ticked = id => [...gradioApp().querySelectorAll(`#${id} input:checked`)].map(box => box.value);
+
+    // ------------------------------------------------------------------ contexts
+
+    const contexts = {drafts: null, shown: ""};
+    let last = Promise.resolve();  // one question after the other: each needs the answer before it
+    let waiting; // the timer of what was typed
+
+    const fields = () => [...gradioApp().querySelectorAll(".safegen-form .safegen-field")].map(
+        label => [label.id.slice(CONTEXT.length), label.querySelector("input, textarea")]
+    );
+    const written = () => Object.fromEntries(fields().map(([name, field]) => [name, field.value]));
+
+    function askContexts(todo, more = {}) {
+        clearTimeout(waiting);
+        last = last.then(() => changeContexts(todo, more));
+        return last;
+    }
+
+    async function changeContexts(todo, more) {
+        const form = written();
+        const answer = await ask("contexts", {
+            do: todo, drafts: contexts.drafts, shown: contexts.shown, form,
+            search: valueOf(`${CONTEXT}search`), sample: valueOf(`${CONTEXT}sample`),
+            strategy: ticked(`${CONTEXT}view`)[0], ...more,
+        }, {trouble: `${CONTEXT}message`});
+        if (!answer) return;
+        show(answer);
+        const same = contexts.shown === answer.shown;
+        Object.assign(contexts, {drafts: answer.drafts, shown: answer.shown});
+        const typedMeanwhile = answer.form && same && !["discard", "import"].includes(todo) ?
+            fields().filter(([name, field]) => field.value !== form[name]) : [];
+        for (const [name, field] of fields()) {
+            const kept = typedMeanwhile.some(([other]) => other === name);
+            if (answer.form && !kept) field.value = answer.form[name];
+            field.disabled = answer.builtIn;
+        }
+        byId(`${CONTEXT}save`).disabled = byId(`${CONTEXT}discard`).disabled = !answer.unsaved;
+        byId(`${CONTEXT}delete`).disabled = answer.builtIn;
+        for (const box of gradioApp().querySelectorAll(`#${CONTEXT}list input`)) {
+            box.checked = box.value === answer.shown;
+        }
+        if (answer.form) ["discard", "delete"].forEach(name => question(name, false));
+        if (typedMeanwhile.length) onTyped();
+        // In txt2img and img2img the choices follow.
+        if (answer.changed) document.dispatchEvent(new CustomEvent("safegen:contexts"));
+    }
+
+    /** Something is written in the form, the search or the sample. */
+    function onTyped() {
+        const said = find(`#${CONTEXT}message .safegen-message`);
+        if (said) said.hidden = true; // it is about what stood there before
+        clearTimeout(waiting);
+        waiting = setTimeout(() => askContexts("typed"), TYPED);
+    }
+
+    function question(name, shown) {
+        const group = byId(`${CONTEXT}confirm_${name}`);
+        if (group.hidden === !shown) return;
+        group.hidden = !shown;
+        if (shown) byId(`${CONTEXT}keep_${name}`).focus();
+        else if (!document.activeElement?.offsetParent) byId(`${CONTEXT}duplicate`).focus();
+    }
+
+    async function readFile(input) {
+        const [file] = input.files;
+        return file ? {name: file.name, text: await file.text()} : null;
+    }
+
+    async function learn(button) {
+        await last;
+        const pairs = await readFile(byId(`${CONTEXT}pairs`));
+        button.disabled = true;
+        const answer = await ask("learn", {shown: contexts.shown, pairs}, {
+            progress: `${CONTEXT}learning_progress`, trouble: `${CONTEXT}message`,
+        });
+        button.disabled = false;
+        // What another context has learned is no news of the one that is shown now.
+        if (answer?.shown && answer.shown !== contexts.shown) delete answer.html[`${CONTEXT}learned`];
+        show(answer);
+    }
+
+    // ------------------------------------------------------------------ checking, status
+
+    function check() {
+        const go = byId("safegen_check_go");
+        if (go.disabled) return;
+        press(go, "check", {
+            prompts: valueOf("safegen_check_prompts"),
+            by_line: ticked("safegen_check_by_line").length > 0,
+            threshold: Number(valueOf("safegen_check_threshold")),
+            detectors: ticked("safegen_check_detectors"),
+            strategy: ticked("safegen_check_strategy")[0],
+        }, {progress: "safegen_check_reading", trouble: "safegen_check_found"});
+    }
+
+    function refreshStatus() {
+        press(byId("safegen_status_refresh"), "status", {}, {trouble: "safegen_status_report"});
+    }
+
+    // ------------------------------------------------------------------ panes
+
+    const arrivals = {contexts: () => askContexts("refresh"), status: refreshStatus};
+
+    function openPane(tab) {
+        for (const other of panes().querySelectorAll("[role=tab]")) {
+            const chosen = other === tab;
+            other.setAttribute("aria-selected", String(chosen));
+            other.tabIndex = chosen ? 0 : -1;
+            byId(other.getAttribute("aria-controls")).hidden = !chosen;
+        }
+        arrivals[tab.id.replace("safegen_open_", "")]?.();
+    }
+
+    function movePane(event, tab) {
+        const tabs = [...panes().querySelectorAll("[role=tab]")];
+        const goal = {
+            ArrowLeft: tabs.indexOf(tab) - 1, ArrowRight: tabs.indexOf(tab) + 1,
+            Home: 0, End: tabs.length - 1,
+        }[event.key];
+        if (goal === undefined) return;
+        const next = tabs[(goal + tabs.length) % tabs.length];
+        next.focus();
+        openPane(next);
+        event.preventDefault();
+    }
+
+    let fetching = false;
+    let seen = false;
+
+    /** The tab may be seen now: its panes are fetched once, and what they show is asked for anew. */
+    async function look() {
+        const before = seen;
+        seen = Boolean(place()?.offsetParent);
+        if (!seen || before || fetching) return;
+        if (panes()) {
+            arrivals[panes().querySelector("[aria-selected=true]").id.replace("safegen_open_", "")]?.();
+            return;
+        }
+        fetching = true;
+        try {
+            const html = await (await fetched("")).text();
+            // The place itself is gradio's.
+            place().querySelector(".safegen-note").outerHTML = html;
+        } catch (error) {
+            seen = false;
+            const line = place().querySelector(".safegen-note");
+            line.textContent = `SafeGen: ${error.message}`;
+        } finally {
+            fetching = false;
+        }
+    }
+
+    // ------------------------------------------------------------------ listening
+
+    const clicks = {
+        [`${CONTEXT}new`]: () => askContexts("new"),
+        [`${CONTEXT}reload`]: () => askContexts("reload"),
+        [`${CONTEXT}save`]: () => askContexts("save"),
+        [`${CONTEXT}duplicate`]: () => askContexts("duplicate"),
+        [`${CONTEXT}import`]: () => byId(`${CONTEXT}import_file`).click(),
+        [`${CONTEXT}learn`]: learn,
+        safegen_check_go: check,
+        safegen_check_fit: button => press(
+            button, "fit", {}, {progress: "safegen_check_fitting", trouble: "safegen_check_fitted"}
+        ),
+        safegen_status_refresh: refreshStatus,
+        safegen_compare_interrupt: () => ask("interrupt", {}, {trouble: "safegen_compare_message"}),
+        safegen_compare_skip: () => ask("interrupt", {}, {trouble: "safegen_compare_message"}),
+    };
+    for (const name of ["discard", "delete"]) {
+        clicks[`${CONTEXT}${name}`] = () => question(name, true);
+        clicks[`${CONTEXT}keep_${name}`] = () => question(name, false);
+        clicks[`${CONTEXT}really_${name}`] = () => askContexts(name);
+    }
+
+    function onClick(event) {
+        const button = event.target.closest?.("#safegen_tabs button");
+        if (!button) return;
+        if (button.matches("[role=tab]")) openPane(button);
+        else clicks[button.id]?.(button);
+    }
+
+    function onKeyDown(event) {
+        const tab = event.target.closest?.("#safegen_tabs [role=tab]");
+        if (tab) movePane(event, tab);
+        if (event.key === "Enter" && event.shiftKey && event.target.closest?.("#safegen_check_prompts")) {
+            event.preventDefault();
+            check();
+        }
+    }
+
+    /** The two halves of a slider hold the same. */
+    function onInput(event) {
+        const slider = event.target.closest?.("#safegen_tabs .safegen-slider");
+        for (const half of slider?.querySelectorAll("input") || []) {
+            if (half !== event.target) half.value = event.target.value;
+        }
+        if (event.target.matches?.("#safegen_tab_contexts :is(textarea, input[type=text])")) onTyped();
+    }
+
+    async function onChange(event) {
+        const field = event.target;
+        if (field.matches?.(`#${CONTEXT}list input`)) askContexts("pick", {picked: field.value});
+        if (field.matches?.(`#${CONTEXT}view input`)) askContexts("refresh");
+        if (field.id === `${CONTEXT}import_file`) {
+            const file = await readFile(field);
+            field.value = ""; // the same file may be taken once more
+            if (file) askContexts("import", {file, replace: ticked(`${CONTEXT}replace`).length > 0});
+        }
+    }
+
+    document.addEventListener("click", onClick);
+    document.addEventListener("keydown", onKeyDown);
+    document.addEventListener("input", onInput);
+    document.addEventListener("change", onChange);
+    // It has no size while another tab is seen.
+    onUiLoaded(() => place() && new ResizeObserver(look).observe(place()));
+})();
