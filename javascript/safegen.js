@@ -291,7 +291,7 @@
 
     for (const kind of ["input", "change", "click", "keyup"]) document.addEventListener(kind, soon);
     setInterval(() => document.hidden || noticeChanges(), EVERY);
-    document.addEventListener("safegen:contexts", askAll);
+    document.addEventListener("safegen:changed", askAll);
     document.addEventListener("visibilitychange", onVisible);
     onUiLoaded(() => {
         opened = tabName();

@@ -28,17 +28,16 @@
     }
 
     /** Says that something went wrong, as the server's own messages do. */
-    function complain(where, text) {
+    function complain(place, text) {
         const line = document.createElement("p");
         line.setAttribute("role", "alert");
         line.className = "safegen-message safegen-bad";
         line.textContent = text;
-        byId(where)?.replaceChildren(line);
+        place.hidden = false;
+        place.replaceChildren(line);
     }
 
-    function showProgress(where, job) {
-        const line = byId(where);
-        if (!line) return;
+    function showProgress(line, job) {
         line.hidden = !job;
         if (!job) {
             line.replaceChildren();
@@ -62,27 +61,27 @@
         element.innerHTML = html;
     }
 
-    /** Asks the server and shows its answer; null if there is none.
+    /** The server's answer; null if there is none.
      *
      *  `progress` is where it is shown how far a job has come, `trouble` where what went wrong is. */
-    async function ask(name, body, {progress = "", trouble}) {
+    async function ask(name, body, {progress, trouble}) {
         try {
             const headers = {"Content-Type": "application/json"};
             let answer = await (await fetched(
                 `/${name}`, {method: "POST", headers, body: JSON.stringify(body)}
             )).json();
             while (answer.job) {
-                showProgress(progress, answer);
+                if (progress) showProgress(progress, answer);
                 await pause(POLL);
                 answer = await (await fetched(`/job/${answer.job}`)).json();
             }
             if (answer.failed) throw new Error(answer.failed);
+            if (progress) showProgress(progress, null);
             return answer;
         } catch (error) {
-            complain(trouble, error instanceof TypeError ? panes().dataset.lost : error.message);
-            return null;
-        } finally {
             if (progress) showProgress(progress, null);
+            complain(trouble, error instanceof TypeError ? panes()?.dataset.lost || String(error) : error.message);
+            return null;
         }
     }
 
@@ -125,7 +124,7 @@
             do: todo, drafts: contexts.drafts, shown: contexts.shown, form,
             search: valueOf(`${CONTEXT}search`), sample: valueOf(`${CONTEXT}sample`),
             strategy: ticked(`${CONTEXT}view`)[0], ...more,
-        }, {trouble: `${CONTEXT}message`});
+        }, {trouble: byId(`${CONTEXT}message`)});
         if (!answer) return;
         show(answer);
         const same = contexts.shown === answer.shown;
@@ -145,7 +144,7 @@
         if (answer.form) ["discard", "delete"].forEach(name => question(name, false));
         if (typedMeanwhile.length) onTyped();
         // In txt2img and img2img the choices follow.
-        if (answer.changed) document.dispatchEvent(new CustomEvent("safegen:contexts"));
+        if (answer.changed) document.dispatchEvent(new CustomEvent("safegen:changed"));
     }
 
     /** Something is written in the form, the search or the sample. */
@@ -174,7 +173,7 @@
         const pairs = await readFile(byId(`${CONTEXT}pairs`));
         button.disabled = true;
         const answer = await ask("learn", {shown: contexts.shown, pairs}, {
-            progress: `${CONTEXT}learning_progress`, trouble: `${CONTEXT}message`,
+            progress: byId(`${CONTEXT}learning_progress`), trouble: byId(`${CONTEXT}message`),
         });
         button.disabled = false;
         // What another context has learned is no news of the one that is shown now.
@@ -193,11 +192,37 @@
             threshold: Number(valueOf("safegen_check_threshold")),
             detectors: ticked("safegen_check_detectors"),
             strategy: ticked("safegen_check_strategy")[0],
-        }, {progress: "safegen_check_reading", trouble: "safegen_check_found"});
+        }, {progress: byId("safegen_check_reading"), trouble: byId("safegen_check_found")});
     }
 
     function refreshStatus() {
-        press(byId("safegen_status_refresh"), "status", {}, {trouble: "safegen_status_report"});
+        press(byId("safegen_status_refresh"), "status", {}, {trouble: byId("safegen_status_report")});
+    }
+
+    const interrupt = () => ask("interrupt", {}, {trouble: byId("safegen_compare_message")});
+
+    // ------------------------------------------------------------------ fitting
+
+    /** Asks for what is missing in the loaded model, and says how it went. */
+    async function fit(button, what, progress, said) {
+        button.disabled = true;
+        const answer = await ask("fit", {what}, {progress, trouble: said});
+        button.disabled = false;
+        if (answer) {
+            said.hidden = false;
+            said.innerHTML = answer.said;
+        }
+        // What could not run before may run now.
+        if (answer?.made) document.dispatchEvent(new CustomEvent("safegen:changed"));
+    }
+
+    const fitProbe = button => fit(
+        button, "probe", byId("safegen_check_fitting"), byId("safegen_check_fitted")
+    );
+
+    function mend(button) {
+        const line = button.closest("[data-safegen-state]").querySelector(".safegen-progress");
+        fit(button, button.dataset.safegenMend, line, line);
     }
 
     // ------------------------------------------------------------------ panes
@@ -263,12 +288,10 @@
         [`${CONTEXT}import`]: () => byId(`${CONTEXT}import_file`).click(),
         [`${CONTEXT}learn`]: learn,
         safegen_check_go: check,
-        safegen_check_fit: button => press(
-            button, "fit", {}, {progress: "safegen_check_fitting", trouble: "safegen_check_fitted"}
-        ),
+        safegen_check_fit: fitProbe,
         safegen_status_refresh: refreshStatus,
-        safegen_compare_interrupt: () => ask("interrupt", {}, {trouble: "safegen_compare_message"}),
-        safegen_compare_skip: () => ask("interrupt", {}, {trouble: "safegen_compare_message"}),
+        safegen_compare_interrupt: interrupt,
+        safegen_compare_skip: interrupt,
     };
     for (const name of ["discard", "delete"]) {
         clicks[`${CONTEXT}${name}`] = () => question(name, true);
@@ -277,6 +300,8 @@
     }
 
     function onClick(event) {
+        const mender = event.target.closest?.(".safegen-mend");
+        if (mender) mend(mender);
         const button = event.target.closest?.("#safegen_tabs button");
         if (!button) return;
         if (button.matches("[role=tab]")) openPane(button);

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
-from tqdm import tqdm
 
 from safegen.choice import Chooser
-from safegen.errors import SafeGenError
 from safegen.plan import ALWAYS, AUTO, CUSTOM, SETTINGS, WORDS, Setting
-from safegen.webui import arguments, deciding, host, mending, settings, standing
+from safegen.webui import arguments, deciding, settings, standing
 from safegen.webui.controls import TEXTS, component, groups, offered
-from safegen.webui.errors import plainly
-from safegen.webui.words import say
 
 on_page: dict[str, Accordion] = {}
 """The accordion of each tab of that page. The host's API makes others later, for itself."""
@@ -97,10 +92,6 @@ class Accordion:
         self.line = gr.HTML(
             found.html(), elem_id=elem_id("summary"), elem_classes=["safegen-summary"]
         )
-        self.mend = gr.Button(
-            "Fit it now", visible=False, elem_id=elem_id("mend"), variant="primary", size="sm"
-        )
-        self.mend.do_not_save_to_config = True
         for title, names in groups().items():
             where = elem_id(f"advanced_{title.split()[-1]}")
             with gr.Accordion(title, open=False, elem_id=where, elem_classes=["safegen-grid"]):
@@ -113,12 +104,8 @@ class Accordion:
         # The page's script sees when controls have changed. It presses this button once for all
         # that a pasted infotext changes; also after a run.
         gather = gr.Button("Refresh", visible=False, elem_id=self.elem_id("changed"))
-        shown = [self.line, self.texts, self.mend, controls["enabled"], controls["context"]]
+        shown = [self.line, self.texts, controls["enabled"], controls["context"]]
         gather.click(self._refresh, inputs, shown, **quiet)
-        # Not through gradio's queue: gradio 3 gives up a run whose news does not reach the page
-        # within a second, and a model that is fitted on a small machine leaves it no second.
-        told = self.mend.click(_begun, None, [self.line, self.mend], **quiet)
-        told.then(self._make_it, inputs, [self.line, self.mend], **quiet)
         # Only a person's choice: a pasted infotext changes the context too, and says the weight.
         dials = [controls["weight"], controls["tau"], controls["mode"]]
         controls["context"].input(self._suggest, inputs, dials, **quiet)
@@ -143,7 +130,6 @@ class Accordion:
         return [
             found.html(),
             gr.update(visible=context == CUSTOM),
-            _button(found),
             gr.update(interactive=not found.enforced, **tick),
             gr.update(choices=context_choices(chooser), **follow),
         ]
@@ -162,44 +148,6 @@ class Accordion:
         elif mode == ALWAYS:
             found["mode"] = WORDS
         return tuple(found.get(dial, gr.update()) for dial in ("weight", "tau", "mode"))
-
-    def _make_it(self, request: gr.Request, *args: Any) -> list[Any]:
-        """Make what the standing says is missing. The bar is in the console."""
-        try:
-            need = standing.of(args, _user(request)).mend
-            if need is not None:
-                with tqdm(
-                    desc=need.what, total=1.0, bar_format="{desc}: {percentage:3.0f}%"
-                ) as bar:
-                    mending.make(need, lambda share, _: bar.update(share - bar.n))
-            found = standing.of(args, _user(request))
-        except SafeGenError as error:
-            said = say("It could not be made. Choose another setting, or try again later.")
-            return [_unmade(said, standing.details(plainly(error))), gr.update(interactive=True)]
-        except Exception:  # gradio would show no more than the word Error
-            host.report("SafeGen could not make what is missing")
-            said = say("It could not be made. The log says why.")
-            return [_unmade(said), gr.update(interactive=True)]
-        return [found.html(), _button(found)]
-
-
-def _begun() -> list[Any]:
-    """What is shown while it is made."""
-    said = say("This takes a minute or more. The console shows how far it is.")
-    line = standing.Standing("invalid", "", f"<p role='status'>{html.escape(said)}</p>")
-    return [line.html(), gr.update(interactive=False)]
-
-
-def _unmade(said: str, more: str = "") -> str:
-    """The line where what is missing could not be made."""
-    text = f"<p class='safegen-bad'>{html.escape(said)}</p>{more}"
-    return standing.Standing("invalid", "", text).html()
-
-
-def _button(found: standing.Standing) -> Any:
-    if found.mend is None:
-        return gr.update(visible=False)
-    return gr.update(visible=True, value=found.mend.button, interactive=True)
 
 
 def _user(request: gr.Request) -> str | None:

@@ -35,6 +35,11 @@ class Need:
     never: bool = False
 
     @property
+    def name(self) -> str:
+        """By which the page's button asks for it; see `NEEDS`."""
+        return "watch" if self.watch else "probe"
+
+    @property
     def button(self) -> str:
         """What the button that makes it says; empty if there is nothing to press."""
         if self.never:
@@ -61,6 +66,9 @@ def _what(setting: str, value: str) -> str:
 
 PROBE_MISSING = Need(_what("detectors", PROBE), probe=True)
 WATCH_MISSING = Need(_what("mode", WATCH), watch=True)
+
+NEEDS = {need.name: need for need in (PROBE_MISSING, WATCH_MISSING)}
+"""What a button can make."""
 
 
 def missing(plan: SafetyPlan) -> Need | None:

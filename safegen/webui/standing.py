@@ -90,7 +90,8 @@ class Standing:
             "enforced": say(BADGES["enforced"].meaning) if self.enforced else "",
         }
         attributes = " ".join(f'data-safegen-{key}="{escape(str(v))}"' for key, v in data.items())
-        return f"<div {attributes} {markup.asked()}>{self.text}</div>"
+        made = "" if self.mend is None else _mender(self.mend)
+        return f"<div {attributes} {markup.asked()}>{self.text}{made}</div>"
 
 
 def of(args: Sequence[Any], user: str | None = None) -> Standing:
@@ -201,6 +202,15 @@ def enforced(policy: Policy) -> str:
     return (
         f"<div class='safegen-enforced'><p>{escape(spoken(policy.headline()))}</p>"
         f"<details><summary>{escape(say('Details'))}</summary><ul>{limits}</ul></details></div>"
+    )
+
+
+def _mender(need: mending.Need) -> str:
+    """The button that makes what is missing; `javascript/safegen_tab.js` presses it."""
+    return (
+        f"<p><button type='button' class='safegen-mend' data-safegen-mend='{need.name}'>"
+        f"{escape(need.button)}</button></p>"
+        "<div class='safegen-progress' role='status' hidden></div>"
     )
 
 

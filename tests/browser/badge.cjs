@@ -26,6 +26,8 @@ async function shootBadge(ui, given, state) {
     await ui.page.screenshot({path: `${given.folder}/badge-${state}-${given.width}-${given.theme}.png`, clip});
 }
 
+const MEND = "#script_txt2img_safegen_summary .safegen-mend";
+
 scenario(async(ui, seen, given) => {
     const {page} = ui;
     seen.first = await badge(ui);
@@ -97,7 +99,7 @@ scenario(async(ui, seen, given) => {
         await mode("watch");
         await becomes(ui, "invalid");
         seen.unwatched = await ui.get(`${ID}summary`).innerText();
-        seen.mendsWatch = await ui.get(`${ID}mend`).innerText();
+        seen.mendsWatch = await ui.get(MEND).innerText();
         await mode("always");
         await becomes(ui, "on");
     }
@@ -109,10 +111,10 @@ scenario(async(ui, seen, given) => {
     if (given.width < 600) { // the first window; the other finds it fitted
         seen.unfitted = await becomes(ui, "invalid");
         seen.promise = await ui.get(`${ID}summary`).innerText();
-        await ui.get(`${ID}mend`).click();
+        await ui.get(MEND).click();
     }
     seen.fitted = await becomes(ui, "on");
-    seen.mendGone = !(await ui.get(`${ID}mend`).isVisible());
+    seen.mendGone = !(await ui.get(MEND).isVisible());
     await probe.click();
     await ui.toggle(false);
     seen.off = await becomes(ui, "off");

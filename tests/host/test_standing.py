@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -127,9 +128,23 @@ def test_what_could_not_be_fitted_is_told(
     box = "script_txt2img_safegen_"
     window.set(f"{box}enable-checkbox", True)
     window.set(f"{box}detectors", ["lexicon", "probe"])
-    window.fire("click", f"{box}mend")
-    assert said in window.value(f"{box}summary")
-    assert window[f"{box}mend"]["mode"] == "dynamic"  # it can be pressed again
+    window.follow()
+    (what,) = re.findall("data-safegen-mend='(.*?)'", window.value(f"{box}summary"))
+    assert said in window.fit(what)
+    assert "safegen-mend" in window.value(f"{box}summary")  # it can be pressed again
+
+
+def test_what_watches_is_fitted_by_a_button_too(
+    demo: Any, own_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from window import Window
+
+    from safegen.webui import mending
+
+    made: list[Any] = []
+    monkeypatch.setattr(mending, "make", lambda need, _tell: made.append(need))
+    assert "It is fitted." in Window(demo, str(own_folder)).fit("watch")
+    assert made == [mending.WATCH_MISSING]
 
 
 def test_who_may_not_mend_it_is_sent_to_the_operator() -> None:

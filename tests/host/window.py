@@ -179,10 +179,10 @@ class Window(Accordions):
         self.ask("check", {"prompts": prompts, **asked, **others})
         return self.shown["safegen_check_found"]
 
-    def fit(self) -> str:
-        """What is said when the probe has been fitted."""
-        self.ask("fit", {})
-        return self.shown["safegen_check_fitted"]
+    def fit(self, what: str = "probe") -> str:
+        """What is said when the probe has been fitted, or could not be."""
+        answer = self.ask("fit", {"what": what})
+        return str(answer.get("said") or answer["failed"])
 
     @property
     def status(self) -> str:

@@ -5,17 +5,16 @@ from __future__ import annotations
 from safegen.errors import InvalidValue, SafeGenError
 from safegen.plan import AUTO, SETTINGS, TEXTUAL_STRATEGIES
 from safegen.sentence import told
-from safegen.webui import checking, deciding, markup, mending, settings
+from safegen.webui import checking, deciding, markup, settings
 from safegen.webui.arguments import resolve
-from safegen.webui.drafts import NotPermitted
 from safegen.webui.errors import plainly
 from safegen.webui.jobs import Answer, Tell
 from safegen.webui.tab import asked, fields
 from safegen.webui.tab.asked import Body
 from safegen.webui.words import say
 
-FOUND, FITTED = "safegen_check_found", "safegen_check_fitted"
-"""Where the answers are shown."""
+FOUND = "safegen_check_found"
+"""Where the answer is shown."""
 SHOWN = 5
 """How many prompts of a list are shown with everything that is known about them."""
 
@@ -100,21 +99,6 @@ def on_check(body: Body, tell: Tell) -> Answer:
     return {"html": {FOUND: found}}
 
 
-def on_fit(_body: Body, tell: Tell) -> Answer:
-    """Fit the probe in the loaded model, from the pairs kept the last time or the built-in ones."""
-    try:
-        if settings.enforcing():
-            raise NotPermitted(
-                told("Nothing can be learned here while SafeGen is enforced. Ask the operator.")
-            )
-        mending.make(mending.PROBE_MISSING, tell)
-    except (SafeGenError, OSError) as error:
-        said = markup.message(plainly(error), bad=True)
-    else:
-        said = markup.message(say("The probe is fitted. Tick it to use it."))
-    return {"html": {FITTED: said}}
-
-
 def html() -> str:
     """The pane, before anything is asked."""
     base = settings.base_plan()
@@ -141,7 +125,7 @@ def html() -> str:
         ),
         fields.row(fields.button("safegen_check_fit", say("Fit the probe"))),
         fields.progress("safegen_check_fitting"),
-        fields.place(FITTED),
+        fields.place("safegen_check_fitted"),
         fields.choice(
             "safegen_check_strategy",
             say(SETTINGS["strategy"].label),

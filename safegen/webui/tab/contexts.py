@@ -17,7 +17,7 @@ from safegen.errors import InvalidValue, SafeGenError
 from safegen.learned.store import LearnedStore, read_pairs
 from safegen.sentence import told
 from safegen.webui import encoder, host, markup, settings
-from safegen.webui.drafts import Drafts, NotPermitted
+from safegen.webui.drafts import Drafts
 from safegen.webui.enforcement import Policy
 from safegen.webui.errors import plainly
 from safegen.webui.forms import Form
@@ -27,6 +27,7 @@ from safegen.webui.tab import context_layout as layout
 from safegen.webui.tab import context_views as views
 from safegen.webui.tab.asked import Body
 from safegen.webui.tab.context_views import library
+from safegen.webui.tab.fitting import refuse_if_enforced
 from safegen.webui.words import say
 
 FIRST = "violence"
@@ -230,10 +231,7 @@ def on_contexts(body: Body) -> Answer:
 def on_learn(body: Body, tell: Tell) -> Answer:
     """Learn the context's embedding in the loaded model."""
     try:
-        if settings.enforcing():
-            raise NotPermitted(
-                told("Nothing can be learned here while SafeGen is enforced. Ask the operator.")
-            )
+        refuse_if_enforced()
         key = asked.text(body, "shown")
         context = library().get(key)
         with tempfile.TemporaryDirectory() as folder:

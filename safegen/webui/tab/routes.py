@@ -16,7 +16,7 @@ from safegen.errors import SafeGenError
 from safegen.webui import arrival, jobs, tab
 from safegen.webui.errors import as_http
 from safegen.webui.jobs import Answer
-from safegen.webui.tab import asked, check, compare, contexts, status
+from safegen.webui.tab import asked, check, compare, contexts, fitting, status
 
 ROUTE = "/safegen/tab"
 
@@ -37,7 +37,7 @@ AT_ONCE: dict[str, Callable[[asked.Body], Answer]] = {
 }
 IN_TIME: dict[str, Callable[[asked.Body, jobs.Tell], Answer]] = {
     "check": check.on_check,
-    "fit": check.on_fit,
+    "fit": fitting.on_fit,
     "learn": contexts.on_learn,
 }
 """What may take long: the answer names a job, and how far it is."""
