@@ -95,10 +95,10 @@ class Form:
         neutral = read("neutral", _replacements)
         weight = read("weight", partial(_number, "weight"))
         tau = read("tau", partial(_number, "tau"))
-        if not self.label.strip():
-            raise InvalidValue("Label", self.label, told("a text that is not empty"))
-        if not self.safe_text.strip():
-            raise InvalidValue("Safe text", self.safe_text, told("a text that is not empty"))
+        for field, text in (("Label", self.label), ("Safe text", self.safe_text)):
+            if not text.strip():
+                plain = told("Fill in {field}.", field=told(field))
+                raise InvalidValue(field, text, "a text that is not empty", plain=plain)
         return SafetyContext(
             name=clean_name(self.name.strip() or self.label),
             label=self.label.strip(),

@@ -126,6 +126,9 @@ def main() -> None:
     vars(shared.cmd_opts).update(vars(given))
     shared.opts.data.update(json.loads((Path(given.folder) / "config.json").read_text()))
     standin.load_scripts()
+    from safegen.webui import jobs
+
+    jobs.PATIENCE = 0.0  # the small model is quick, and progress is to be seen
     demo = build().queue()
     allowed = [str(path) for path in SCRIPTS]
     app, _, _ = demo.launch(

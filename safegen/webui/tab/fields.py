@@ -47,7 +47,8 @@ def text(
     given = attributes(name=elem_id, placeholder=placeholder, disabled=disabled, autocomplete="off")
     offered = "".join(f"<option {attributes(value=choice)}></option>" for choice in choices)
     if lines > 1:
-        field = f"<textarea rows='{lines}' {given}>{escape(value)}</textarea>"
+        rows = attributes(rows=str(lines), style=f"--safegen-rows: {lines}")
+        field = f"<textarea {rows} {given}>{escape(value)}</textarea>"
     elif offered:
         field = f"<input type='text' list='{elem_id}_choices' {given} {attributes(value=value)}>"
         field += f"<datalist id='{elem_id}_choices'>{offered}</datalist>"
