@@ -136,5 +136,5 @@ scenario(async(ui, seen, given) => {
     await ui.tab("SafeGen");
     await ui.get("#safegen_compare_generate").waitFor({state: "visible"});
     seen.tabs = await page.locator("#tabs > .tab-nav > button").filter({hasText: "SafeGen"}).count();
-    seen.panes = await page.locator("#safegen_tabs > .tab-nav > button").allInnerTexts();
+    seen.panes = await page.locator("#safegen_tabs [role=tab]").allInnerTexts();
 });
