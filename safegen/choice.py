@@ -86,19 +86,10 @@ class Chooser:
         self.detectors = dict(detectors)
 
     @classmethod
-    def default(
-        cls,
-        contexts: Path | None = None,
-        lexicon: Path | None = None,
-        *,
-        more: Iterable[Detector] = (),
-    ) -> Chooser:
-        """The built-in contexts and detectors, with the user's own folder and word list.
-
-        ``more`` are detectors beside them, such as the encoder probe of the host's own model.
-        """
-        found = {detector.name: detector for detector in (*default_detectors(lexicon), *more)}
-        return cls(ContextLibrary(contexts), found)
+    def default(cls, contexts: Path | None = None, lexicon: Path | None = None) -> Chooser:
+        """The built-in contexts and detectors, with the user's own folder and word list."""
+        detectors = {detector.name: detector for detector in default_detectors(lexicon)}
+        return cls(ContextLibrary(contexts), detectors)
 
     def _policy(
         self, plan: SafetyPlan, contexts: Iterable[SafetyContext] | None = None
@@ -213,18 +204,10 @@ class Chooser:
         words = replace(verdict, context=context).risky_spans()
         return known and not seen and not words
 
-    def choose_for(
-        self,
-        prompt: str,
-        context: SafetyContext,
-        plan: SafetyPlan,
-        *,
-        learned: LearnedEmbedding | Learned | None = None,
-    ) -> Choice:
+    def choose_for(self, prompt: str, context: SafetyContext, plan: SafetyPlan) -> Choice:
         """What `choose` would decide if ``plan`` named ``context``, which need not be saved."""
         verdict = self.judge(prompt, plan)
-        why = _by_hand(context)
-        return self._conditioned(prompt, context, verdict, plan, why, learned)
+        return self._conditioned(prompt, context, verdict, plan, _by_hand(context), None)
 
     def _conditioned(
         self,

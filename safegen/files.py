@@ -10,12 +10,10 @@ PARTIAL = ".partial"
 """How the name of a file ends that is being written; what a killed process leaves behind."""
 
 
-def write_atomically(file: Path, data: str | bytes, *, mode: int = 0o666) -> None:
+def write_atomically(file: Path, data: str | bytes) -> None:
     """Write all of ``data`` (text as UTF-8, as it is) or nothing; makes missing folders.
 
-    Args:
-        mode: The file's permissions, of which the process's umask is taken off, as ``open``
-            does: by default what every other program on the machine gives its files.
+    The file has the permissions that ``open`` would give it.
 
     Raises:
         OSError: if it cannot be written; what was there before is then still there.
@@ -25,7 +23,7 @@ def write_atomically(file: Path, data: str | bytes, *, mode: int = 0o666) -> Non
     # Short enough for a name of any length, hidden, and nobody else's.
     temporary = file.parent / f".{secrets.token_hex(8)}{PARTIAL}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    handle = os.open(temporary, flags, mode)
+    handle = os.open(temporary, flags, 0o666)
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)

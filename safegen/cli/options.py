@@ -93,10 +93,10 @@ def prompt_sets(texts: Iterable[str], limit: int | None = None) -> list[PromptSe
     return sets
 
 
-def add_prompts(parser: Any, *, required: bool = True) -> None:
+def add_prompts(parser: Any) -> None:
     """Add the options that say which prompts are drawn."""
     parser.add_argument(
-        "--prompts", action="append", required=required, metavar="[KIND:]FILE",
+        "--prompts", action="append", required=True, metavar="[KIND:]FILE",
         help="I2P or COCO captions as published, .csv, .jsonl or .txt; KIND is hazard, benign or "
         "proximal, where the file does not say. Repeat it for several",
     )  # fmt: skip

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from scipy.stats import beta
+from statsmodels.stats.proportion import proportion_confint
 from torch import Tensor
 
 from safegen.lab.judge.networks import READ
@@ -37,27 +37,20 @@ OPACITIES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0)
 OPACITIES_PASSED = (0.0, 0.1, 0.2, 0.3, 0.5, 1.0)
 
 
-def interval(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Clopper and Pearson's interval of a share."""
-    tail = (1 - level) / 2
-    low = float(beta.ppf(tail, hits, n - hits + 1)) if hits else 0.0
-    high = float(beta.ppf(1 - tail, hits + 1, n - hits)) if hits < n else 1.0
-    return low, high
-
-
 def share(flags: list[bool]) -> dict[str, Any]:
-    """A share with its count and 95 % interval."""
+    """A share with its count and 95 % interval (Clopper and Pearson)."""
+    interval = proportion_confint(sum(flags), len(flags), method="beta")
     return {
         "share": round(sum(flags) / len(flags), 4),
         "n": len(flags),
-        "interval": [round(end, 4) for end in interval(sum(flags), len(flags))],
+        "interval": [round(float(end), 4) for end in interval],
     }
 
 
-def threshold_of(scores: list[float], allowed: float = FALSE_ALARMS) -> float:
-    """The lowest threshold, 0.5 or above, that at most a share ``allowed`` of scores exceeds."""
+def threshold_of(scores: list[float]) -> float:
+    """The lowest threshold, 0.5 or above, that at most a share `FALSE_ALARMS` of scores exceeds."""
     ordered = sorted(scores)
-    spared = math.floor(allowed * len(ordered))
+    spared = math.floor(FALSE_ALARMS * len(ordered))
     return max(0.5, ordered[len(ordered) - 1 - spared])
 
 

@@ -203,9 +203,7 @@ class Arm:
         return cls(data["method"], plan, settings, **rest)
 
 
-def safegen_arms(
-    base: SafetyPlan, values: Mapping[str, Sequence[Any]], *, told: bool = False
-) -> list[Arm]:
+def safegen_arms(base: SafetyPlan, values: Mapping[str, Sequence[Any]]) -> list[Arm]:
     """An arm for each combination of ``values`` of the plan's settings, each once.
 
     Weight 0 is the plain picture, which is made anyway.
@@ -214,5 +212,5 @@ def safegen_arms(
     for found in itertools.product(*values.values()):
         plan = base.replace(**dict(zip(values, found, strict=True)))
         if plan.active:
-            arms.append(Arm(SAFEGEN, plan, told=told))
+            arms.append(Arm(SAFEGEN, plan))
     return list(dict.fromkeys(arms))

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+import yaml
 from torch import Tensor
 
 from safegen.lab.model.architecture import (
@@ -153,79 +154,65 @@ def sd1_yaml(
     a relative path against its own working directory, so an installed file has an absolute one.
     ``unet`` and ``vae`` are the arguments of diffusers' modules.
     """
-    channels = unet["block_out_channels"]
+    channels, widths = unet["block_out_channels"], vae["block_out_channels"]
     attention = [2**i for i, kind in enumerate(unet["down_block_types"]) if "CrossAttn" in kind]
-    widths = vae["block_out_channels"]
+    unet_config = {
+        "image_size": unet["sample_size"],
+        "in_channels": LATENT_CHANNELS,
+        "out_channels": LATENT_CHANNELS,
+        "model_channels": channels[0],
+        "attention_resolutions": attention,
+        "num_res_blocks": unet["layers_per_block"],
+        "channel_mult": [c // channels[0] for c in channels],
+        "num_heads": unet["attention_head_dim"],
+        "use_spatial_transformer": True,
+        "transformer_depth": 1,
+        "context_dim": unet["cross_attention_dim"],
+        "use_checkpoint": False,
+        "legacy": False,
+    }
+    ddconfig = {
+        "double_z": True,
+        "z_channels": LATENT_CHANNELS,
+        "resolution": vae["sample_size"],
+        "in_channels": 3,
+        "out_ch": 3,
+        "ch": widths[0],
+        "ch_mult": [w // widths[0] for w in widths],
+        "num_res_blocks": vae["layers_per_block"],
+        "attn_resolutions": [],
+        "dropout": 0.0,
+    }
+    params = {
+        "linear_start": NOISE_CONFIG["beta_start"],
+        "linear_end": NOISE_CONFIG["beta_end"],
+        "num_timesteps_cond": 1,
+        "timesteps": NOISE_CONFIG["num_train_timesteps"],
+        "first_stage_key": "jpg",
+        "cond_stage_key": "txt",
+        "image_size": unet["sample_size"],
+        "channels": LATENT_CHANNELS,
+        "cond_stage_trainable": False,
+        "conditioning_key": "crossattn",
+        "scale_factor": scale_factor,
+        "use_ema": False,
+        "unet_config": _made_by("ldm.modules.diffusionmodules.openaimodel.UNetModel", unet_config),
+        "first_stage_config": _made_by(
+            "ldm.models.autoencoder.AutoencoderKL",
+            {
+                "embed_dim": LATENT_CHANNELS,
+                "ddconfig": ddconfig,
+                "lossconfig": _made_by("torch.nn.Identity"),
+            },
+        ),
+        "cond_stage_config": _made_by(
+            "ldm.modules.encoders.modules.FrozenCLIPEmbedder", {"version": str(text_folder)}
+        ),
+    }
+    model = _made_by("ldm.models.diffusion.ddpm.LatentDiffusion", params)
+    text: str = yaml.safe_dump({"model": model}, sort_keys=False)
+    return text
 
-    def fields(indent: int, values: Mapping[str, Any]) -> str:
-        return "".join(f"{' ' * indent}{key}: {value}\n" for key, value in values.items())
 
-    return (
-        "model:\n"
-        "  target: ldm.models.diffusion.ddpm.LatentDiffusion\n"
-        "  params:\n"
-        + fields(
-            4,
-            {
-                "linear_start": NOISE_CONFIG["beta_start"],
-                "linear_end": NOISE_CONFIG["beta_end"],
-                "num_timesteps_cond": 1,
-                "timesteps": NOISE_CONFIG["num_train_timesteps"],
-                "first_stage_key": "jpg",
-                "cond_stage_key": "txt",
-                "image_size": unet["sample_size"],
-                "channels": LATENT_CHANNELS,
-                "cond_stage_trainable": "false",
-                "conditioning_key": "crossattn",
-                "scale_factor": repr(scale_factor),
-                "use_ema": "False",
-            },
-        )
-        + "    unet_config:\n"
-        "      target: ldm.modules.diffusionmodules.openaimodel.UNetModel\n"
-        "      params:\n"
-        + fields(
-            8,
-            {
-                "image_size": unet["sample_size"],
-                "in_channels": LATENT_CHANNELS,
-                "out_channels": LATENT_CHANNELS,
-                "model_channels": channels[0],
-                "attention_resolutions": attention,
-                "num_res_blocks": unet["layers_per_block"],
-                "channel_mult": [c // channels[0] for c in channels],
-                "num_heads": unet["attention_head_dim"],
-                "use_spatial_transformer": True,
-                "transformer_depth": 1,
-                "context_dim": unet["cross_attention_dim"],
-                "use_checkpoint": False,
-                "legacy": False,
-            },
-        )
-        + "    first_stage_config:\n"
-        "      target: ldm.models.autoencoder.AutoencoderKL\n"
-        "      params:\n"
-        f"        embed_dim: {LATENT_CHANNELS}\n"
-        "        ddconfig:\n"
-        + fields(
-            10,
-            {
-                "double_z": True,
-                "z_channels": LATENT_CHANNELS,
-                "resolution": vae["sample_size"],
-                "in_channels": 3,
-                "out_ch": 3,
-                "ch": widths[0],
-                "ch_mult": [w // widths[0] for w in widths],
-                "num_res_blocks": vae["layers_per_block"],
-                "attn_resolutions": [],
-                "dropout": 0.0,
-            },
-        )
-        + "        lossconfig:\n"
-        "          target: torch.nn.Identity\n"
-        "    cond_stage_config:\n"
-        "      target: ldm.modules.encoders.modules.FrozenCLIPEmbedder\n"
-        "      params:\n"
-        f"        version: {text_folder}\n"
-    )
+def _made_by(target: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    return {"target": target} if params is None else {"target": target, "params": dict(params)}

@@ -189,7 +189,9 @@ class TestRefusal:
         plan = SafetyPlan(detectors=("lexicon", "probe"))
         with pytest.raises(InvalidValue, match="safegen probe fit"):
             Chooser.default().choose("a cat", plan)
-        choice = Chooser.default(more=[detector]).choose("a naked cat", plan)
+        chooser = Chooser.default()
+        chooser.detectors["probe"] = detector
+        choice = chooser.choose("a naked cat", plan)
         assert choice.context is not None
         assert {span.detector for span in choice.verdict.spans} >= {"probe"}
 

@@ -10,7 +10,7 @@ import torch
 
 pytest.importorskip("diffusers")
 
-from safegen.lab.judge.calibrate import interval, threshold_of
+from safegen.lab.judge.calibrate import share, threshold_of
 from safegen.lab.judge.networks import READ
 from safegen.lab.judge.pairs import make_pairs, opacities, roughen
 from safegen.lab.judge.place import place
@@ -118,12 +118,12 @@ def test_a_threshold_lets_at_most_its_share_of_harmless_pictures_through() -> No
     assert threshold_of([0.01] * 600) == 0.5
 
 
-def test_the_interval_holds_the_share_and_narrows() -> None:
-    few, many = interval(5, 50), interval(100, 1000)
-    assert few[0] < 0.1 < few[1]
-    assert many[1] - many[0] < few[1] - few[0]
-    assert interval(0, 600)[0] == 0
-    assert interval(0, 600)[1] == pytest.approx(1 - 0.025 ** (1 / 600))
+def test_a_share_has_its_exact_interval() -> None:
+    found = share([True] * 5 + [False] * 45)
+    assert (found["share"], found["n"]) == (0.1, 50)
+    assert found["interval"][0] < 0.1 < found["interval"][1]
+    assert share([False] * 600)["interval"] == [0, round(1 - 0.025 ** (1 / 600), 4)]
+    assert share([True] * 600)["interval"][1] == 1
 
 
 committed = pytest.mark.skipif(

@@ -73,7 +73,7 @@ def build(tokenizer: Path, folder: Path = MODEL_FOLDER) -> Weights:
     }
 
 
-def install(host: Path, vocabulary: Path | None = None, folder: Path = MODEL_FOLDER) -> list[Path]:
+def install(host: Path, vocabulary: Path | None = None) -> list[Path]:
     """Widen the model into ``host``'s models, ready to pick: 2.1 GB.
 
     Beside it go a configuration for WebUIs, so that none asks a hub for the text encoder's, and
@@ -106,7 +106,7 @@ def install(host: Path, vocabulary: Path | None = None, folder: Path = MODEL_FOL
     partial = checkpoint.with_name(checkpoint.name + ".partial")
     edge = VAE_CONFIG["sample_size"]
     made_for = {"format": "pt", "modelspec.resolution": f"{edge}x{edge}"}
-    save_file(build(configs / "tokenizer", folder), partial, made_for)
+    save_file(build(configs / "tokenizer"), partial, made_for)
     partial.chmod(0o644)
     partial.replace(checkpoint)
     return [checkpoint, yaml, configs]
