@@ -174,7 +174,7 @@ class Session:
         return self._counts.calls
 
     def so_far(self) -> Verdict:
-        """The counts as they stand. Only `finish` says that the run is content with them."""
+        """The counts as they stand. Only `finish` says whether they suffice."""
         return Verdict(
             calls=self._counts.calls,
             needed=self._counts.needed,
@@ -326,7 +326,7 @@ class Session:
                 self.fail(
                     "the unsafe reconstruction is missing"
                     if call.push
-                    else "an unsafe reconstruction came uncalled for"
+                    else "an unsafe reconstruction was given where none is due"
                 )
             if safe is not None and unsafe is not None and uncond is not None:
                 strengths = torch.tensor(call.pushes, dtype=torch.float64, device="cpu")
@@ -345,7 +345,7 @@ class Session:
             self.fail(
                 "the safe reconstruction is missing"
                 if call.evaluate
-                else "a safe reconstruction came uncalled for"
+                else "a safe reconstruction was given where none is due"
             )
         if call.evaluate and self.independent and not self._latent_given:
             self.fail("the safe stream's own latent was not asked for")

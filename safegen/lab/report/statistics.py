@@ -42,10 +42,13 @@ class Estimate:
         return asdict(self)
 
 
-def _by_prompt(values: Sequence[float], prompts: Sequence[Hashable]) -> pd.DataFrame:
-    """Mean and size of each prompt's values; what is NaN is no value."""
+def _by_prompt(
+    values: Sequence[float], prompts: Sequence[Hashable]
+) -> tuple[pd.DataFrame, float | None]:
+    """Mean and size of each prompt's values, and the mean over all; what is NaN is no value."""
     frame = pd.DataFrame({"value": np.asarray(values, float), "prompt": list(prompts)}).dropna()
-    return frame.groupby("prompt", sort=False)["value"].agg(["mean", "size"])
+    groups = frame.groupby("prompt", sort=False)["value"].agg(["mean", "size"])
+    return groups, float(frame["value"].mean()) if len(frame) else None
 
 
 def _variance(groups: pd.DataFrame, mean: float) -> float:
@@ -62,12 +65,9 @@ def rate(values: Sequence[float], prompts: Sequence[Hashable]) -> Estimate:
     Clopper and Pearson's exact interval at the effective number of pictures: as many
     independent ones as would vary as much. Where all are alike that is the number of prompts.
     """
-    groups = _by_prompt(values, prompts)
+    groups, p = _by_prompt(values, prompts)
     count, pictures = len(groups), int(groups["size"].sum())
-    if not count:
-        return Estimate()
-    p = float((groups["mean"] * groups["size"]).sum() / pictures)
-    if count < 2:
+    if p is None or count < 2:
         return Estimate(p, None, None, count, pictures)
     effective = float(count)
     variance = _variance(groups, p)
@@ -87,12 +87,9 @@ def mean(
     bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> Estimate:
     """A mean over pictures, with Student's interval over prompts, cut off at ``bounds``."""
-    groups = _by_prompt(values, prompts)
+    groups, value = _by_prompt(values, prompts)
     count, pictures = len(groups), int(groups["size"].sum())
-    if not count:
-        return Estimate()
-    value = float((groups["mean"] * groups["size"]).sum() / pictures)
-    if count < 2:
+    if value is None or count < 2:
         return Estimate(value, None, None, count, pictures)
     error = _variance(groups, value) ** 0.5
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,7 +41,15 @@ SAMPLERS = {
 
 
 @functools.cache
-def load(model: str, device: str, half: bool, config: str = "") -> Any:
+def load(
+    model: str,
+    device: str,
+    half: bool,
+    config: str = "",
+    *,
+    offline: bool = False,
+    texts_alone: bool = False,
+) -> Any:
     """A pipeline, ready to sample on ``device``.
 
     Args:
@@ -48,14 +57,15 @@ def load(model: str, device: str, half: bool, config: str = "") -> Any:
         device: As torch names it, such as ``cpu`` or ``cuda:1``.
         half: float16 instead of float32.
         config: Folder with a checkpoint's configurations and tokenizers in diffusers' layout;
-            without it diffusers fetches them once.
+            without it diffusers fetches them once, unless ``offline``.
+        texts_alone: Of a folder the text encoders and tokenizers alone, which can't sample.
 
     Raises:
         InvalidValue: Nothing that can be loaded is there.
     """
     import diffusers
 
-    if device == "cpu":
+    if device == "cpu" and not texts_alone:
         torch.set_num_threads(1)  # several processes: threads that wait for each other only lose
     dtype = torch.float16 if half else torch.float32
     allowed = "embedded, a diffusers folder or a .safetensors checkpoint of SD1, SD2 or SDXL"
@@ -66,18 +76,19 @@ def load(model: str, device: str, half: bool, config: str = "") -> Any:
         elif (path / f"{embedded.MODEL_NAME}.safetensors").exists():
             pipe = embedded.load_pipeline(path).to(dtype=dtype)
         elif (path / "model_index.json").exists():
+            left_out = _but_texts(path) if texts_alone else {}
             pipe = diffusers.DiffusionPipeline.from_pretrained(
-                model, torch_dtype=dtype, local_files_only=True, use_safetensors=True,
+                model, torch_dtype=dtype, local_files_only=True, use_safetensors=True, **left_out,
             )  # fmt: skip
         elif path.suffix == ".safetensors" and path.exists():
-            pipe = _single_file(path, dtype, config)
+            pipe = _single_file(path, dtype, config, offline)
         else:
             raise InvalidValue("model", model, allowed)
     except InvalidValue:
         raise
     except (OSError, ValueError, KeyError) as error:
         raise InvalidValue("model", model, f"{allowed} ({error})") from error
-    if not hasattr(pipe, "unet"):
+    if not texts_alone and not hasattr(pipe, "unet"):
         raise InvalidValue("model", f"{model}, {type(pipe).__name__}", "a model with a UNet")
     for part in ("safety_checker", "watermark"):
         if getattr(pipe, part, None) is not None:
@@ -87,15 +98,23 @@ def load(model: str, device: str, half: bool, config: str = "") -> Any:
     return pipe
 
 
-def _single_file(path: Path, dtype: torch.dtype, config: str) -> Any:
+def _but_texts(folder: Path) -> dict[str, None]:
+    """What of a pipeline's folder no text needs, as arguments that leave it out."""
+    found = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    parts = ("unet", "vae", "scheduler", "safety_checker", "feature_extractor", "image_encoder")
+    return {name: None for name in parts if name in found}
+
+
+def _single_file(path: Path, dtype: torch.dtype, config: str, offline: bool) -> Any:
     import diffusers
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
         is_xl = any(name.startswith("conditioner.embedders.1") for name in file.keys())  # noqa: SIM118
     kind = diffusers.StableDiffusionXLPipeline if is_xl else diffusers.StableDiffusionPipeline
-    more: dict[str, Any] = {"config": config, "local_files_only": True} if config else {}
-    return kind.from_single_file(str(path), torch_dtype=dtype, **more)
+    more = {"config": config} if config else {}
+    local = offline or bool(config)
+    return kind.from_single_file(str(path), torch_dtype=dtype, local_files_only=local, **more)
 
 
 @functools.cache

@@ -462,12 +462,12 @@ def test_a_video_of_one_frame_is_combined_as_a_picture_is(region: str) -> None:
     torch.testing.assert_close(frames[:, :, 0], picture.combine(picture.begin(0.0), ROWS, SAFE))
 
 
-def test_rows_that_come_uncalled_for_fail() -> None:
+def test_rows_that_are_not_due_fail() -> None:
     session = opened(PLAN.replace(refresh=2))
     call_once(session, 0.0)
-    with pytest.raises(GuardFailure, match="uncalled for"):
+    with pytest.raises(GuardFailure, match="none is due"):
         session.combine(session.begin(0.5), ROWS, SAFE)
-    assert_failed(session, "uncalled for")
+    assert_failed(session, "none is due")
 
 
 def test_a_batch_that_changes_between_reused_rows_fails() -> None:
