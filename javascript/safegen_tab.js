@@ -27,8 +27,11 @@
         throw new Error(detail?.plain || detail || response.statusText);
     }
 
+    const held = {};  // by place, the HTML that was shown there last
+
     /** Says that something went wrong, as the server's own messages do. */
     function complain(place, text) {
+        delete held[place.id];
         const line = document.createElement("p");
         line.setAttribute("role", "alert");
         line.className = "safegen-message safegen-bad";
@@ -52,14 +55,15 @@
         if (!bar.parentElement) line.append(bar, said);
     }
 
-    const held = {};  // by place, the HTML that was shown there last
-
     function put(id, html) {
         const element = byId(id);
         if (!element || held[id] === html) return;
         held[id] = html;
         element.innerHTML = html;
     }
+
+    // What the browser throws where there is no answer at all has no words for people.
+    const wordsFor = error => error instanceof TypeError ? find("[data-lost]").dataset.lost : error.message;
 
     /** The server's answer; null if there is none.
      *
@@ -80,7 +84,7 @@
             return answer;
         } catch (error) {
             if (progress) showProgress(progress, null);
-            complain(trouble, error instanceof TypeError ? panes()?.dataset.lost || String(error) : error.message);
+            complain(trouble, wordsFor(error));
             return null;
         }
     }
@@ -114,7 +118,7 @@
 
     function askContexts(todo, more = {}) {
         clearTimeout(waiting);
-        last = last.then(() => changeContexts(todo, more));
+        last = last.then(() => changeContexts(todo, more)).catch(console.error);
         return last;
     }
 
@@ -125,7 +129,10 @@
             search: valueOf(`${CONTEXT}search`), sample: valueOf(`${CONTEXT}sample`),
             strategy: ticked(`${CONTEXT}view`)[0], ...more,
         }, {trouble: byId(`${CONTEXT}message`)});
-        if (!answer) return;
+        if (!answer) {
+            tickShown();
+            return;
+        }
         show(answer);
         const same = contexts.shown === answer.shown;
         Object.assign(contexts, {drafts: answer.drafts, shown: answer.shown});
@@ -138,13 +145,17 @@
         }
         byId(`${CONTEXT}save`).disabled = byId(`${CONTEXT}discard`).disabled = !answer.unsaved;
         byId(`${CONTEXT}delete`).disabled = answer.builtIn;
-        for (const box of gradioApp().querySelectorAll(`#${CONTEXT}list input`)) {
-            box.checked = box.value === answer.shown;
-        }
+        tickShown();
         if (answer.form) ["discard", "delete"].forEach(name => question(name, false));
         if (typedMeanwhile.length) onTyped();
         // In txt2img and img2img the choices follow.
         if (answer.changed) document.dispatchEvent(new CustomEvent("safegen:changed"));
+    }
+
+    function tickShown() {
+        for (const box of gradioApp().querySelectorAll(`#${CONTEXT}list input`)) {
+            box.checked = box.value === contexts.shown;
+        }
     }
 
     /** Something is written in the form, the search or the sample. */
@@ -272,7 +283,7 @@
         } catch (error) {
             seen = false;
             const line = place().querySelector(".safegen-note");
-            line.textContent = `SafeGen: ${error.message}`;
+            line.textContent = `SafeGen: ${wordsFor(error)}`;
         } finally {
             fetching = false;
         }

@@ -50,6 +50,14 @@ scenario(async(ui, seen) => {
     await check("a wounded bird", "from 0.01");
     seen.low = await ui.get(FOUND).innerText();
 
+    at("no answer");
+    const before = ui.errors.length;
+    await ui.page.route("**/safegen/tab/check", route => route.abort());
+    await check("a wounded bird", "did not answer");
+    await ui.page.unroute("**/safegen/tab/check");
+    await check("a wounded bird", "from 0.01");
+    ui.errors.splice(before); // the browser tells of it
+
     at("nothing");
     await check("", "Write a prompt.");
     seen.nothing = await ui.get(FOUND).innerText();

@@ -38,18 +38,22 @@ def html() -> str:
             f"aria-labelledby='safegen_open_{name}'{' hidden' if number else ''}>{inside()}"
             "</section>"
         )
-    lost = escape(say("The WebUI did not answer. Is it still running? Try again."))
     return (
-        f"<div id='safegen_tabs' data-lost='{lost}'>"
+        f"<div id='safegen_tabs' data-lost='{_lost()}'>"
         f"<div class='safegen-nav' role='tablist'>{tabs}</div>{panes}</div>"
     )
+
+
+def _lost() -> str:
+    """What the page says where no answer comes."""
+    return escape(say("The WebUI did not answer. Is it still running? Try again."))
 
 
 def build() -> list[tuple[gr.Blocks, str, str]]:
     """The ``on_ui_tabs`` callback: the page, its label and its id."""
     with gr.Blocks(analytics_enabled=False) as page:
         gr.HTML(
-            f"<p class='safegen-note'>{escape(say('One moment …'))}</p>",
+            f"<p class='safegen-note' data-lost='{_lost()}'>{escape(say('One moment …'))}</p>",
             elem_id="safegen_place",
         )
         compare.build()

@@ -51,7 +51,7 @@ def text(
         field = f"<textarea {rows} {given}>{escape(value)}</textarea>"
     elif offered:
         field = f"<input type='text' list='{elem_id}_choices' {given} {attributes(value=value)}>"
-        field += f"<datalist id='{elem_id}_choices'>{offered}</datalist>"
+        field += f"<datalist hidden id='{elem_id}_choices'>{offered}</datalist>"
     else:
         field = f"<input type='text' {given} {attributes(value=value)}>"
     return f"<label class='safegen-field' id='{elem_id}'>{_titled(label, info)}{field}</label>"
