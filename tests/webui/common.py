@@ -57,6 +57,35 @@ HIRES: dict[str, Any] = {
     "denoising_strength": 0.7,
     "hr_second_pass_steps": 3,
 }
+LONG = ", ".join(["a dangerous red house at night"] * 16)
+_WAYS: dict[str, dict[str, Any]] = {
+    "batch size 3": {"batch_size": 3},
+    "batch count 2": {"n_iter": 2},
+    "prompt editing": {"prompt": "a [green star:bloody ball:0.5] on the beach"},
+    "long prompt": {"prompt": f"{HAZARD}, {LONG}"},
+    "long negative prompt": {"negative_prompt": LONG},
+    "emphasis": {"prompt": "a ((bloody)) (red ball:1.3) on the [beach]"},
+    "CFG 1": {"cfg_scale": 1},
+    "hires fix": HIRES,
+    "hires fix, DDIM in the second pass": {**HIRES, "hr_sampler_name": "DDIM"},
+    "hires fix, checkpoint of its own": {**HIRES, "hr_checkpoint_name": "other"},
+    "refiner": {"refiner_checkpoint": "other", "refiner_switch_at": 0.5},
+    "NGMS": {"s_min_uncond": 3.0, "steps": 6},
+    "padded conds": {"negative_prompt": LONG, "override_settings": {"pad_cond_uncond": True}},
+    "batch_cond_uncond off": {"batch_size": 2, "override_settings": {"batch_cond_uncond": False}},
+    "token merging": {"override_settings": {"token_merging_ratio": 0.5}},
+    "clip skip": {"override_settings": {"CLIP_stop_at_last_layers": 2}},
+    "inpainting checkpoint": {"override_settings": {"sd_model_checkpoint": "world-inpainting"}},
+    "SDXL": {"checkpoint": "world-xl"},
+    "SD2 with v-prediction": {"checkpoint": "world-sd2-v"},
+}
+
+
+def ways(*names: str) -> dict[str, dict[str, Any]]:
+    """Ways of making a picture, by name: a request's fields."""
+    return {name: _WAYS[name] for name in names}
+
+
 REPEATABLE = {"Repeatable": {"args": [True]}}
 """The host encodes a picture with noise from torch's own generator, which it does not seed: two
 equal requests differ. The script seeds it, for the run with and for the run without SafeGen."""

@@ -106,21 +106,21 @@ def family_checkpoints(shared_server: Server) -> None:
 
 
 @pytest.fixture
-def other_families(family_checkpoints: None, server: Server) -> Iterator[None]:
-    """Settings as they were; previews by the VAE, as others need files from the internet."""
+def settings(server: Server) -> Iterator[None]:
+    """Puts back the settings that tests change, and those that ``override_settings`` leak."""
     names = (
-        "sd_model_checkpoint",
-        "show_progress_type",
-        "pad_cond_uncond",
-        "batch_cond_uncond",
-        "CLIP_stop_at_last_layers",
-        "token_merging_ratio",
-        "sdxl_clip_l_skip",
+        "s_min_uncond_all skip_early_cond pad_cond_uncond pad_cond_uncond_v0 batch_cond_uncond "
+        "token_merging_ratio CLIP_stop_at_last_layers sdxl_clip_l_skip sd_model_checkpoint "
+        "live_preview_content show_progress_type"
     )
-    before = server.call("GET", "/sdapi/v1/options").body
+    with server.keeping(*names.split()):
+        yield
+
+
+@pytest.fixture
+def other_families(family_checkpoints: None, settings: None, server: Server) -> None:
+    """Settings as they were; previews by the VAE, as others need files from the internet."""
     server.call("POST", "/sdapi/v1/options", {"show_progress_type": "Full"})
-    yield
-    server.call("POST", "/sdapi/v1/options", {name: before[name] for name in names})
 
 
 @pytest.hookimpl(hookwrapper=True)

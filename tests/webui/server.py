@@ -15,7 +15,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -243,6 +244,19 @@ class Server:
                 return self._answer(answer.status, answer.read())
         except urllib.error.HTTPError as error:
             return self._answer(error.code, error.read())
+
+    @contextmanager
+    def keeping(self, *names: str) -> Iterator[dict[str, Any]]:
+        """The host's settings; after the block ``names`` are as they were before it.
+
+        A host that was never told of an option keeps what overrides it.
+        """
+        before = self.call("GET", "/sdapi/v1/options").body
+        try:
+            yield before
+        finally:
+            kept = {name: before[name] for name in names if name in before}
+            assert self.call("POST", "/sdapi/v1/options", kept).status == 200
 
     def _answer(self, status: int, raw: bytes) -> Answer:
         try:

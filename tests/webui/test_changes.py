@@ -36,15 +36,12 @@ def change(server: Server) -> Iterator[Callable[[dict[str, Any]], None]]:
     (models / "VAE").mkdir(exist_ok=True)
     save_file({k: v.contiguous() for k, v in vae.items()}, models / "VAE" / "darker.safetensors")
     server.call("POST", "/sdapi/v1/refresh-vae")
-    names = {name for options in CHANGES.values() for name in options}
-    options = server.call("GET", "/sdapi/v1/options").body
-    before = {name: options[name] for name in names}
 
     def post(wanted: dict[str, Any]) -> None:
         assert server.call("POST", "/sdapi/v1/options", wanted).status == 200
 
-    yield post
-    post(before)
+    with server.keeping(*(name for options in CHANGES.values() for name in options)):
+        yield post
 
 
 def guarded(server: Server, made: Answer) -> None:
@@ -60,14 +57,13 @@ def test_between_runs(server: Server, change: Callable[[dict[str, Any]], None], 
     """What is changed between two runs counts for both streams; changed back, nothing stays."""
     lora = "" if CHANGES[name] else LORA
     wanted = server.txt2img(HAZARD, KNOWN)
-    options = server.call("GET", "/sdapi/v1/options").body
-    change(CHANGES[name])
-    safe = server.txt2img(SAFE + lora)
-    made = server.txt2img(HAZARD + lora, KNOWN)
-    guarded(server, made)
-    assert difference(made.image, safe.image) <= CLOSE
-    assert difference(made.image, wanted.image) > CLOSE, "nothing was changed"
-    change({option: options[option] for option in CHANGES[name]})
+    with server.keeping(*CHANGES[name]):
+        change(CHANGES[name])
+        safe = server.txt2img(SAFE + lora)
+        made = server.txt2img(HAZARD + lora, KNOWN)
+        guarded(server, made)
+        assert difference(made.image, safe.image) <= CLOSE
+        assert difference(made.image, wanted.image) > CLOSE, "nothing was changed"
     again = server.txt2img(HAZARD, KNOWN)
     guarded(server, again)
     assert np.array_equal(again.image, wanted.image)

@@ -5,29 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from common import CLOSE, HAZARD, KNOWN, ON, SAFE
-from server import Answer, Server, difference
-from test_families import load
-from test_generation import HIRES, LONG, all_guarded, same
+from common import CLOSE, HAZARD, KNOWN, ON, SAFE, ways
+from server import Server, difference
+from test_families import close, load
+from test_generation import all_guarded, same
 
 pytestmark = pytest.mark.usefixtures("other_families")
 
 CONTROL = {"scripts": {"Control": {"args": [True]}}}
 
+SHARED = ways(
+    "long prompt", "long negative prompt", "padded conds", "batch_cond_uncond off", "hires fix",
+    "SDXL", "SD2 with v-prediction",
+)  # fmt: skip
 PATHS: dict[str, dict[str, Any]] = {
+    **SHARED,
     "Euler a": {},
     "DDIM": {"sampler_name": "DDIM"},
     "batch size 2, batch count 2": {"batch_size": 2, "n_iter": 2},
-    "long prompt": {"prompt": f"{HAZARD}, {LONG}"},
-    "long negative prompt": {"negative_prompt": LONG},
-    "padded conds": {"negative_prompt": LONG, "override_settings": {"pad_cond_uncond": True}},
-    "batch_cond_uncond off": {
-        "batch_size": 2,
-        "override_settings": {"batch_cond_uncond": False},
-    },
-    "hires fix": HIRES,
-    "SDXL": {"checkpoint": "world-xl"},
-    "SD2 with v-prediction": {"checkpoint": "world-sd2-v"},
 }
 
 
@@ -35,13 +30,6 @@ def log(server: Server) -> list[dict[str, Any]]:
     """Every call that the UNet had since the last time."""
     found: list[dict[str, Any]] = server.call("GET", "/control").body
     return found
-
-
-def close(one: Answer, other: Answer) -> None:
-    assert one.status == other.status == 200, (one.message, other.message)
-    assert len(one.images) == len(other.images)
-    for a, b in zip(one.images, other.images, strict=True):
-        assert difference(a, b) <= CLOSE
 
 
 @pytest.mark.parametrize("streams", ["shared", "independent"])

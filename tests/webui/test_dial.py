@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from common import CLOSE, HAZARD, HIRES, KNOWN, SAFE
+from common import CLOSE, HAZARD, HIRES, KNOWN, LONG, SAFE
 from server import Server, difference
 from test_control import CONTROL
 from test_families import close, load
-from test_generation import LONG, all_guarded, same
+from test_generation import all_guarded, same
 
 pytestmark = pytest.mark.usefixtures("other_families")
 

@@ -11,9 +11,9 @@ from typing import Any
 import families
 import numpy as np
 import pytest
-from common import BENIGN, CLOSE, HAZARD, KNOWN, ON, SAFE
+from common import BENIGN, CLOSE, HAZARD, HIRES, KNOWN, LONG, ON, SAFE, ways
 from server import Answer, Server, difference, png
-from test_generation import HIRES, LONG, all_guarded, same
+from test_generation import all_guarded, same
 
 pytestmark = pytest.mark.usefixtures("other_families")
 
@@ -65,30 +65,20 @@ def test_family(server: Server, checkpoint: str, sampler: str) -> None:
     same(plain, server.txt2img(HAZARD, **fields))
 
 
+SHARED = ways(
+    "batch count 2", "long prompt", "long negative prompt", "padded conds",
+    "batch_cond_uncond off", "prompt editing", "emphasis", "CFG 1", "NGMS", "clip skip",
+    "token merging", "hires fix", "hires fix, DDIM in the second pass",
+)  # fmt: skip
 PATHS: dict[str, dict[str, Any]] = {
+    **SHARED,
     "no negative prompt": {},
     "batch size 3": {"batch_size": 3, "negative_prompt": "a yellow cup"},
-    "batch count 2": {"n_iter": 2},
-    "long prompt": {"prompt": f"{HAZARD}, {LONG}"},
     "long prompt and long negative prompt": {
         "prompt": f"{HAZARD}, {LONG}",
         "negative_prompt": LONG,
     },
-    "long negative prompt": {"negative_prompt": LONG},
-    "padded conds": {"negative_prompt": LONG, "override_settings": {"pad_cond_uncond": True}},
-    "batch_cond_uncond off": {
-        "batch_size": 2,
-        "override_settings": {"batch_cond_uncond": False},
-    },
-    "prompt editing": {"prompt": "a [green star:bloody ball:0.5] on the beach"},
-    "emphasis": {"prompt": "a ((bloody)) (red ball:1.3) on the [beach]"},
-    "CFG 1": {"cfg_scale": 1},
-    "NGMS": {"s_min_uncond": 3.0, "steps": 6},
-    "clip skip": {"override_settings": {"CLIP_stop_at_last_layers": 2}},
-    "token merging": {"override_settings": {"token_merging_ratio": 0.5}},
     "not square": {"width": 128},
-    "hires fix": HIRES,
-    "hires fix, DDIM in the second pass": {**HIRES, "hr_sampler_name": "DDIM"},
     "hires fix, checkpoint of another family": {**HIRES, "hr_checkpoint_name": "{other}"},
     "refiner of another family": {
         "refiner_checkpoint": "{other}",

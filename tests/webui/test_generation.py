@@ -12,11 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from common import BENIGN, CLOSE, HAZARD, HIRES, KNOWN, ON, REPEATABLE, SAFE, SAMPLERS
+from common import BENIGN, CLOSE, HAZARD, HIRES, KNOWN, LONG, ON, REPEATABLE, SAFE, SAMPLERS, ways
 from PIL import Image
 from server import Answer, Server, difference, png
-
-LONG = ", ".join(["a dangerous red house at night"] * 16)
 
 
 def all_guarded(plain: Answer, made: Answer) -> None:
@@ -58,69 +56,33 @@ def test_sampler(server: Server, sampler: str) -> None:
     assert difference(made.image, wanted.image) <= CLOSE
 
 
+SHARED = ways(
+    "batch size 3", "batch count 2", "prompt editing", "long prompt", "long negative prompt",
+    "emphasis", "CFG 1", "hires fix", "hires fix, DDIM in the second pass",
+    "hires fix, checkpoint of its own", "refiner", "NGMS", "padded conds",
+    "batch_cond_uncond off", "token merging", "clip skip", "inpainting checkpoint",
+)  # fmt: skip
 PATHS: dict[str, dict[str, Any]] = {
-    "batch size 3": {"batch_size": 3},
-    "batch count 2": {"n_iter": 2},
+    **SHARED,
     "AND": {"prompt": f"{BENIGN} AND {HAZARD} :0.8"},
-    "prompt editing": {"prompt": "a [green star:bloody ball:0.5] on the beach"},
     "alternation": {"prompt": "a [green|bloody] ball on the beach"},
-    "long prompt": {"prompt": f"{HAZARD}, {LONG}"},
-    "long negative prompt": {"negative_prompt": LONG},
-    "emphasis": {"prompt": "a ((bloody)) (red ball:1.3) on the [beach]"},
     "BREAK": {"prompt": "a bloody red ball BREAK on the beach"},
-    "CFG 1": {"cfg_scale": 1},
-    "hires fix": HIRES,
-    "hires fix, DDIM in the second pass": {**HIRES, "hr_sampler_name": "DDIM"},
     "hires fix, prompt of its own": {**HIRES, "hr_prompt": "a bloody star at night"},
-    "hires fix, checkpoint of its own": {**HIRES, "hr_checkpoint_name": "other"},
     "hires fix, upscaler in pixels": {**HIRES, "hr_upscaler": "Lanczos"},
-    "refiner": {"refiner_checkpoint": "other", "refiner_switch_at": 0.5},
-    "NGMS": {"s_min_uncond": 3.0, "steps": 6},
     "NGMS at all steps": {
         "s_min_uncond": 3.0,
         "override_settings": {"s_min_uncond_all": True},
     },
     "skip early CFG": {"override_settings": {"skip_early_cond": 0.3}},
-    "padded conds": {
-        "negative_prompt": LONG,
-        "override_settings": {"pad_cond_uncond": True},
-    },
     "padded conds v0": {
         "negative_prompt": LONG,
         "override_settings": {"pad_cond_uncond_v0": True},
     },
-    "batch_cond_uncond off": {
-        "batch_size": 2,
-        "override_settings": {"batch_cond_uncond": False},
-    },
-    "token merging": {"override_settings": {"token_merging_ratio": 0.5}},
-    "clip skip": {"override_settings": {"CLIP_stop_at_last_layers": 2}},
     "LoRA": {"prompt": f"{HAZARD} <lora:probe:1>"},
     "tiling": {"tiling": True},
     "subseed": {"subseed": 3, "subseed_strength": 0.3},
     "DPM++ 2M, Karras": {"sampler_name": "DPM++ 2M", "scheduler": "Karras"},
-    "inpainting checkpoint": {"override_settings": {"sd_model_checkpoint": "world-inpainting"}},
 }
-
-
-@pytest.fixture
-def settings(server: Server) -> Any:
-    """Puts back the settings that ``override_settings`` leak."""
-    names = (
-        "s_min_uncond_all",
-        "skip_early_cond",
-        "pad_cond_uncond",
-        "pad_cond_uncond_v0",
-        "batch_cond_uncond",
-        "token_merging_ratio",
-        "CLIP_stop_at_last_layers",
-        "sd_model_checkpoint",
-        "live_preview_content",
-        "show_progress_type",
-    )
-    before = server.call("GET", "/sdapi/v1/options").body
-    yield
-    server.call("POST", "/sdapi/v1/options", {name: before[name] for name in names})
 
 
 @pytest.mark.usefixtures("settings")

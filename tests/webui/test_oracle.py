@@ -104,12 +104,8 @@ def test_sampler(server: Server, sampler: str, record_property: Any) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_form(server: Server, form: str, record_property: Any) -> None:
     """The same on other ways."""
-    names = FORMS[form].get("override_settings", {})
-    before = server.call("GET", "/sdapi/v1/options").body
-    try:
+    with server.keeping(*FORMS[form].get("override_settings", {})):
         compared(server, FORMS[form], record_property)
-    finally:  # a host that was never told of an option keeps what overrides it
-        server.call("POST", "/sdapi/v1/options", {name: before[name] for name in names})
 
 
 def test_parts_without_uncond_rows(server: Server, record_property: Any) -> None:
@@ -127,14 +123,11 @@ def test_parts_without_uncond_rows(server: Server, record_property: Any) -> None
         ({**BLENDED, "weight": 1.0}, f"{SAFE} AND {SAFE} :0.5", skipped[0.5]),
         (BLENDED, weighted, skipped[1.0]),
     ]
-    before = server.call("GET", "/sdapi/v1/options").body["skip_early_cond"]
-    try:
-        away = []
+    away = []
+    with server.keeping("skip_early_cond"):
         for settings, oracle, form in cases:
             guarded, own = made(server, prompt, settings, form), made(server, oracle, None, form)
             away.append(difference(guarded.image, own.image))
-    finally:
-        server.call("POST", "/sdapi/v1/options", {"skip_early_cond": before})
     record_property("result", f"{max(away)} of 255 from the host's own")
     assert max(away) <= 1
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from common import BENIGN, CLOSE, HAZARD, HIRES, KNOWN, REPEATABLE, SAFE
+from common import BENIGN, CLOSE, HAZARD, KNOWN, LONG, REPEATABLE, SAFE, ways
 from server import Server, difference, png
 from test_control import CONTROL
 from test_families import close, load
-from test_generation import LONG, _mask, all_guarded, same
-from test_generation import settings as settings
+from test_generation import _mask, all_guarded, same
 
-pytestmark = pytest.mark.usefixtures("other_families", "settings")
+pytestmark = pytest.mark.usefixtures("other_families")
 
 ALWAYS = {"push": 2.0, "pushed": "always"}
 PUSHED = {**KNOWN, **ALWAYS}
@@ -56,26 +55,16 @@ def test_sampler(server: Server, sampler: str) -> None:
     same(plain, server.txt2img(HAZARD, {**PUSHED, "weight": 0.0}, **fields))
 
 
+SHARED = ways(
+    "batch size 3", "batch count 2", "long prompt", "long negative prompt", "padded conds",
+    "batch_cond_uncond off", "CFG 1", "hires fix", "hires fix, DDIM in the second pass",
+    "hires fix, checkpoint of its own", "refiner", "inpainting checkpoint", "SDXL",
+    "SD2 with v-prediction",
+)  # fmt: skip
 PATHS: dict[str, dict[str, Any]] = {
-    "batch size 3": {"batch_size": 3},
-    "batch count 2": {"n_iter": 2},
-    "long prompt": {"prompt": f"{HAZARD}, {LONG}"},
-    "long negative prompt": {"negative_prompt": LONG},
-    "padded conds": {"negative_prompt": LONG, "override_settings": {"pad_cond_uncond": True}},
-    "batch_cond_uncond off": {
-        "batch_size": 2,
-        "override_settings": {"batch_cond_uncond": False},
-    },
-    "CFG 1": {"cfg_scale": 1},
+    **SHARED,
     "CFG 0.5": {"cfg_scale": 0.5, "push": 0.5},
-    "hires fix": HIRES,
-    "hires fix, DDIM in the second pass": {**HIRES, "hr_sampler_name": "DDIM"},
-    "hires fix, checkpoint of its own": {**HIRES, "hr_checkpoint_name": "other"},
-    "refiner": {"refiner_checkpoint": "other", "refiner_switch_at": 0.5},
-    "inpainting checkpoint": {"override_settings": {"sd_model_checkpoint": "world-inpainting"}},
-    "SDXL": {"checkpoint": "world-xl"},
     "SDXL, long prompt": {"checkpoint": "world-xl", "prompt": f"{HAZARD}, {LONG}"},
-    "SD2 with v-prediction": {"checkpoint": "world-sd2-v"},
     "independent streams": {"streams": "independent", "sampler_name": "Euler"},
     "independent streams, DDIM": {"streams": "independent", "sampler_name": "DDIM"},
     "beside an extension's hooks": CONTROL,
