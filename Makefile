@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 # Several threads that wait for each other by spinning are slower than one on a busy machine.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: demo test test-slow test-webui test-browser lint types train clean
+.PHONY: demo test pytest test-slow test-webui test-browser lint types train clean
 
 $(VENV)/demo: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -38,7 +38,11 @@ types: $(VENV)/ready
 # Files stay whole, so that what a file's tests share is made once.
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 
-test: lint types
+# Types take one processor half a minute: they are checked beside the tests.
+test: lint
+	$(MAKE) --no-print-directory --jobs 2 types pytest
+
+pytest: $(VENV)/ready
 	$(BIN)/pytest $(SIDE_BY_SIDE)
 
 # Real sweeps in other processes, and the intervals' simulation.

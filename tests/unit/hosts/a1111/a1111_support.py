@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from fake_host import FakeHost
 from torch import Tensor
 
 from safegen.hosts.a1111.conds import join
@@ -32,57 +33,27 @@ def number_of(text: str) -> float:
     return float(sum(map(ord, text)))
 
 
-class Host:
-    """As much of `safegen.webui.host` as the adapter asks for."""
+class Host(FakeHost):
+    """The WebUI."""
 
     def __init__(self, **options: Any) -> None:
-        self.options, self.hooked, self.flow = options, True, False
+        super().__init__(**options)
+        self.hooked = True
         self.asked: list[str] = []
         self.lengths: dict[str, int] = {}
-        self.loaded = "one"
-
-    def checkpoint(self) -> str:
-        return self.loaded
 
     def encode(self, _p: Any, texts: list[str], _cache: Any, **_pass: bool) -> list[Any]:
         self.asked += texts
         return [encoded(text, self.lengths.get(text, 77)) for text in texts]
 
-    def cond_at(self, schedule: Any, _step: int) -> Any:
-        return schedule
-
-    def option(self, name: str, default: Any) -> Any:
-        return self.options.get(name, default)
-
     def unet_is_hooked(self, _model: Any) -> bool:
         return self.hooked
-
-    def extension_of(self, _file: str) -> str:
-        return ""
-
-    def callbacks(self, _category: str) -> list[Any]:
-        return []
 
     def conditioning_key(self) -> str:
         return "crossattn"
 
-    def is_edit_model(self) -> bool:
-        return False
-
-    def is_flow_model(self) -> bool:
-        return self.flow
-
-    def is_own_denoiser(self, _denoiser: Any) -> bool:
-        return True
-
     def is_forge(self) -> bool:
         return False
-
-    def stopping(self) -> bool:
-        return False
-
-    def calls_per_step(self, _p: Any, **_pass: bool) -> int:
-        return 1
 
     def empty_prompt(self) -> Tensor:
         return torch.zeros(1, 77, WIDTH)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from fake_host import FakeHost
 from torch import Tensor
 
 WIDTH = 4
@@ -83,50 +84,19 @@ class Previews:
         self.shown.append(decoded)
 
 
-class Host:
-    """As much of `safegen.webui.host` as the adapter asks for."""
+class Host(FakeHost):
+    """Forge."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.module = Previews()
         self.tokens: dict[str, int] = {}
-        self.flow = False
-        self.options: dict[str, Any] = {}
 
     def previews(self) -> Previews:
         return self.module
 
-    def checkpoint(self) -> str:
-        return "one"
-
     def encode(self, _p: Any, texts: list[str], _cache: Any, **_pass: bool) -> list[Any]:
         return [encoded(text, self.tokens.get(text, 3)) for text in texts]
-
-    def cond_at(self, schedule: Any, _step: int) -> Any:
-        return schedule
-
-    def option(self, name: str, default: Any) -> Any:
-        return self.options.get(name, default)
-
-    def callbacks(self, _category: str) -> list[Any]:
-        return []
-
-    def extension_of(self, _file: str) -> str:
-        return ""
-
-    def is_edit_model(self) -> bool:
-        return False
-
-    def is_flow_model(self) -> bool:
-        return self.flow
-
-    def is_own_denoiser(self, _denoiser: Any) -> bool:
-        return True
-
-    def calls_per_step(self, _p: Any, **_pass: bool) -> int:
-        return 1
-
-    def stopping(self) -> bool:
-        return False
 
 
 class Denoiser:
