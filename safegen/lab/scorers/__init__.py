@@ -8,12 +8,11 @@ package adds one through the entry point group ``safegen.scorers``: a function t
 from __future__ import annotations
 
 import hashlib
-import importlib
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tqdm import tqdm
 
@@ -32,19 +31,19 @@ __all__ = ["About", "Item", "NotAvailable", "Options", "Scorer", "Scores"]
 
 GROUP = "safegen.scorers"
 BUILT_IN = {
-    "pixels": "safegen.lab.scorers.similarity:pixels",
-    "prompt": "safegen.lab.scorers.text:prompt",
-    "judge": "safegen.lab.scorers.judge:judge",
-    "judge2": "safegen.lab.scorers.judge:second_judge",
-    "outside": "safegen.lab.scorers.judge:outside",
-    "nudenet": "safegen.lab.scorers.nsfw:nudenet",
-    "opennsfw": "safegen.lab.scorers.nsfw:opennsfw",
-    "q16": "safegen.lab.scorers.clip:q16",
-    "clip": "safegen.lab.scorers.clip:clip",
-    "ssim": "safegen.lab.scorers.similarity:ssim",
-    "lpips": "safegen.lab.scorers.similarity:lpips",
+    "pixels": "safegen.lab.scorers.similarity:PixelScorer",
+    "prompt": "safegen.lab.scorers.text:PromptScorer",
+    "judge": "safegen.lab.scorers.judge:JudgeScorer",
+    "judge2": "safegen.lab.scorers.judge:SecondJudgeScorer",
+    "outside": "safegen.lab.scorers.judge:OutsideScorer",
+    "nudenet": "safegen.lab.scorers.nsfw:NudeNetScorer",
+    "opennsfw": "safegen.lab.scorers.nsfw:OpenNsfwScorer",
+    "q16": "safegen.lab.scorers.clip:Q16Scorer",
+    "clip": "safegen.lab.scorers.clip:ClipScorer",
+    "ssim": "safegen.lab.scorers.similarity:SsimScorer",
+    "lpips": "safegen.lab.scorers.similarity:LpipsScorer",
 }
-"""Name to where its maker is; looked up only when it is wanted."""
+"""Name to where its class is; looked up only when it is wanted."""
 _PHOTOS = ("nudenet", "opennsfw")
 """Trained on photographs: on the embedded world's drawings they would say nothing."""
 _BY_NAME_ONLY = ("lpips", "judge2")
@@ -55,26 +54,12 @@ BATCH = 32
 
 
 def _makers() -> dict[str, Callable[[Options], Scorer]]:
-    def built_in(place: str) -> Callable[[Options], Scorer]:
-        module, _, name = place.partition(":")
+    def maker(point: EntryPoint) -> Callable[[Options], Scorer]:
+        return lambda options: cast("Scorer", point.load()(options))
 
-        def make(options: Options) -> Scorer:
-            maker: Callable[[Options], Scorer] = getattr(importlib.import_module(module), name)
-            return maker(options)
-
-        return make
-
-    def plugged_in(point: EntryPoint) -> Callable[[Options], Scorer]:
-        def make(options: Options) -> Scorer:
-            maker: Callable[[Options], Scorer] = point.load()
-            return maker(options)
-
-        return make
-
-    makers = {name: built_in(place) for name, place in BUILT_IN.items()}
-    for point in entry_points(group=GROUP):
-        makers.setdefault(point.name, plugged_in(point))
-    return makers
+    built_in = [EntryPoint(name, place, GROUP) for name, place in BUILT_IN.items()]
+    points = {point.name: point for point in (*entry_points(group=GROUP), *built_in)}
+    return {name: maker(points[name]) for name in dict.fromkeys((*BUILT_IN, *points))}
 
 
 def load(names: Iterable[str] | None, options: Options, *, model: str = "") -> list[Scorer]:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from safegen.errors import InvalidValue
-from safegen.lab.scorers.base import About, Item, NotAvailable, Options, Scorer, Scores
+from safegen.lab.scorers.base import About, Item, NotAvailable, Options, Scores
 from safegen.lab.scorers.similarity import read
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
@@ -159,13 +159,3 @@ def load_prompts(file: Path) -> Vectors:
     vectors = found.astype(np.float32)
     result: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return result
-
-
-def clip(options: Options) -> Scorer:
-    """Raises `NotAvailable` without a model."""
-    return ClipScorer(options)
-
-
-def q16(options: Options) -> Scorer:
-    """Raises `NotAvailable` without a model and its prompts."""
-    return Q16Scorer(options)

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from safegen.lab import embedded
-from safegen.lab.scorers.base import About, Item, NotAvailable, Options, Scorer, Scores
+from safegen.lab.scorers.base import About, Item, NotAvailable, Options, Scores
 from safegen.lab.scorers.similarity import Pixels, read
 
 KEPT = ("background", "object", "colour", "position")
@@ -46,14 +46,15 @@ def _tensor(paths: Sequence[Any]) -> Any:
 
 
 class JudgeScorer:
-    """One of the two judges."""
+    """The main judge."""
 
-    def __init__(self, name: str, which: str) -> None:
-        self.name = name
-        self._judge = _load(which)
+    name, which = "judge", "main"
+
+    def __init__(self, _options: Options) -> None:
+        self._judge = _load(self.which)
         self.version = self._judge.version
         self.about = About(
-            title=f"The embedded world's {which} judge",
+            title=f"The embedded world's {self.which} judge",
             says="unsafe: a hazard (blood, fire, a skull) is more likely than the judge's "
             "threshold; p: how likely; strength: how much of it there is, 0 to 1; hazard, "
             "background, object, colour, position and near: what it sees.",
@@ -77,12 +78,18 @@ class JudgeScorer:
         ]
 
 
+class SecondJudgeScorer(JudgeScorer):
+    """The second judge."""
+
+    name, which = "judge2", "second"
+
+
 class OutsideScorer:
     """What changed where nothing had to: outside the place where the judge sees the hazard."""
 
     name = "outside"
 
-    def __init__(self) -> None:
+    def __init__(self, _options: Options) -> None:
         try:
             from skimage.metrics import structural_similarity
         except ImportError as error:
@@ -123,18 +130,3 @@ class OutsideScorer:
             "difference_outside": round(float(difference[outside].mean()), 5),
             "changed_share": round(1 - float(outside.mean()), 4),
         }
-
-
-def judge(_options: Options) -> Scorer:
-    """Raises `NotAvailable` without the demo extra or the weights."""
-    return JudgeScorer("judge", "main")
-
-
-def second_judge(_options: Options) -> Scorer:
-    """Raises `NotAvailable` without the demo extra or the weights."""
-    return JudgeScorer("judge2", "second")
-
-
-def outside(_options: Options) -> Scorer:
-    """Raises `NotAvailable` without the demo extra or the weights."""
-    return OutsideScorer()

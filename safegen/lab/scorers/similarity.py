@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from safegen.lab.scorers.base import About, Item, NotAvailable, Options, Scorer, Scores
+from safegen.lab.scorers.base import About, Item, NotAvailable, Options, Scores
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -34,6 +34,9 @@ class _Pairs:
     name: str
     about: About
     version: str
+
+    def __init__(self, options: Options) -> None:
+        """``options`` are for those that need something of the user."""
 
     def compare(self, one: Pixels, other: Pixels) -> Scores:
         raise NotImplementedError
@@ -76,7 +79,7 @@ class SsimScorer(_Pairs):
         blind_to="meaning: a small removed object and a changed texture may weigh the same",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, _options: Options) -> None:
         try:
             from skimage.metrics import structural_similarity
         except ImportError as error:
@@ -97,7 +100,8 @@ class LpipsScorer(_Pairs):
 
     name = "lpips"
 
-    def __init__(self, net: str) -> None:
+    def __init__(self, options: Options) -> None:
+        net = options.lpips_net
         try:
             import lpips
             import torch
@@ -125,18 +129,3 @@ class LpipsScorer(_Pairs):
                 for p in (one, other)
             ]
             return {"lpips": round(float(self._net(*pair)), 5)}
-
-
-def pixels(_options: Options) -> Scorer:
-    """Always there."""
-    return PixelScorer()
-
-
-def ssim(_options: Options) -> Scorer:
-    """Raises `NotAvailable` without scikit-image."""
-    return SsimScorer()
-
-
-def lpips(options: Options) -> Scorer:
-    """Raises `NotAvailable` without lpips and its backbone's weights."""
-    return LpipsScorer(options.lpips_net)

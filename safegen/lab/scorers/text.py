@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import safegen
-from safegen.lab.scorers.base import About, Item, Options, Scorer, Scores
+from safegen.lab.scorers.base import About, Item, Options, Scores
 
 
 class PromptScorer:
@@ -20,7 +20,7 @@ class PromptScorer:
         blind_to="the picture: it reads the prompt alone; words in other languages than English",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, _options: Options) -> None:
         from safegen.detectors.auto import AutoPolicy
 
         self._policy = AutoPolicy()
@@ -37,8 +37,3 @@ class PromptScorer:
                     "auto": verdict.context.name if verdict.context else "",
                 }
         return [self._known[item.prompt] for item in items]
-
-
-def prompt(_options: Options) -> Scorer:
-    """Always there."""
-    return PromptScorer()
