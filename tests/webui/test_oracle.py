@@ -9,6 +9,8 @@ import pytest
 from common import BENIGN, HAZARD, HIRES, REPEATABLE, SAFE, SAMPLERS
 from server import FORGE, WEBUI, Answer, Server, difference
 
+from safegen.method.noise_level import progress_at
+
 WEIGHT = 0.4
 BLENDED: dict[str, Any] = {
     "context": "custom",
@@ -156,3 +158,32 @@ def test_harmless_beside_guarded(server: Server) -> None:
     plain, found = server.txt2img("", None, **script), server.txt2img("", auto, **script)
     assert np.array_equal(plain.images[-2], found.images[-2])
     assert difference(plain.images[-1], found.images[-1]) > 1
+
+
+def noise_levels(schedule: str, steps: int) -> np.ndarray:
+    """σ of each call on Stable Diffusion's own noise schedule."""
+    betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    every = np.sqrt(1 / np.cumprod(1 - betas) - 1)
+    if schedule == "Karras":
+        return np.linspace(every[-1] ** (1 / 7), every[0] ** (1 / 7), steps) ** 7
+    return np.exp(np.interp(np.linspace(999, 0, steps), np.arange(1000), np.log(every)))
+
+
+@pytest.mark.parametrize(
+    ("sampler", "schedule"), [("Euler", "Automatic"), ("DPM++ 2M", "Karras"), ("Euler", "Karras")]
+)
+def test_threshold_and_end_go_by_noise_level(
+    server: Server, sampler: str, schedule: str, record_property: Any
+) -> None:
+    """Threshold 0.4 and end 0.8 are the same noise levels in every sampler and schedule."""
+    steps, named = 12, {"sampler_name": sampler, "scheduler": schedule}
+    came = [progress_at(float(sigma)) for sigma in noise_levels(schedule, steps)]
+    wanted = sum(0.4 <= progress < 0.8 for progress in came)
+    settings = {**BLENDED, "tau": 0.4, "end": 0.8}
+    plain = server.txt2img(HAZARD, None, steps=steps, **named)
+    made = server.txt2img(HAZARD, settings, steps=steps, **named)
+    assert made.status == 200, made.message
+    run = server.call("GET", "/safegen/status").body["last_run"]
+    record_property("result", f"{run['guarded']} of {steps} calls, {wanted} by their noise")
+    assert run["guarded"] == run["needed"] == wanted
+    assert difference(made.image, plain.image) > 1
