@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("diffusers")
-
 from safegen.lab.judge.calibrate import share, threshold_of
 from safegen.lab.judge.networks import READ
 from safegen.lab.judge.pairs import make_pairs, opacities, roughen

@@ -5,22 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
 import torch
+import transformers
+import yaml
+from safetensors.torch import load_file
 
-diffusers = pytest.importorskip("diffusers")
-transformers = pytest.importorskip("transformers")
-yaml = pytest.importorskip("yaml")
-
-from safetensors.torch import load_file  # noqa: E402
-
-from safegen.errors import InvalidValue  # noqa: E402
-from safegen.lab.model.architecture import TEXT_CONFIG, UNET_CONFIG, VAE_CONFIG  # noqa: E402
-from safegen.lab.model.denoiser import make_text_encoder  # noqa: E402
-from safegen.lab.model.layout import sd1_yaml, to_sd1, unet_to_sd1, vae_to_sd1  # noqa: E402
-from safegen.lab.model.pipeline import MODEL_NAME, export, install, load_pipeline  # noqa: E402
-from safegen.lab.model.tokenizer import write  # noqa: E402
-from safegen.lab.world.captions import vocabulary  # noqa: E402
+from safegen.errors import InvalidValue
+from safegen.lab.model.architecture import TEXT_CONFIG, UNET_CONFIG, VAE_CONFIG
+from safegen.lab.model.denoiser import make_text_encoder
+from safegen.lab.model.layout import sd1_yaml, to_sd1, unet_to_sd1, vae_to_sd1
+from safegen.lab.model.pipeline import MODEL_NAME, export, install, load_pipeline
+from safegen.lab.model.tokenizer import write
+from safegen.lab.world.captions import vocabulary
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-pytest.importorskip("diffusers")
-
 from safegen import lab
 from safegen.lab.judge.reading import load_judge
 from safegen.lab.model.denoiser import (

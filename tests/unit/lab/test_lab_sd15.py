@@ -7,21 +7,19 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
 import torch
+import transformers
+from safetensors.torch import load_file
 
-diffusers = pytest.importorskip("diffusers")
-transformers = pytest.importorskip("transformers")
-
-from safetensors.torch import load_file  # noqa: E402
-
-from safegen.cli import main  # noqa: E402
-from safegen.errors import InvalidValue  # noqa: E402
-from safegen.lab.model.pipeline import MODEL_FOLDER, MODEL_NAME, load_pipeline  # noqa: E402
-from safegen.lab.model.sd15 import checkpoint, words  # noqa: E402
-from safegen.lab.model.sd15.autoencoder import widen_autoencoder  # noqa: E402
-from safegen.lab.model.sd15.text import CONFIG, widen_text  # noqa: E402
+from safegen.cli import main
+from safegen.errors import InvalidValue
+from safegen.lab.model.pipeline import MODEL_FOLDER, MODEL_NAME, load_pipeline
+from safegen.lab.model.sd15 import checkpoint, words
+from safegen.lab.model.sd15.autoencoder import widen_autoencoder
+from safegen.lab.model.sd15.text import CONFIG, widen_text
 
 STEPS, GUIDANCE = 12, 2.5
 

@@ -8,21 +8,18 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
+from diffusers_support import tiny_text_model
 
-pytest.importorskip("diffusers")
-transformers = pytest.importorskip("transformers")
-
-from diffusers_support import tiny_text_model  # noqa: E402
-
-from safegen.cli import main  # noqa: E402
-from safegen.cli.models import load_encoder  # noqa: E402
-from safegen.errors import Unsupported  # noqa: E402
-from safegen.hosts.diffusers import PipelineEncoder  # noqa: E402
-from safegen.hosts.diffusers.encoding import encode_safe  # noqa: E402
-from safegen.lab.embedded import FOLDER as MODEL_FOLDER  # noqa: E402
-from safegen.lab.embedded import load_pipeline  # noqa: E402
-from safegen.learned.encoder import Encoder  # noqa: E402
-from safegen.learned.store import LearnedStore, NotLearned, learn_from_pairs  # noqa: E402
+from safegen.cli import main
+from safegen.cli.models import load_encoder
+from safegen.errors import Unsupported
+from safegen.hosts.diffusers import PipelineEncoder
+from safegen.hosts.diffusers.encoding import encode_safe
+from safegen.lab.embedded import FOLDER as MODEL_FOLDER
+from safegen.lab.embedded import load_pipeline
+from safegen.learned.encoder import Encoder
+from safegen.learned.store import LearnedStore, NotLearned, learn_from_pairs
 
 PAIRS = [(f"a bloody {c} ball", f"a clean {c} ball") for c in ("red", "blue", "green", "white")]
 

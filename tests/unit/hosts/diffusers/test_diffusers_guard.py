@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import diffusers
 import pytest
 import torch
-
-diffusers = pytest.importorskip("diffusers")
-
-from diffusers_support import (  # noqa: E402
+from diffusers_support import (
     BENIGN,
     CALM,
     RISKY,
@@ -20,14 +18,14 @@ from diffusers_support import (  # noqa: E402
     settings,
     tiny_sd,
 )
-from plans import blending  # noqa: E402
+from plans import blending
 
-import safegen  # noqa: E402
-from safegen.conditioning.edits import MoveAlong  # noqa: E402
-from safegen.contexts.library import ContextError  # noqa: E402
-from safegen.errors import GuardFailure, InvalidValue, Unsupported  # noqa: E402
-from safegen.hosts.diffusers import PipelineEncoder, guard, replaced_forward  # noqa: E402
-from safegen.learned.store import LearnedStore, learn_from_pairs  # noqa: E402
+import safegen
+from safegen.conditioning.edits import MoveAlong
+from safegen.contexts.library import ContextError
+from safegen.errors import GuardFailure, InvalidValue, Unsupported
+from safegen.hosts.diffusers import PipelineEncoder, guard, replaced_forward
+from safegen.learned.store import LearnedStore, learn_from_pairs
 
 
 @pytest.fixture(scope="module")

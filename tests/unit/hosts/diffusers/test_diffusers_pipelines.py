@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import diffusers
 import pytest
 import torch
-
-diffusers = pytest.importorskip("diffusers")
-
-from diffusers_support import (  # noqa: E402
+from diffusers_support import (
     BENIGN,
     CALM,
     RISKY,
@@ -25,16 +23,16 @@ from diffusers_support import (  # noqa: E402
     settings,
     tiny_sd,
 )
-from plans import blending  # noqa: E402
+from plans import blending
 
-from safegen.choice import Chooser  # noqa: E402
-from safegen.conditioning.strategies import SafeConditioning  # noqa: E402
-from safegen.errors import GuardFailure, InvalidValue  # noqa: E402
-from safegen.hosts.diffusers import generate  # noqa: E402
-from safegen.hosts.diffusers.encoding import fitted  # noqa: E402
-from safegen.hosts.diffusers.noise import Noise  # noqa: E402
-from safegen.hosts.diffusers.rows import join_rows, select_rows  # noqa: E402
-from safegen.plan import SafetyPlan  # noqa: E402
+from safegen.choice import Chooser
+from safegen.conditioning.strategies import SafeConditioning
+from safegen.errors import GuardFailure, InvalidValue
+from safegen.hosts.diffusers import generate
+from safegen.hosts.diffusers.encoding import fitted
+from safegen.hosts.diffusers.noise import Noise
+from safegen.hosts.diffusers.rows import join_rows, select_rows
+from safegen.plan import SafetyPlan
 
 
 @pytest.fixture(scope="module")

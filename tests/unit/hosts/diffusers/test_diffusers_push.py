@@ -8,9 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-
-pytest.importorskip("diffusers")
-
 from diffusers_support import (
     BENIGN,
     CALM,

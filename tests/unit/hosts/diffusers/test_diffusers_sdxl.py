@@ -5,12 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import diffusers
 import pytest
 import torch
-
-diffusers = pytest.importorskip("diffusers")
-
-from diffusers_support import (  # noqa: E402
+from diffusers_support import (
     BENIGN,
     CALM,
     RISKY,
@@ -24,13 +22,13 @@ from diffusers_support import (  # noqa: E402
     settings,
     tiny_sdxl,
 )
-from plans import blending  # noqa: E402
+from plans import blending
 
-from safegen.conditioning.edits import MoveAlong  # noqa: E402
-from safegen.conditioning.strategies import SafeConditioning  # noqa: E402
-from safegen.errors import Unsupported  # noqa: E402
-from safegen.hosts.diffusers import PipelineEncoder, generate, guard, replaced_forward  # noqa: E402
-from safegen.method.mixing import mixed  # noqa: E402
+from safegen.conditioning.edits import MoveAlong
+from safegen.conditioning.strategies import SafeConditioning
+from safegen.errors import Unsupported
+from safegen.hosts.diffusers import PipelineEncoder, generate, guard, replaced_forward
+from safegen.method.mixing import mixed
 
 FULL = blending(weight=1.0, tau=0.0)
 SIZES = {"original_size": (96, 64), "crops_coords_top_left": (8, 0), "target_size": (96, 96)}

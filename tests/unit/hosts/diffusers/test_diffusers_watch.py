@@ -6,9 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-pytest.importorskip("diffusers")
-
 from diffusers_support import BENIGN, made, plain
 
 from safegen.choice import Chooser

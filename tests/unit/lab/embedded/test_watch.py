@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("diffusers")
-
 from safegen.detectors.model import ModelDetector
 from safegen.lab.embedded import watch
 from safegen.lab.embedded.families import DEVELOPMENT, prompts

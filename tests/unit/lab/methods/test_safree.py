@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("diffusers")
-
 from safegen.errors import Unsupported
 from safegen.lab.methods.catalogue import PEERS, SAFREE
 from safegen.lab.methods.safree import (

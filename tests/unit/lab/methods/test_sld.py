@@ -7,17 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
-diffusers = pytest.importorskip("diffusers")
-
-from diffusers.pipelines.stable_diffusion_safe import (  # noqa: E402
+from diffusers.pipelines.stable_diffusion_safe import (
     SafetyConfig,
     StableDiffusionPipelineSafe,
 )
 
-from safegen.errors import InvalidValue, Unsupported  # noqa: E402
-from safegen.lab.methods.catalogue import PEERS  # noqa: E402
-from safegen.lab.methods.sld import SafeLatentDiffusion, safe_latent_diffusion  # noqa: E402
+from safegen.errors import InvalidValue, Unsupported
+from safegen.lab.methods.catalogue import PEERS
+from safegen.lab.methods.sld import SafeLatentDiffusion, safe_latent_diffusion
 
 SLD_PRESETS = {
     name.removeprefix("SLD "): SafeLatentDiffusion(**peer.options)

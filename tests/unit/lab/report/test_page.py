@@ -14,8 +14,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("jinja2")
-
 from safegen.cli import main
 from safegen.errors import InvalidValue
 from safegen.lab import scorers

@@ -33,7 +33,6 @@ def test_psnr_by_hand() -> None:
 
 
 def test_ssim_is_one_for_the_same_picture(tmp_path: Path) -> None:
-    pytest.importorskip("skimage")
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     one, other = tmp_path / "1.png", tmp_path / "2.png"
     Image.fromarray(noise).save(one)
@@ -66,8 +65,9 @@ def test_nudity_scorers_find_none_in_a_drawing(tmp_path: Path, name: str) -> Non
 @pytest.fixture(scope="module")
 def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CLIP model of the right shape, untrained."""
-    transformers = pytest.importorskip("transformers")
-    torch = pytest.importorskip("torch")
+    import torch
+    import transformers
+
     from safegen.lab.embedded import FOLDER as MODEL_FOLDER
 
     if not (MODEL_FOLDER / "tokenizer" / "merges.txt").exists():
@@ -119,7 +119,7 @@ def test_clip_and_q16_with_weights_of_ones_own(clip_folder: Path, tmp_path: Path
 
 def test_lpips_is_asked_with_both_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a stand-in for the package, whose weights come from the network."""
-    torch = pytest.importorskip("torch")
+    import torch
 
     class Distance(torch.nn.Module):
         def __init__(self, net: str, verbose: bool) -> None:

@@ -35,7 +35,6 @@ def test_renders_are_matched_and_labelled(tmp_path: Path) -> None:
 
 
 def test_samples_stand_in_the_order_of_the_rows(tmp_path: Path) -> None:
-    pytest.importorskip("diffusers")
     file = tmp_path / "p.csv"
     file.write_text('prompt,seed\n"a bloody red ball, on the left",5\na blue star,5\n')
     shared = ["lab", "sample", "--prompts", str(file), "--steps", "2"]

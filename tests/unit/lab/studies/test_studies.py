@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("diffusers")
-
 from safegen.cli import main
 from safegen.errors import InvalidValue
 from safegen.lab.methods.catalogue import PEERS, Arm

@@ -5,11 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-pytest.importorskip("diffusers")
-
 import diffusers
+import pytest
 import torch
 
 from safegen.cli import main

@@ -16,8 +16,6 @@ from typing import Any
 import pytest
 from fake_webui import MODEL_HASH, FakeWebUI, running
 
-pytest.importorskip("httpx")
-
 from safegen import __version__
 from safegen.cli import main
 from safegen.errors import InvalidValue, SafeGenError

@@ -12,9 +12,6 @@ import pytest
 import torch
 from PIL import Image
 
-pytest.importorskip("diffusers")
-pytest.importorskip("filelock")
-
 from safegen.cli import main
 from safegen.errors import InvalidValue
 from safegen.lab import embedded
