@@ -15,6 +15,7 @@ from safegen.learned.encoder import identity_of, widths_of
 from safegen.learned.probe import ProbeError, ProbeStore
 from safegen.learned.store import LearnedStore
 from safegen.plan import CUSTOM
+from safegen.sentence import told
 from safegen.webui import host, making, settings
 from safegen.webui.words import say
 
@@ -106,4 +107,8 @@ def probe() -> ProbeDetector:
         encoder = HostEncoder()
         return ProbeDetector(ProbeStore(settings.contexts_folder()).get(encoder.identity), encoder)
     except ProbeError as error:
-        raise InvalidValue("detectors", "probe", f"after fitting: {error}") from error
+        plain = told(
+            "The detector 'probe' must first be fitted for this model. Press 'Fit the probe' in "
+            "SafeGen's tab, under 'Check a prompt', or untick it."
+        )
+        raise InvalidValue("detectors", "probe", f"after fitting: {error}", plain=plain) from error

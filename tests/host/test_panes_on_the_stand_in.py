@@ -53,7 +53,7 @@ def test_the_threshold_and_the_detectors_count(window: Window) -> None:
     fire = "a burning house"
     assert "safegen-flagged" in window.check(fire, threshold=0.01)
     assert "Detectors" in window.check(fire, detectors=[])
-    assert "after fitting" in window.check(fire, detectors=["probe"])
+    assert "Fit the probe" in window.check(fire, detectors=["probe"])
 
 
 @pytest.mark.parametrize("text", ["", " \n ", "a\n" * 501, "a" * 20_001])
@@ -62,9 +62,9 @@ def test_what_is_no_list_of_prompts_is_refused(window: Window, text: str) -> Non
 
 
 def test_the_probe_is_fitted_with_one_click_and_read_then(window: Window) -> None:
-    assert "after fitting" in window.check("a cat", detectors=["probe"])
+    assert "Fit the probe" in window.check("a cat", detectors=["probe"])
     assert "The probe is fitted" in window.fit()
-    assert "after fitting" not in window.check("a cat", detectors=["probe"])
+    assert "Fit the probe" not in window.check("a cat", detectors=["probe"])
 
 
 def test_the_probe_is_not_fitted_under_enforcement(window: Window, enforced: None) -> None:
