@@ -194,16 +194,19 @@
 
     // ------------------------------------------------------------------ checking, status
 
-    function check() {
+    async function check() {
         const go = byId("safegen_check_go");
+        const found = byId("safegen_check_found");
         if (go.disabled) return;
-        press(go, "check", {
+        await press(go, "check", {
             prompts: valueOf("safegen_check_prompts"),
             by_line: ticked("safegen_check_by_line").length > 0,
             threshold: Number(valueOf("safegen_check_threshold")),
             detectors: ticked("safegen_check_detectors"),
             strategy: ticked("safegen_check_strategy")[0],
-        }, {progress: byId("safegen_check_reading"), trouble: byId("safegen_check_found")});
+        }, {progress: byId("safegen_check_reading"), trouble: found});
+        // On a phone it stands below everything else.
+        if (found.getBoundingClientRect().top > window.innerHeight - 80) found.scrollIntoView();
     }
 
     function refreshStatus() {
