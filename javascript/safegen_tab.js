@@ -213,6 +213,24 @@
         press(byId("safegen_status_refresh"), "status", {}, {trouble: byId("safegen_status_report")});
     }
 
+    /** What stands in a field, as the setting's own kind. */
+    function read(part) {
+        const field = part.querySelector("input[type=number], select");
+        if (field) return field.type === "number" ? Number(field.value) : field.value;
+        const boxes = [...part.querySelectorAll("input")];
+        if (part.matches("label")) return boxes[0].checked;
+        const chosen = boxes.filter(box => box.checked).map(box => box.value);
+        return boxes[0].type === "radio" ? chosen[0] : chosen;
+    }
+
+    function saveDefaults(button) {
+        const parts = [...gradioApp().querySelectorAll(".safegen-defaults > *")];
+        const {ticked: tick, ...values} = Object.fromEntries(
+            parts.map(part => [part.id.replace("safegen_defaults_", ""), read(part)])
+        );
+        press(button, "defaults", {values, ticked: tick}, {trouble: byId("safegen_defaults_message")});
+    }
+
     const interrupt = () => ask("interrupt", {}, {trouble: byId("safegen_compare_message")});
 
     // ------------------------------------------------------------------ fitting
@@ -303,6 +321,7 @@
         [`${CONTEXT}learn`]: learn,
         safegen_check_go: check,
         safegen_check_fit: fitProbe,
+        safegen_defaults_save: saveDefaults,
         safegen_status_refresh: refreshStatus,
         safegen_compare_interrupt: interrupt,
         safegen_compare_skip: interrupt,

@@ -30,14 +30,14 @@ def _control(setting: Setting, value: Any, elem_id: str) -> Any:
     contexts = context_choices(deciding.chooser())
     if setting.name == "context" and value not in contexts:
         contexts.append(value)
-    kind, given = component(setting, lambda: contexts)
+    kind, given = component(setting, contexts)
     return kind(
         value=list(value) if isinstance(value, tuple) else value,
         label=setting.label,
         info=setting.help,
         elem_id=elem_id,
         elem_classes=["safegen-control"],
-        **(given() if callable(given) else given),
+        **given,
     )
 
 

@@ -1,8 +1,8 @@
-"""The gradio component that each of `SETTINGS` has, in the accordion and in the host's settings."""
+"""The gradio component that each of `SETTINGS` has in the accordion."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import gradio as gr
@@ -34,16 +34,14 @@ def offered(contexts: Iterable[str]) -> list[str]:
     return [AUTO, *contexts, CUSTOM]
 
 
-def component(
-    setting: Setting, contexts: Callable[[], list[str]]
-) -> tuple[Any, dict[str, Any] | Callable[[], dict[str, Any]]]:
+def component(setting: Setting, contexts: list[str]) -> tuple[Any, dict[str, Any]]:
     """The kind of component for ``setting``, and its arguments but for value and label.
 
     Args:
-        contexts: What a choice of contexts offers, asked for when it is built.
+        contexts: What a choice of contexts offers.
     """
     if setting.name == "context":
-        return gr.Dropdown, lambda: {"choices": contexts()}
+        return gr.Dropdown, {"choices": contexts}
     if setting.kind is bool:
         return gr.Checkbox, {}
     if setting.kind is tuple:

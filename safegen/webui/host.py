@@ -5,7 +5,6 @@ No other file of the package imports ``modules``. In tests a stand-in provides t
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import inspect
 from collections.abc import Callable, Iterator
@@ -111,10 +110,9 @@ def add_option(
     component: Any,
     arguments: Any,
     *,
-    section: tuple[str, str],
+    section: tuple[str | None, str],
     restrict_api: bool = False,
     info: str = "",
-    needs_reload: bool = False,
 ) -> None:
     """Put a setting on the host's settings page."""
     option_info = shared.OptionInfo(
@@ -128,9 +126,14 @@ def add_option(
     )
     if info:
         option_info.info(info)
-    if needs_reload:
-        option_info.needs_reload_ui()
     shared.opts.add_option(name, option_info)
+
+
+def keep_options(values: dict[str, Any]) -> None:
+    """Change settings for good. Raises `AssertionError` where the host has them frozen."""
+    for name in values:
+        shared.opts.set(name, values[name])
+    shared.opts.save(shared.config_filename)
 
 
 def on_option(name: str, function: Callable[[], Any]) -> None:
@@ -388,11 +391,8 @@ def report(text: str) -> None:
 
 def paste_button(button: Any, text: Any) -> None:
     """Let ``button`` send the infotext in the textbox ``text`` to txt2img, and show that tab."""
-    infotext_utils.register_paste_params_button(
-        infotext_utils.ParamBinding(
-            paste_button=button, tabname="txt2img", source_text_component=text
-        )
-    )
+    binding = {"paste_button": button, "tabname": "txt2img", "source_text_component": text}
+    infotext_utils.register_paste_params_button(infotext_utils.ParamBinding(**binding))
 
 
 def hides_tab(label: str) -> bool:

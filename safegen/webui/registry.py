@@ -32,10 +32,6 @@ def _before_ui() -> None:
     xyz.register(lambda: accordion.context_choices(deciding.chooser()))
 
 
-def _ui_settings() -> None:
-    settings.register(lambda: accordion.context_choices(deciding.chooser()))
-
-
 def _app_started(demo: Any, app: Any) -> None:
     monitoring.begin()
     api.register(demo, app)
@@ -65,7 +61,7 @@ def register() -> None:
     table = (
         (callbacks.on_cfg_denoiser, lifecycle.on_cfg_denoiser),
         (callbacks.on_cfg_denoised, lifecycle.on_cfg_denoised),
-        (callbacks.on_ui_settings, _ui_settings),
+        (callbacks.on_ui_settings, settings.register),
         (callbacks.on_before_ui, _before_ui),
         (callbacks.on_after_component, tab.compare.notice),
         (callbacks.on_ui_tabs, tab.build),

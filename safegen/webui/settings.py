@@ -1,22 +1,27 @@
-"""SafeGen's page in the WebUI's settings: defaults, enforcement, contexts of the user's own."""
+"""SafeGen's settings: enforcement, contexts of the user's own, and what the controls begin with.
+
+The last have no page among the host's settings, which would make each a component of every page
+that is loaded; the tab's pane *Defaults* changes them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from safegen.errors import SafeGenError, certain
+from safegen.errors import InvalidValue, SafeGenError, Unsupported, certain
 from safegen.plan import SETTINGS, SafetyPlan
 from safegen.sentence import joined, told
-from safegen.webui import controls, host
+from safegen.webui import host
 from safegen.webui.enforcement import LEVELS, OFF, Policy, PolicyError, is_off, load, strongest
 from safegen.webui.words import refusal_by_default, say, spoken
 
 SECTION = ("safegen", "SafeGen")
-DEFAULTS = ("safegen_defaults", "SafeGen defaults")
+HIDDEN = (None, "Defaults")
+"""The host keeps such settings, and shows no page of them."""
 PREFIX = "safegen_default_"
 ENFORCE = "safegen_enforce"
 NESTED = "safegen_guard_nested"
@@ -31,19 +36,16 @@ TICKED = "safegen_ticked"
 AUDIT = "safegen_audit"
 NO_AUDIT, WITHOUT_PROMPTS, WITH_PROMPTS = AUDITS = ("Off", "Without prompts", "With prompts")
 
-_WITHOUT_DEFAULT = ("enabled", "safe_text", "unsafe_text")
+WITH_DEFAULT = tuple(n for n in SETTINGS if n not in ("enabled", "safe_text", "unsafe_text"))
+"""The settings that have a default of the operator's."""
 
 
 def _json(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def register(contexts: Callable[[], list[str]]) -> None:
-    """The ``on_ui_settings`` callback: add the page.
-
-    Args:
-        contexts: What a choice of contexts offers.
-    """
+def register() -> None:
+    """The ``on_ui_settings`` callback: add the page, and what has none."""
 
     def add(
         name: str, default: Any, label: str, component: Any, arguments: Any, **more: Any
@@ -129,30 +131,10 @@ def register(contexts: Callable[[], list[str]]) -> None:
         restrict_api=True,
         info=told("A .json file that adds to the built-in list. A change needs a restart."),
     )
-    add(
-        TICKED,
-        False,
-        "Tick SafeGen when the page is loaded",
-        gr.Checkbox,
-        {},
-        section=DEFAULTS,
-        info=told("It can still be switched off; enforcement is something else."),
-        needs_reload=True,
-    )
-    for name, setting in SETTINGS.items():
-        if name in _WITHOUT_DEFAULT:
-            continue
-        component, arguments = controls.component(setting, lambda: contexts()[:-1])  # no custom
-        add(
-            PREFIX + name,
-            _json(setting.default),
-            setting.label,
-            component,
-            arguments,
-            section=DEFAULTS,
-            info=setting.help,
-            needs_reload=True,
-        )
+    add(TICKED, False, "Tick SafeGen when the page is loaded", None, None, section=HIDDEN)
+    for name in WITH_DEFAULT:
+        setting = SETTINGS[name]
+        add(PREFIX + name, _json(setting.default), setting.label, None, None, section=HIDDEN)
 
 
 def _levels() -> str:
@@ -180,11 +162,10 @@ def refusal() -> str:
 
 
 def base_plan() -> SafetyPlan:
-    """The defaults from the settings page, enabled; what is not allowed there falls back."""
+    """The operator's defaults, enabled; what is not allowed there falls back."""
     values: dict[str, Any] = {}
-    for name, setting in SETTINGS.items():
-        if name in _WITHOUT_DEFAULT:
-            continue
+    for name in WITH_DEFAULT:
+        setting = SETTINGS[name]
         value = host.option(PREFIX + name, _json(setting.default))
         try:
             values[name] = setting.check(tuple(value) if isinstance(value, list) else value)
@@ -194,6 +175,31 @@ def base_plan() -> SafetyPlan:
         return SafetyPlan(**values)
     except ValueError:  # two values that don't fit together, or a custom context without text
         return SafetyPlan()
+
+
+def may_keep_defaults() -> bool:
+    """Whether whoever sees the page may change the defaults: where they see the host's settings."""
+    return not host.hides_tab("Settings")
+
+
+def keep_defaults(values: Mapping[str, Any], *, ticked: bool) -> None:
+    """Let the controls and the API begin with ``values``, and the page with SafeGen ticked or not.
+
+    Raises:
+        InvalidValue: A value is not allowed; nothing is changed then.
+        Unsupported: The host keeps its settings as they are.
+    """
+    unknown = next((name for name in values if name not in WITH_DEFAULT), None)
+    if unknown is not None:
+        raise InvalidValue("Defaults", unknown, ", ".join(WITH_DEFAULT))
+    if not may_keep_defaults():
+        raise Unsupported(told("The settings can't be changed here. Ask the operator."))
+    plan = SafetyPlan(**{name: SETTINGS[name].check(value) for name, value in values.items()})
+    kept = {PREFIX + name: _json(getattr(plan, name)) for name in values}
+    try:
+        host.keep_options({**kept, TICKED: ticked})
+    except (AssertionError, OSError) as error:  # what is frozen, the host asserts
+        raise Unsupported(told("The settings can't be changed here. Ask the operator.")) from error
 
 
 def contexts_folder() -> Path:

@@ -36,6 +36,8 @@ scenario(async(ui, seen) => {
     await ui.get("#safegen_check_go").click();
     await ui.says("#safegen_check_found", "Unsafe: ");
     await look("check");
+    await pane(ui, "Defaults");
+    await look("defaults");
     await pane(ui, "Status");
     await ui.says("#safegen_status_report", "Independent streams");
     await look("status");

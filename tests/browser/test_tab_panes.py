@@ -1,4 +1,4 @@
-"""The SafeGen tab's panes on the page: contexts, checking prompts, status."""
+"""The SafeGen tab's panes on the page: contexts, checking prompts, defaults, status."""
 
 from __future__ import annotations
 
@@ -127,6 +127,17 @@ def test_threshold_and_nothing(check: Seen) -> None:
     assert check.ours() == []
 
 
+# ---------------------------------------------------------------------- defaults
+
+
+def test_the_defaults_are_kept_or_refused(site: Site) -> None:
+    seen = site.play("defaults", *PHONE)
+    assert "must be below Guard until" in seen["said"]
+    kept = {"weight": "0.8", "curve": "cosine", "hires": False, "context": "auto"}
+    assert seen["kept"] == kept
+    assert seen.ours() == []
+
+
 # ---------------------------------------------------------------------- status
 
 
@@ -146,7 +157,7 @@ def test_what_is_enforced_and_what_is_guarded(status: Seen) -> None:
 # ---------------------------------------------------------------------- every pane
 
 
-@pytest.mark.parametrize("pane", ["contexts", "contexts-new", "check", "status"])
+@pytest.mark.parametrize("pane", ["contexts", "contexts-new", "check", "defaults", "status"])
 def test_it_fits_and_can_be_read(look: Seen, pane: str) -> None:
     assert look[pane] == {"sticksOut": [], "scrolls": False, "unnamed": [], "faint": []}
 

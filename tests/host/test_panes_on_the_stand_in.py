@@ -131,6 +131,64 @@ def test_the_status_says_why_a_host_is_not_guarded(
     assert "this is version 1.9.4" in report
 
 
+# ---------------------------------------------------------------------- defaults
+
+
+def keep(window: Window, **values: Any) -> str:
+    window.ask("defaults", {"values": values, "ticked": True})
+    return window.shown["safegen_defaults_message"]
+
+
+def test_the_defaults_are_kept_for_the_controls_and_the_api(host: Host, window: Window) -> None:
+    from safegen.webui import api, settings
+
+    assert "Saved." in keep(window, weight=0.4, detectors=["lexicon"], hires=False)
+    plan = settings.base_plan()
+    assert (plan.weight, plan.detectors, plan.hires) == (0.4, ("lexicon",), False)
+    assert api.schema()["properties"]["weight"]["default"] == 0.4
+    assert settings.ticked()
+    panes = window.routes.get("/safegen/tab").text
+    assert re.search(r'name="safegen_defaults_weight"', panes)
+    assert 'value="0.4"' in panes
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"weight": 7}, "Safety weight"),
+        ({"weight": "much"}, "Safety weight"),
+        ({"detectors": []}, "Detectors"),
+        ({"tau": 0.9, "end": 0.5}, "Guard until"),
+        ({"enabled": True}, "enabled"),
+        ({"context": "no such"}, "no such"),
+    ],
+)
+def test_defaults_that_are_not_allowed_change_nothing(
+    window: Window, values: dict[str, Any], said: str
+) -> None:
+    from safegen.webui import settings
+
+    assert said in keep(window, **values)
+    assert settings.base_plan().weight == 1
+    assert not settings.ticked()
+
+
+@pytest.mark.parametrize("how", ["hidden", "frozen"])
+def test_who_may_not_change_settings_may_not_change_defaults(
+    host: Host, window: Window, how: str
+) -> None:
+    from safegen.webui import settings
+
+    assert "safegen_tab_defaults" in window.panes
+    if how == "hidden":
+        host.shared.opts.data["hidden_tabs"] = ["Settings"]
+        assert "safegen_tab_defaults" not in window.routes.get("/safegen/tab").text
+    else:
+        host.shared.cmd_opts.freeze_settings = True
+    assert "Ask the operator" in keep(window, weight=0.4)
+    assert settings.base_plan().weight == 1
+
+
 # ---------------------------------------------------------------------- the host's page
 
 

@@ -10,9 +10,11 @@ from html import escape
 
 import gradio as gr
 
+from safegen.webui import settings
 from safegen.webui.tab import check as check
 from safegen.webui.tab import compare as compare
 from safegen.webui.tab import contexts as contexts
+from safegen.webui.tab import defaults as defaults
 from safegen.webui.tab import status as status
 from safegen.webui.words import later, say
 
@@ -20,6 +22,7 @@ PANES = {
     "compare": (later("Compare"), compare.html),
     "contexts": (later("Contexts"), contexts.html),
     "check": (later("Check a prompt"), check.html),
+    "defaults": (later("Defaults"), defaults.html),
     "status": (later("Status"), status.html),
 }
 
@@ -27,7 +30,9 @@ PANES = {
 def html() -> str:
     """The tab's panes. Their script is `javascript/safegen_tab.js`."""
     tabs, panes = "", ""
-    for number, (name, (title, inside)) in enumerate(PANES.items()):
+    shown = [name for name in PANES if name != "defaults" or settings.may_keep_defaults()]
+    for number, name in enumerate(shown):
+        title, inside = PANES[name]
         tabs += (
             f"<button type='button' role='tab' id='safegen_open_{name}' "
             f"aria-controls='safegen_tab_{name}' aria-selected='{'false' if number else 'true'}' "

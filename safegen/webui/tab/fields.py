@@ -71,11 +71,23 @@ def slider(elem_id: str, setting: str, value: float) -> str:
     )
 
 
-def tick(elem_id: str, label: str, *, checked: bool = False) -> str:
+def tick(elem_id: str, label: str, info: str = "", *, checked: bool = False) -> str:
     """A box to tick."""
+    more = f"<small>{escape(info)}</small>" if info else ""
     return (
         f"<label class='safegen-tick' id='{elem_id}'><input type='checkbox' "
-        f"{attributes(name=elem_id, checked=checked)}><span>{escape(label)}</span></label>"
+        f"{attributes(name=elem_id, checked=checked)}><span>{escape(label)}{more}</span></label>"
+    )
+
+
+def select(elem_id: str, label: str, info: str, *, choices: Iterable[str], chosen: str) -> str:
+    """One of many."""
+    options = "".join(
+        f"<option {attributes(selected=one == chosen)}>{escape(one)}</option>" for one in choices
+    )
+    return (
+        f"<label class='safegen-field' id='{elem_id}'>{_titled(label, info)}"
+        f"<select {attributes(name=elem_id)}>{options}</select></label>"
     )
 
 

@@ -16,7 +16,7 @@ from safegen.errors import SafeGenError
 from safegen.webui import arrival, jobs, tab
 from safegen.webui.errors import as_http
 from safegen.webui.jobs import Answer
-from safegen.webui.tab import asked, check, compare, contexts, fitting, status
+from safegen.webui.tab import asked, check, compare, contexts, defaults, fitting, status
 
 ROUTE = "/safegen/tab"
 
@@ -32,6 +32,7 @@ def _interrupt(_body: asked.Body) -> Answer:
 
 AT_ONCE: dict[str, Callable[[asked.Body], Answer]] = {
     "contexts": contexts.on_contexts,
+    "defaults": defaults.on_defaults,
     "status": _status,
     "interrupt": _interrupt,
 }

@@ -22,7 +22,13 @@ BUILT_IN = {
     "s_min_uncond_all": False,
     "skip_early_cond": 0.0,
 }
-FLAGS = {"safegen_enforce": None, "api": False, "nowebui": False, "api_auth": None}
+FLAGS = {
+    "safegen_enforce": None,
+    "api": False,
+    "nowebui": False,
+    "api_auth": None,
+    "freeze_settings": False,
+}
 
 
 class OptionInfo(SimpleNamespace):
@@ -55,6 +61,14 @@ class Options:
 
     def add_option(self, name: str, option: OptionInfo) -> None:
         self.data_labels[name] = option
+
+    def set(self, name: str, value: Any) -> bool:
+        assert not shared.cmd_opts.freeze_settings, "changing settings is disabled"
+        self.data[name] = value
+        return True
+
+    def save(self, _file: str) -> None:
+        """Into a file, which nobody reads here."""
 
     def override(self, values: dict[str, Any]) -> dict[str, Any]:
         """Set what a request may set; what to put back is only what had been set before."""
@@ -105,6 +119,7 @@ queue = threading.Lock()
 shared = ModuleType("modules.shared")
 shared.__dict__.update(
     opts=Options(),
+    config_filename="config.json",
     cmd_opts=Namespace(**FLAGS),
     state=State(),
     OptionInfo=OptionInfo,
