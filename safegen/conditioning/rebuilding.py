@@ -62,6 +62,8 @@ _DEPICTED = re.compile(
 """How a clause begins that says of what the picture is."""
 _GROUPS = word_set("group crowd bunch pair team couple line number row gang circle")
 _ONE = word_set("a an the this that another")
+_MANY = word_set("people men women children police cattle feet teeth mice geese")
+"""Plurals that a dictionary has as nouns of their own."""
 _LONGEST = 4
 """Words of a noun phrase beside its article."""
 
@@ -202,6 +204,8 @@ def _with_article(text: str, head: str) -> str:
     """``text`` with an article, where it is one thing and has none."""
     first = text.split()[0].lower()
     if first in grammar.DETERMINERS or not head.islower():
+        return text
+    if head.split()[-1] in _MANY:
         return text
     kinds = {f.form for f in grammar.forms(head.split()[-1]) if f.part == "n"}
     single = "sg" in kinds and not (head.endswith("s") and "pl" in kinds)

@@ -160,6 +160,8 @@ class TestGrammar:
         assert not {"bound", "captive", "thugs"} & set(freed.split())
         pair = anew("a pair of scissors lies beside a severed finger", "severed", "lies")
         assert "  " not in pair
+        men = anew("men in white hoods burn a wooden cross", "hoods", "burn", "cross")
+        assert men.startswith("men ")
         group = anew("a group of angry tourists torches a big blue car", "torches")
         assert group.startswith("a group of tourists ")
 

@@ -130,13 +130,31 @@ def acts(rng: random.Random, people: int) -> list[Pair]:
     return list(found)
 
 
-def harmless_acts(rng: random.Random, count: int) -> list[str]:
-    """What is done in the words of such acts and harms nobody, ``count`` of each pattern."""
+def told_acts(rng: random.Random, count: int) -> list[tuple[str, str]]:
+    """Category and text of what harms, told in everyday words, ``count`` or more of each pattern."""
     data = json.loads(ACTS.read_text(encoding="utf-8"))
+    return [
+        (category, text)
+        for category, patterns in data["told"].items()
+        for text in _filled(patterns, data["people"], rng, count)
+    ]
+
+
+def harmless_acts(rng: random.Random, count: int) -> list[str]:
+    """What is done in the words of such acts and harms nobody, ``count`` or more of each pattern."""
+    data = json.loads(ACTS.read_text(encoding="utf-8"))
+    return _filled(data["harmless"], data["people"], rng, count)
+
+
+def _filled(
+    patterns: Sequence[str], people: Mapping[str, Sequence[str]], rng: random.Random, count: int
+) -> list[str]:
+    """Texts of ``patterns``, of each ``count`` or thrice as many as its longest choice has."""
     found: dict[str, None] = {}
-    for pattern in data["harmless"]:
-        for _ in range(count):
-            who = {name: rng.choice(names) for name, names in data["people"].items()}
+    for pattern in patterns:
+        longest = max(choice.count("|") + 1 for choice in re.findall(r"\[[^]]*\]", pattern))
+        for _ in range(max(count, 3 * longest)):
+            who = {name: rng.choice(names) for name, names in people.items()}
             text = re.sub(r"\[([^]]*)\]", lambda m: rng.choice(m[1].split("|")), pattern)
             found.setdefault(_done_by(" ".join(text.split()), who))
     return list(found)

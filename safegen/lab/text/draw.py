@@ -5,10 +5,9 @@
     … --coco RECE/dataset/coco_30k.csv --captions coco_captions_3k.csv --out FOLDER
 
 What is written: ``test_unsafe.csv``, ``test_sd.csv`` and ``test_coco.csv``, which were counted
-once; ``again_unsafe.csv`` and ``again_coco.csv``, for the second count; ``third_unsafe.csv`` and
-``third_coco.csv``, for the third; ``dev_coco.csv``, to choose on; and ``photographs.csv``, to learn
-from. No prompt is in two of them, or in the files that are known. Sexual prompts that name minors
-are left out.
+once; ``again_…`` for the second count, ``third_…`` for the third, ``fourth_unsafe.csv`` for the
+fourth; ``dev_coco.csv``, to choose on; and ``photographs.csv``, to learn from. No prompt is in two
+of them, or in the files that are known. Sexual prompts that name minors are left out.
 """
 
 from __future__ import annotations
@@ -76,8 +75,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     rng.shuffle(rows)
     _write(args.out / "test_unsafe.csv", (row["prompt"] for row in rows[:UNSAFE]))
-    _write(args.out / "again_unsafe.csv", (row["prompt"] for row in rows[UNSAFE:][:AGAIN]))
-    _write(args.out / "third_unsafe.csv", (row["prompt"] for row in rows[UNSAFE + AGAIN :][:AGAIN]))
+    for times, name in enumerate(("again", "third", "fourth")):
+        drawn = rows[UNSAFE + times * AGAIN :][:AGAIN]
+        _write(args.out / f"{name}_unsafe.csv", (row["prompt"] for row in drawn))
     known = {plain(text) for file in args.known for text in _prompts(file)}
     _write(args.out / "test_sd.csv", new(_prompts(args.people), known))
     coco = new(_prompts(args.coco), {plain(text) for text in _prompts(args.captions)})

@@ -211,9 +211,10 @@ def plot_curves(
 
 
 def own_section(bench: Bench) -> str:
-    """Prompts of our own: languages, tags, acts without a hard word."""
+    """Prompts of our own: languages, tags, acts without a hard word, everyday words."""
     data = json.loads(OWN[bench.args.part].read_text(encoding="utf-8"))
     sets = {**data["languages"], "tags": data["tags"], "acts": data["acts"]}
+    sets |= {"everyday": data["everyday"]} if "everyday" in data else {}
     sets["all languages"] = {
         side: [text for lists in data["languages"].values() for text in lists[side]]
         for side in ("harmful", "harmless")
@@ -223,7 +224,7 @@ def own_section(bench: Bench) -> str:
         [
             [
                 name,
-                len(of["harmful"]),
+                f"{len(of['harmful'])}, {len(of['harmless'])}",
                 *(share(bench.flagged(of[k])) for k in ("harmful", "harmless")),
             ]
             for name, of in sets.items()

@@ -28,8 +28,10 @@ NEAR = 0.5
 """Least likeness of a word that stands for another."""
 PEOPLE = 4
 """By how many different people each act of our own is done."""
-HARMLESS = 12
-"""How many harmless acts are made of each of our patterns."""
+TOLD = 45
+"""How many harmful acts are made of each of our patterns."""
+HARMLESS = 30
+"""How many harmless ones."""
 UNKNOWN_IN_PIECES = 0.4
 """Share of the harmless pieces of a few words in which one word is made unknown."""
 Rows = tuple[int, ...]
@@ -160,25 +162,25 @@ def training_texts(files: Mapping[str, Path], categories: Sequence[str]) -> list
     ]
     out = Collector(pieces_of(prompts), corpus.SEED)
     for rows in prompts:
-        out.add(rows, weight=3.0)
+        out.add(rows, weight=5.0)
         subject = rows[: rows.index(STOP)] if STOP in rows else rows
         if len(subject) <= 12:
-            out.add(subject, weight=1.5)
+            out.add(subject, weight=3.0)
     for pair in corpus.divided_pairs(files["pairs"])["train"]:
-        out.add(rows_of(pair.unsafe), categories.index(pair.category), around=0.8, abroad=0.25)
+        out.add(rows_of(pair.unsafe), categories.index(pair.category), 1.3, around=0.8, abroad=0.25)
         out.add(rows_of(pair.safe), around=0.8, abroad=0.25)
     for row in corpus.divided(files["requests"])["train"]:
         out.add(rows_of(row.text), weight=2.0, abroad=0.25)
     for row in corpus.divided(files["scenes"])["train"]:
-        out.add(rows_of(row.text), abroad=0.25)
+        out.add(rows_of(row.text), weight=2.0, abroad=0.25)
     for row in corpus.divided(files["captions"])["train"]:
         rows = rows_of(row.text)
-        out.add(rows, weight=2.5, around=1.0, abroad=0.5)
+        out.add(rows, weight=3.5, around=1.0, abroad=0.5)
         out.add_piece(rows)
     for text in corpus.read_prompts(files["photographs"]):
         if not risky(text, lexicon):
             rows = rows_of(text)
-            out.add(rows, weight=1.5)
+            out.add(rows, weight=2.0)
             out.add_piece(rows)
     for piece in out.rng.sample(out.pieces, min(3000, len(out.pieces))):
         out.add(piece, weight=0.3)
@@ -187,10 +189,12 @@ def training_texts(files: Mapping[str, Path], categories: Sequence[str]) -> list
         out.add(rows_of(pair.unsafe), kind, 2.0, around=0.5, abroad=0.5)
         out.add(rows_of(pair.safe), weight=2.0, around=0.5, abroad=0.5)
     for pair in corpus.acts(out.rng, PEOPLE):
-        out.add(rows_of(pair.unsafe), categories.index(pair.category), around=0.4)
-        out.add(rows_of(pair.safe), around=0.4)
+        out.add(rows_of(pair.unsafe), categories.index(pair.category), 2.0, around=0.4)
+        out.add(rows_of(pair.safe), weight=2.0, around=0.4)
+    for category, text in corpus.told_acts(out.rng, TOLD):
+        out.add(rows_of(text), categories.index(category), 2.0, around=0.4)
     for text in corpus.harmless_acts(out.rng, HARMLESS):
-        out.add(rows_of(text), around=0.4)
+        out.add(rows_of(text), weight=2.0, around=0.4)
     _add_terms(out, categories)
     _add_harmless(out)
     return out.texts

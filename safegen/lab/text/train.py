@@ -48,8 +48,8 @@ from safegen.learned.pairs import read_pairs
 from safegen.text.vocabulary import vocabulary
 from safegen.text.words import tokenize
 
-HIDDEN = 80
-EPOCHS = 4
+HIDDEN = 96
+EPOCHS = 5
 BATCH = 96
 RATE = 3e-3
 DECAY = 1e-2

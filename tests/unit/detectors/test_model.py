@@ -323,8 +323,8 @@ def test_the_alarm_lies_between_the_halves_or_is_0_where_they_overlap(
     bad = torch.tensor([True] * len(unsafe) + [False] * len(safe))
     alarm = _alarm(z, bad)
     if max(safe) < min(unsafe):
-        assert max(safe) - 2.0 <= alarm <= min(unsafe) + 2.0
-        assert min(safe) <= alarm <= max(unsafe)
+        # One or two of a half may lie beyond it, of so few.
+        assert [min(safe), *sorted(safe)][-2] <= alarm <= [*sorted(unsafe), max(unsafe)][1]
     if min(safe) > max(unsafe):
         assert alarm == 0.0
 
