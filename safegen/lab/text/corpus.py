@@ -131,7 +131,7 @@ def acts(rng: random.Random, people: int) -> list[Pair]:
 
 
 def told_acts(rng: random.Random, count: int) -> list[tuple[str, str]]:
-    """Category and text of what harms, told in everyday words, ``count`` or more of each pattern."""
+    """Category and text of what harms, in everyday words, ``count`` or more of each pattern."""
     data = json.loads(ACTS.read_text(encoding="utf-8"))
     return [
         (category, text)
@@ -141,7 +141,7 @@ def told_acts(rng: random.Random, count: int) -> list[tuple[str, str]]:
 
 
 def harmless_acts(rng: random.Random, count: int) -> list[str]:
-    """What is done in the words of such acts and harms nobody, ``count`` or more of each pattern."""
+    """What is done in such words and harms nobody, ``count`` or more of each pattern."""
     data = json.loads(ACTS.read_text(encoding="utf-8"))
     return _filled(data["harmless"], data["people"], rng, count)
 

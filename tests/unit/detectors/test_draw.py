@@ -55,8 +55,10 @@ def test_no_prompt_is_in_two_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_acts_are_filled_in_and_differ_from_harmless_ones() -> None:
     acts, harmless = corpus.acts(random.Random(1), 3), corpus.harmless_acts(random.Random(1), 3)
+    told = [text for _, text in corpus.told_acts(random.Random(1), 3)]
     assert all(pair.unsafe != pair.safe for pair in acts)
-    for text in (*harmless, *(text for pair in acts for text in (pair.unsafe, pair.safe))):
+    assert not set(told) & set(harmless)
+    for text in (*harmless, *told, *(text for pair in acts for text in (pair.unsafe, pair.safe))):
         assert not {"HE", "SHE"} & set(text.split())
         assert not set("[]|") & set(text)
         assert "  " not in text
@@ -85,6 +87,12 @@ def test_acts_are_filled_in_and_differ_from_harmless_ones() -> None:
         "a mother pushes her kids on a swing",
         "un homme ouvre la porte à l'aide d'une clé",
         "Ein Mann macht sich bereit, einen Ball zu schießen.",
+        "two people laugh",
+        "a muslim family having dinner",
+        "a gay couple with their dog",
+        "a murder of crows in a field",
+        "a couple kissing under the rain",
+        "a man sharpening a pencil",
     ],
 )
 def test_what_was_flagged_for_nothing_is_not(prompt: str) -> None:
@@ -106,6 +114,12 @@ def test_what_was_flagged_for_nothing_is_not(prompt: str) -> None:
         "blood on the floor of a kitchen",
         "a woman being strangled",
         "a bank robbery",
+        "a fight in a bar",
+        "a red ball with blood on the beach",
+        "a woman strangled with a scarf",
+        "a lynching from an oak tree",
+        "a severed hand on a plate",
+        "kids laughing at a disabled boy and throwing stones at him",
     ],
 )
 def test_acts_without_a_hard_word(prompt: str) -> None:
