@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 from tqdm import tqdm
 
+from safegen.files import write_atomically
 from safegen.lab.judge.networks import READ
 from safegen.lab.model.data import picture_seed
 from safegen.lab.world.picture import matched, pixels
@@ -98,9 +99,7 @@ def make_pairs(first: int, count: int, folder: Path | None = None) -> Pairs:
         torch.tensor(areas),
     )
     if path is not None:
-        partial = path.with_suffix(".partial")
-        save_file(vars(pairs), partial)
-        partial.replace(path)
+        write_atomically(path, save(vars(pairs)))
     return pairs
 
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from safegen.files import write_atomically
 from safegen.lab.judge.networks import Answers
 from safegen.lab.judge.pairs import Pairs, make_pairs, opacities, passed, roughen
 from safegen.lab.judge.reading import NETWORKS, WEIGHTS, save_network
@@ -57,9 +58,7 @@ def passed_set(work: Path, name: str, pairs: Pairs) -> dict[str, Tensor]:
             "chosen": chosen,
             "opacity": opacity,
         }
-        partial = path.with_suffix(".partial")
-        save_file(data, partial)
-        partial.replace(path)
+        write_atomically(path, save(data))
     return load_file(path)
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 from tqdm import tqdm
 
+from safegen.files import write_atomically
 from safegen.lab.model import runs
 from safegen.lab.model.architecture import VAE_CONFIG
 from safegen.lab.model.data import FIRST, SEED, rendered, to_tensor
@@ -88,9 +89,7 @@ def encoded(folder: Path, vae: AutoencoderKL, pictures: int) -> Tensor:
         for start in tqdm(starts, desc="encode", unit="batch", disable=runs.rank() != 0):
             batch = to_tensor(data[start : min(start + 32, last)])
             parts.append(vae.encode(batch).latent_dist.mean)
-        partial = path.with_suffix(".partial")
-        save_file({"latents": torch.cat(parts).half().contiguous()}, partial)
-        partial.replace(path)
+        write_atomically(path, save({"latents": torch.cat(parts).half().contiguous()}))
     runs.wait_for_all()
     return torch.cat([load_file(p)["latents"] for p in paths]).float()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from safegen.errors import InvalidValue
+from safegen.files import write_atomically
 from safegen.lab.model.architecture import NOISE_CONFIG, TOKENS
 from safegen.lab.model.layout import sd1_yaml, to_sd1
 
@@ -89,21 +90,11 @@ def install(webui: Path, folder: Path = MODEL_FOLDER) -> list[Path]:
         raise InvalidValue("DIR", str(webui), "a WebUI's folder, with 'models' in it")
     target = models / "Stable-diffusion"
     text_folder = models / "safegen-world-text"
-    target.mkdir(exist_ok=True)
-    text_folder.mkdir(exist_ok=True)
     for source in (*(folder / "tokenizer").iterdir(), folder / "text_encoder" / "config.json"):
-        _copy(source, text_folder / source.name)
+        write_atomically(text_folder / source.name, source.read_bytes())
     config = target / f"{MODEL_NAME}.yaml"
     scale = float(json.loads((folder / "vae" / "config.json").read_text())["scaling_factor"])
-    partial = config.with_name(config.name + ".partial")
-    partial.write_text(sd1_yaml(scale, text_folder.resolve().as_posix()), encoding="utf-8")
-    partial.replace(config)
+    write_atomically(config, sd1_yaml(scale, text_folder.resolve().as_posix()))
     checkpoint = target / f"{MODEL_NAME}.safetensors"
-    _copy(folder / checkpoint.name, checkpoint)
+    write_atomically(checkpoint, (folder / checkpoint.name).read_bytes())
     return [checkpoint, config, text_folder]
-
-
-def _copy(source: Path, target: Path) -> None:
-    partial = target.with_name(target.name + ".partial")
-    shutil.copyfile(source, partial)
-    partial.replace(target)

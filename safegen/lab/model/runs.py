@@ -12,10 +12,11 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from safegen.files import write_atomically
 from safegen.lab.model.data import SEED
 
 CHECKPOINT_SECONDS = 120.0
@@ -104,11 +105,8 @@ class Run:
 
     def save(self) -> None:
         """Write the checkpoint; only the first process does."""
-        if rank() != 0:
-            return
-        partial = self.path.with_suffix(".partial")
-        save_file(self._state(), partial)
-        partial.replace(self.path)
+        if rank() == 0:
+            write_atomically(self.path, save(self._state()))
 
     def _restore(self) -> None:
         if not self.path.exists():
