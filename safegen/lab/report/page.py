@@ -8,6 +8,7 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -75,22 +76,20 @@ def build(
     return Page(manifest, finished, analysis, used, gallery, extra or {}).write()
 
 
+@dataclass
 class Page:
     """The report of one folder."""
 
-    def __init__(
-        self,
-        manifest: Manifest,
-        finished: Mapping[str, Finished],
-        analysis: Analysis,
-        scorers: Sequence[Scorer],
-        gallery: int,
-        extra: Mapping[str, Any],
-    ) -> None:
-        self.manifest, self.finished, self.analysis = manifest, finished, analysis
-        self.scorers, self.gallery, self.extra = scorers, gallery, extra
-        self.header = manifest.header() or {}
-        self.runs = manifest.records("run")
+    manifest: Manifest
+    finished: Mapping[str, Finished]
+    analysis: Analysis
+    scorers: Sequence[Scorer]
+    gallery: int
+    extra: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        self.header = self.manifest.header() or {}
+        self.runs = self.manifest.records("run")
 
     def write(self) -> list[Path]:
         """Write everything; returns the files."""

@@ -139,21 +139,17 @@ class Event:
     crash: BaseException | None = None
 
 
+@dataclass
 class Runner:
     """A worker's thread."""
 
-    def __init__(
-        self,
-        worker: Worker,
-        tasks: Tasks,
-        call: Call,
-        retries: Retries,
-        events: queue.SimpleQueue[Event],
-        halt: threading.Event,
-    ) -> None:
-        self.worker, self.tasks, self.call = worker, tasks, call
-        self.retries, self.events, self.halt = retries, events, halt
-        self.failing: set[int] = set()
+    worker: Worker
+    tasks: Tasks
+    call: Call
+    retries: Retries
+    events: queue.SimpleQueue[Event]
+    halt: threading.Event
+    failing: set[int] = field(default_factory=set)
 
     def run(self) -> None:
         """Take units until there are none."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -39,6 +39,14 @@ def assert_failed(session: Session, reason: str | None) -> None:
         with pytest.raises(GuardFailure, match=reason):
             later()
     assert session.reason is not None
+
+
+@contextlib.contextmanager
+def failing(session: Session, reason: str | None) -> Iterator[None]:
+    """What the block does is refused, and the run is lost."""
+    with pytest.raises(GuardFailure, match=reason):
+        yield
+    assert_failed(session, reason)
 
 
 def call_once(session: Session, progress: float = 0.5) -> Tensor:
@@ -218,9 +226,8 @@ def test_a_reused_row_that_leaves_the_dtype_fails() -> None:
     low = torch.full((2, 4, 3, 3), -30000.0).half()
     session = opened(PLAN.replace(refresh=2, weight=1.0))
     session.combine(session.begin(0.0), low, -low)
-    with pytest.raises(GuardFailure, match="not finite"):
+    with failing(session, "not finite"):
         session.combine(session.begin(0.1), -low - low / 2, None)
-    assert_failed(session, "not finite")
 
 
 # ------------------------------------------------------------------ independent streams
@@ -281,9 +288,8 @@ def test_an_independent_stream_leaps_if_asked_only_where_rows_are_evaluated() ->
 
 def test_an_independent_stream_whose_latent_was_not_asked_for_fails() -> None:
     session = opened(OWN)
-    with pytest.raises(GuardFailure, match="own latent was not asked for"):
+    with failing(session, "own latent was not asked for"):
         session.combine(session.begin(0.0), ROWS, SAFE)
-    assert_failed(session, "own latent was not asked for")
 
 
 def test_each_evaluated_call_asks_for_its_own_latent() -> None:
@@ -307,9 +313,8 @@ def test_a_latent_of_another_shape_fails() -> None:
     session = opened(OWN)
     call_once(session, 0.0)
     call = session.begin(0.5)
-    with pytest.raises(GuardFailure, match="latent: shape"):
+    with failing(session, "latent: shape"):
         session.safe_latent(call, ROWS[:, :, :2], 1.0)
-    assert_failed(session, "latent: shape")
 
 
 def test_the_safe_latent_of_a_past_call_fails() -> None:
@@ -318,9 +323,8 @@ def test_the_safe_latent_of_a_past_call_fails() -> None:
     session.safe_latent(past, ROWS, 2.0)
     session.combine(past, ROWS, SAFE)
     session.begin(0.5)
-    with pytest.raises(GuardFailure, match="call 0 came out of turn"):
+    with failing(session, "call 0 came out of turn"):
         session.safe_latent(past, ROWS, 1.0)
-    assert_failed(session, "out of turn")
 
 
 # ------------------------------------------------------------------ fails closed
@@ -334,25 +338,22 @@ def test_a_batch_without_images_is_refused() -> None:
 def test_a_call_that_was_never_blended_is_found_at_the_next() -> None:
     session = opened()
     session.begin(0.0)
-    with pytest.raises(GuardFailure, match="call 0 was never blended"):
+    with failing(session, "call 0 was never blended"):
         session.begin(0.1)
-    assert_failed(session, "call 0 was never blended")
 
 
 def test_a_call_that_was_never_blended_is_found_at_the_end() -> None:
     session = opened()
     call_once(session, 0.0)
     session.begin(0.5)
-    with pytest.raises(GuardFailure, match="call 1 was never blended"):
+    with failing(session, "call 1 was never blended"):
         session.finish()
-    assert_failed(session, "call 1 was never blended")
 
 
 def test_a_guard_that_was_never_called_is_found() -> None:
     session = opened()
-    with pytest.raises(GuardFailure, match="never called"):
+    with failing(session, "never called"):
         session.finish()
-    assert_failed(session, "never called")
 
 
 @pytest.mark.parametrize("made", [0, 1, 3])
@@ -360,18 +361,16 @@ def test_calls_that_never_reached_the_guard_are_found(made: int) -> None:
     session = opened()
     call_once(session, 0.0)
     call_once(session, 0.5)
-    with pytest.raises(GuardFailure, match=f"called {made} times, the guard saw 2"):
+    with failing(session, f"called {made} times, the guard saw 2"):
         session.finish(calls_made=made)
-    assert_failed(session, "the guard saw 2")
 
 
 def test_a_call_after_the_end_fails_the_finished_run_too() -> None:
     session = opened()
     call_once(session)
     session.finish()
-    with pytest.raises(GuardFailure, match="after the run had ended"):
+    with failing(session, "after the run had ended"):
         session.begin(0.9)
-    assert_failed(session, "after the run had ended")
 
 
 def test_a_blend_after_the_end_fails() -> None:
@@ -437,9 +436,8 @@ def test_rows_that_cannot_be_blended_fail(
     call = session.begin(0.0)
     if session.independent:
         session.safe_latent(call, ROWS, 2.0)
-    with pytest.raises(GuardFailure, match=reason):
+    with failing(session, reason):
         session.combine(call, original, safe)
-    assert_failed(session, reason)
 
 
 def test_at_weight_1_a_bad_original_does_not_reach_the_sampler() -> None:
@@ -465,9 +463,8 @@ def test_a_video_of_one_frame_is_combined_as_a_picture_is(region: str) -> None:
 def test_rows_that_are_not_due_fail() -> None:
     session = opened(PLAN.replace(refresh=2))
     call_once(session, 0.0)
-    with pytest.raises(GuardFailure, match="none is due"):
+    with failing(session, "none is due"):
         session.combine(session.begin(0.5), ROWS, SAFE)
-    assert_failed(session, "none is due")
 
 
 def test_a_batch_that_changes_between_reused_rows_fails() -> None:
@@ -482,18 +479,16 @@ def test_a_batch_of_another_size_fails_even_where_nothing_is_blended(
     guarded: tuple[bool, ...],
 ) -> None:
     session = opened(PLAN.replace(tau=0.5), guarded)
-    with pytest.raises(GuardFailure, match="3 images in the batch where 2 were planned"):
+    with failing(session, "3 images in the batch where 2 were planned"):
         session.combine(session.begin(0.0), torch.zeros(3, 4, 3, 3))
-    assert_failed(session, "3 images")
 
 
 def test_a_call_is_blended_once() -> None:
     session = opened()
     call = session.begin(0.0)
     session.combine(call, ROWS, SAFE)
-    with pytest.raises(GuardFailure, match="call 0 was blended out of turn"):
+    with failing(session, "call 0 was blended out of turn"):
         session.combine(call, ROWS, SAFE)
-    assert_failed(session, "out of turn")
 
 
 @pytest.mark.parametrize(
