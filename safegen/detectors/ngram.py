@@ -29,6 +29,7 @@ from safegen.detectors.protocol import Detection, Span
 from safegen.detectors.reading import STOP, UNKNOWN, Reading, read
 from safegen.errors import SafeGenError
 from safegen.text.phrases import Phrases
+from safegen.text.shipped import opened
 from safegen.text.spelling import Spelling
 from safegen.text.vocabulary import Vocabulary, vocabulary
 from safegen.text.words import tokenize, word_set
@@ -103,34 +104,24 @@ class Weights:
         Raises:
             WeightsError: if the file is missing, damaged or of another format.
         """
-        try:
-            from safetensors import safe_open
+        with opened(file, FORMAT, WeightsError) as (tensors, header):
 
-            with safe_open(file, framework="numpy") as tensors:
-                header = json.loads((tensors.metadata() or {}).get("safegen", "{}"))
-                if header.get("format") != FORMAT:
-                    raise WeightsError(f"{file.name}: not of the format {FORMAT}")
+            def layer(name: str) -> tuple[Floats, Floats]:
+                weight = tensors.get_tensor(name).astype(np.float32)
+                return weight, tensors.get_tensor(f"{name}_bias").astype(np.float32)
 
-                def layer(name: str) -> tuple[Floats, Floats]:
-                    weight = tensors.get_tensor(name).astype(np.float32)
-                    return weight, tensors.get_tensor(f"{name}_bias").astype(np.float32)
-
-                return cls(
-                    first=layer("first"),
-                    second=layer("second"),
-                    out=layer("out"),
-                    words=tensors.get_tensor("words"),
-                    own=tensors.get_tensor("own").astype(np.float32),
-                    categories=tuple(header["categories"]),
-                    slope=float(header["slope"]),
-                    offset=float(header["offset"]),
-                    wanted=tuple(header["wanted"]),
-                    origin=header["origin"],
-                )
-        except WeightsError:
-            raise
-        except Exception as error:  # safetensors has an exception type of its own
-            raise WeightsError(f"{file.name}: cannot be read: {error}") from error
+            return cls(
+                first=layer("first"),
+                second=layer("second"),
+                out=layer("out"),
+                words=tensors.get_tensor("words"),
+                own=tensors.get_tensor("own").astype(np.float32),
+                categories=tuple(header["categories"]),
+                slope=float(header["slope"]),
+                offset=float(header["offset"]),
+                wanted=tuple(header["wanted"]),
+                origin=header["origin"],
+            )
 
     def save(self, file: Path = WEIGHTS) -> None:
         """Write weights, as float16 tensors and a JSON header."""

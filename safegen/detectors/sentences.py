@@ -11,7 +11,6 @@ only it objects to gets the context's text before it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from safegen.detectors.protocol import Detection
 from safegen.errors import InvalidValue, SafeGenError
+from safegen.text.shipped import opened
 
 WEIGHTS = Path(__file__).with_name("sentences.safetensors")
 FORMAT = "safegen-sentences-1"
@@ -79,19 +79,9 @@ class SentenceDetector:
 
     def __init__(self, file: Path = WEIGHTS, reader: SentenceEncoder | None = None) -> None:
         self._encoder = encoder() if reader is None else reader
-        try:
-            from safetensors import safe_open
-
-            with safe_open(file, framework="numpy") as tensors:
-                header = json.loads((tensors.metadata() or {}).get("safegen", "{}"))
-                if header.get("format") != FORMAT:
-                    raise SentenceError(f"{file.name}: not of the format {FORMAT}")
-                self.weight: Floats = tensors.get_tensor("weight").astype(np.float32)
-                self.bias: Floats = tensors.get_tensor("bias").astype(np.float32)
-        except SentenceError:
-            raise
-        except Exception as error:  # safetensors has an exception type of its own
-            raise SentenceError(f"{file.name}: cannot be read: {error}") from error
+        with opened(file, FORMAT, SentenceError) as (tensors, header):
+            self.weight: Floats = tensors.get_tensor("weight").astype(np.float32)
+            self.bias: Floats = tensors.get_tensor("bias").astype(np.float32)
         self.categories = tuple(header["categories"])
         self.slope, self.offset = float(header["slope"]), float(header["offset"])
         self.origin: dict[str, Any] = header["origin"]

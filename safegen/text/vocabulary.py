@@ -7,7 +7,6 @@ Words are kept as hashes only. `safegen.lab.text.vectors` makes the file.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safegen.errors import SafeGenError
+from safegen.text.shipped import opened
 
 FILE = Path(__file__).with_name("vocabulary.safetensors")
 FORMAT = "safegen-vocabulary-1"
@@ -59,25 +59,15 @@ class Vocabulary:
         Raises:
             VocabularyError: if it is missing, damaged or of another format.
         """
-        try:
-            from safetensors import safe_open
-
-            with safe_open(file, framework="numpy") as tensors:
-                header = json.loads((tensors.metadata() or {}).get("safegen", "{}"))
-                if header.get("format") != FORMAT:
-                    raise VocabularyError(f"{file.name}: not of the format {FORMAT}")
-                hashes = tensors.get_tensor("hashes").tolist()
-                return cls(
-                    rows={key: row for row, key in enumerate(hashes)},
-                    vectors=tensors.get_tensor("vectors"),
-                    english=tensors.get_tensor("english"),
-                    scale=float(header["scale"]),
-                    origin=header["origin"],
-                )
-        except VocabularyError:
-            raise
-        except Exception as error:  # safetensors has an exception type of its own
-            raise VocabularyError(f"{file.name}: cannot be read: {error}") from error
+        with opened(file, FORMAT, VocabularyError) as (tensors, header):
+            hashes = tensors.get_tensor("hashes").tolist()
+            return cls(
+                rows={key: row for row, key in enumerate(hashes)},
+                vectors=tensors.get_tensor("vectors"),
+                english=tensors.get_tensor("english"),
+                scale=float(header["scale"]),
+                origin=header["origin"],
+            )
 
     def row(self, word: str) -> int | None:
         """The row of ``word``, or ``None`` if it is not known."""
