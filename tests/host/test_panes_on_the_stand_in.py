@@ -261,6 +261,18 @@ def test_a_page_with_a_login_answers_nobody_else(demo: Any, own_folder: Path) ->
     assert stranger.get("/safegen/tab/job/x").status_code == 401
 
 
+def test_without_a_page_there_are_no_routes_of_it(host: Host) -> None:
+    """Nobody logs in there: ``--api-auth`` guards the API's routes, and not these."""
+    from safegen.webui.tab import routes
+
+    host.shared.cmd_opts.nowebui = True
+    app = FastAPI()
+    routes.register(app)
+    assert TestClient(app).get("/safegen/tab").status_code == 404
+    sent = TestClient(app).post("/safegen/tab/contexts", json={"do": "refresh"})
+    assert sent.status_code == 404
+
+
 def test_another_site_s_form_is_not_read(window: Window) -> None:
     for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
         sent = window.routes.post(

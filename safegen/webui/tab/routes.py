@@ -13,7 +13,7 @@ from fastapi import Body, FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse
 
 from safegen.errors import SafeGenError
-from safegen.webui import arrival, jobs, tab
+from safegen.webui import arrival, host, jobs, tab
 from safegen.webui.errors import as_http
 from safegen.webui.jobs import Answer
 from safegen.webui.tab import asked, check, compare, contexts, defaults, fitting, status
@@ -70,8 +70,11 @@ def progress(name: str) -> Answer:
 
 
 def register(app: FastAPI) -> None:
-    """Put the routes on the host's server, once."""
-    if any(getattr(route, "path", "") == ROUTE for route in app.routes):
+    """Put the routes on the host's server, once. Without a page there is nobody to ask them, and
+    no login that would keep strangers out.
+    """
+    there = any(getattr(route, "path", "") == ROUTE for route in app.routes)
+    if there or host.flag("nowebui", False):
         return
 
     def panes(request: Request) -> HTMLResponse:
