@@ -34,7 +34,7 @@ EXTENSIONS = {
 _RESULTS = pytest.StashKey[list[tuple[str, str]]]()
 
 
-EVERYWHERE = ("test_failures.py", "test_oracle.py")
+EVERYWHERE = ("test_failures.py", "test_oracle.py", "test_widened.py")
 """Files whose tests every host has to pass; the others ask for what is the WebUI's own."""
 
 

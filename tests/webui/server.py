@@ -91,6 +91,15 @@ FLAGS = {
 """On a processor; ``SD_WEBUI_FLAGS`` takes their place."""
 
 
+def install_widened(webui: Path, data: Path) -> None:
+    """Widen the embedded model into ``data``; CLIP's vocabulary is that of the host's packages."""
+    from safegen.lab.model.sd15.words import find_vocabulary
+
+    command = [sys.executable, "-m", "safegen", "demo", "install", str(data), "--sd15"]
+    vocabulary = str(find_vocabulary(webui))
+    subprocess.run([*command, "--clip-vocabulary", vocabulary], check=True)
+
+
 class Server:
     """A running WebUI, Forge or reForge.
 
@@ -156,8 +165,7 @@ class Server:
             made = Path(os.environ["SAFEGEN_SD15"]).resolve()
             (folder / made.name).symlink_to(made)
             return made.name
-        command = [sys.executable, "-m", "safegen", "demo", "install", str(self.data), "--sd15"]
-        subprocess.run(command, check=True)
+        install_widened(self.webui, self.data)
         return next(folder.glob("*.safetensors")).name
 
     def _start(self, flags: tuple[str, ...]) -> subprocess.Popen[bytes]:
