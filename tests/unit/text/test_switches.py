@@ -102,4 +102,4 @@ def test_more_than_can_be_read_stops_the_picture_and_says_what_to_do(prompt: str
 def test_many_switches_in_words_of_their_own_can_be_read() -> None:
     prompt = "style: " + " ".join(["[a cat:a dog:0.5]"] * 30)
     assert POLICY.judge(prompt).context is None
-    assert POLICY.judge(f"{prompt} bl[ood:x:0.5]").context is not None
+    assert POLICY.judge(f"{prompt} bl[oody:x:0.5]").context is not None
