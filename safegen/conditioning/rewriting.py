@@ -124,6 +124,15 @@ def _pieces(prompt: str, spans: Sequence[Span], replace: Replacer) -> dict[Span,
 _CLAUSE = re.compile(r"[^,.;:!?\n|()\[\]{}<>\\\"“”]+")
 _SENTENCE = re.compile(r"[^.;:!?\n|()\[\]{}<>\\]+")
 _QUOTED = re.compile(r"[\"“][^\"”]*[\"”]?")
+_STYLE = re.compile(
+    r"^\s*by\s|\b(?:\d+\s?mm|\d+k|u?hdr?|art|artwork|artstation|paint(?:ing|ed)|photo|photograph(?:y)?|"
+    r"illustration|drawing|sketch|engraving|woodcut|render(?:ing|ed)?|anime|manga|cartoon|comic|"
+    r"style|watercolou?r|oil|acrylic|ink|pastel|digital|concept|detailed|intricate|elegant|epic|"
+    r"lighting|light|colou?rs|cinematic|(?:hyper|photo)?-?realis(?:m|tic)|bokeh|film|grain|lens|"
+    r"shot|close-?up|focus|engine|octane|trending|masterpiece|quality|noir|vintage)\b",
+    re.IGNORECASE,
+)
+"""What a clause has in it that says how a picture is made, and nothing of what is on it."""
 _FEWEST_WORDS = 3
 """Words that the clauses of a sentence have on average; tags have fewer."""
 _SHORTEST = 5
@@ -283,15 +292,22 @@ def _only_by_the_model(spans: Sequence[Span]) -> set[tuple[int, int]]:
 
 
 def _clauses(prompt: str) -> list[tuple[int, int]]:
-    """What is made anew as a whole: a sentence, or, of a row of tags, each."""
+    """What is made anew as a whole: a sentence, or, of a row of tags, each. What follows a
+    sentence and only says how the picture is made is no part of it."""
     found: list[tuple[int, int]] = []
     for match in _SENTENCE.finditer(prompt):
-        text, start = match.group(), match.start()
-        commas = text.count(",")
-        if commas <= 3 and len(text.split()) >= _FEWEST_WORDS * (commas + 1):
-            found.append(match.span())
+        start = match.start()
+        told = match.group().split(",")
+        while len(told) > 1 and _STYLE.search(told[-1]):
+            told.pop()
+        text = ",".join(told)
+        if len(told) <= 4 and len(text.split()) >= _FEWEST_WORDS * len(told):
+            found.append((start, start + len(text)))
         else:
-            found += [(start + m.start(), start + m.end()) for m in _CLAUSE.finditer(text)]
+            text = ""
+        rest = match.group()[len(text) :]
+        begin = start + len(text)
+        found += [(begin + m.start(), begin + m.end()) for m in _CLAUSE.finditer(rest)]
     return found
 
 

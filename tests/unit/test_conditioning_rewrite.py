@@ -183,6 +183,20 @@ class TestGrammar:
         text = rewrite(prompt, spans, presets()["violence"])
         assert text == "a photo of a peaceful ball"
 
+    @pytest.mark.parametrize(
+        "style",
+        [
+            "oil painting",
+            "oil painting, highly detailed, by greg rutkowski",
+            "35mm, film grain, cinematic lighting",
+            "dark fantasy art by zdzislaw beksinski",
+        ],
+    )
+    def test_how_a_picture_is_made_stays_when_its_sentence_is_made_anew(self, style: str) -> None:
+        prompt = "a thug and an old man grapple wildly, smash and maul in the garden"
+        words = "thug", "grapple", "wildly", "smash", "maul"
+        assert exchanged(f"{prompt}, {style}", *words) == f"{exchanged(prompt, *words)}, {style}"
+
     def test_other_clauses_stay(self) -> None:
         prompt = "xqzzyq of doom, oil on canvas, (sharp focus:1.2)"
         assert exchanged(prompt, "xqzzyq").endswith(", oil on canvas, (sharp focus:1.2)")
