@@ -385,6 +385,7 @@ LET_THROUGH: dict[str, set[str]] = {
         "detectors.auto.risky_spans",
         "text.syntax.parts",
     },
+    "independent": {"hosts.a1111.streams.OpenCall.chosen"},
     "nested": {"webui.lifecycle._passes_on"},
     "enforced": {"webui.enforcement.strongest", "webui.settings.active_policy"},
 }

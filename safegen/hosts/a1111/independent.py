@@ -25,6 +25,8 @@ class IndependentStreams(Streams):
 
     def blend(self, current: OpenCall, rows: Tensor, calls: OwnCalls) -> None:
         call, layout, chosen = current.call, self.layout, current.chosen
+        if any(weight > 0 and image not in chosen for image, weight in enumerate(call.weights)):
+            raise ValueError("a picture that is to be blended is not among those that are")
         guidance, noise = self.guidance(current), self.levels.at(current.given.sigma)
         x, uncond = layout.uncond(current.given.x), layout.uncond(rows)
         original = noise.to_x0(x, guidance.guided(rows[: layout.cond_rows], uncond))
