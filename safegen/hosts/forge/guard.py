@@ -116,8 +116,8 @@ class PassGuard(a1111.PassGuard):
             blended = self.streams.blend(current, *self._rows(current, args))
             x = args["input"]
             guided = instead({**args, "cond": x - blended, "cond_denoised": blended})
-            result = result.clone()
-            result[current.chosen] = guided[current.chosen]
+            result, chosen = result.clone(), self._chosen(current)
+            result[chosen] = guided[chosen]
             current.plain = x - result
         return result
 
@@ -134,7 +134,7 @@ class PassGuard(a1111.PassGuard):
                 )
             current.cond = args["cond"]
             cond, uncond = self._rows(current, args)
-            denoised, chosen = args["denoised"], current.chosen
+            denoised, chosen = args["denoised"], self._chosen(current)
             if current.linear:
                 current.plain = current.guide(cond, args["uncond_denoised"])
             plain = current.plain
@@ -159,6 +159,13 @@ class PassGuard(a1111.PassGuard):
             current.guided, current.finished = result, True
             self._counts.own_rows += current.own_rows
             return result
+
+    def _chosen(self, current: OpenCall) -> list[int]:
+        """The images that are blended: every one that has a weight, or the picture stops."""
+        chosen = current.chosen
+        if any(w > 0 and image not in chosen for image, w in enumerate(current.call.weights)):
+            self.session.fail("a picture that is to be blended is not among those that are")
+        return chosen
 
     def _rows(self, current: OpenCall, args: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
         """The cond and the uncond rows; ``None`` where the host left these out: it gives zeros.

@@ -93,6 +93,7 @@ def test_acts_are_filled_in_and_differ_from_harmless_ones() -> None:
         "a murder of crows in a field",
         "a couple kissing under the rain",
         "a man sharpening a pencil",
+        "a counselor talks about self-harm with students in a sunny classroom",
     ],
 )
 def test_what_was_flagged_for_nothing_is_not(prompt: str) -> None:
@@ -119,6 +120,8 @@ def test_what_was_flagged_for_nothing_is_not(prompt: str) -> None:
         "a woman strangled with a scarf",
         "a lynching from an oak tree",
         "a severed hand on a plate",
+        "blood in a beautiful garden with flowers and trees",
+        "a cat with a 🔪 and 🩸 everywhere",
         "kids laughing at a disabled boy and throwing stones at him",
     ],
 )

@@ -16,6 +16,7 @@ from torch import Tensor
 from safegen.conditioning.strategies import SafeConditioning
 from safegen.errors import GuardFailure, Unsupported
 from safegen.hosts.forge import PassGuard, check_pass, evaluation, stop
+from safegen.hosts.forge.streams import OpenCall
 from safegen.method.blend import blend
 from safegen.method.push import pushed
 from safegen.method.session import Verdict
@@ -329,6 +330,16 @@ def test_a_fault_stops_the_pass_for_good(calc: Calc, name: str, streams: str) ->
     assert run.guard is not None
     with pytest.raises(GuardFailure):
         run.guard.finish()
+
+
+@pytest.mark.parametrize("streams", ["shared", "independent"])
+def test_a_picture_left_out_of_the_blend_stops_the_pass(
+    calc: Calc, streams: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OpenCall, "chosen", property(lambda _: []))
+    run = Run(calc, [[P]], [[SAFE]], PLAN.replace(streams=streams))
+    with pytest.raises(GuardFailure, match="not among those that are"):
+        run.call(torch.ones(1, 4, 2, 6), 10.0)
 
 
 def test_an_error_in_a_callback_stops_the_call_that_has_begun(calc: Calc) -> None:
