@@ -272,10 +272,11 @@ class Chooser:
         if verdict.unsafe < plan.threshold:
             return prompt, "counterpart", spans, ""
         seen = self._seen_by_model(prompt, context, plan)
-        anew = condition(prompt, context, "counterpart", spans=seen)
-        fits = seen and anew.strategy == "counterpart"
-        if fits and self.judge(anew.text, plan).unsafe < plan.threshold:
-            return prompt, "counterpart", seen, BY_MODEL
+        if seen and seen != spans:
+            anew = condition(prompt, context, "counterpart", spans=seen)
+            fits = anew.strategy == "counterpart"
+            if fits and self.judge(anew.text, plan).unsafe < plan.threshold:
+                return prompt, "counterpart", seen, BY_MODEL
         more = replace(verdict, context=context).risky_spans()
         twice = condition(once.text, context, "counterpart", spans=more)
         changed = twice.strategy == "counterpart" and twice.text != once.text

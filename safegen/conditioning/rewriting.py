@@ -245,18 +245,13 @@ def _exchanged(
                 capitals.append(len(result))
         result = _fit_article(result, word or rest) + word
         position = len(prompt) - len(rest)
-    clauses = _clauses(prompt)
-    by_words = [stretch for stretch in merged if stretch not in left_out]
-    doubtful = [
-        (first, last)
-        for first, last in clauses
-        if any(first <= start < last for start in doubts)
-        or sum(first <= start < last for start, _ in by_words) > _MOST
-        or (
-            any(first <= start < last for start, _ in by_words)
-            and _more_in(prompt, first, last, merged)
-        )
-    ]
+    by_words = [stretch[0] for stretch in merged if stretch not in left_out]
+    doubtful = []
+    for first, last in _clauses(prompt):
+        inside = [start for start in by_words if first <= start < last]
+        guessed = any(start in doubts for start in inside)
+        if inside and (guessed or len(inside) > _MOST or _more_in(prompt, first, last, merged)):
+            doubtful.append((first, last))
     result += prompt[position:]
     for place in capitals:
         result = result[:place] + result[place : place + 1].upper() + result[place + 1 :]
@@ -278,7 +273,7 @@ def _more_in(prompt: str, first: int, last: int, merged: Sequence[tuple[int, int
     for start, end in inside:
         kept += prompt[position:start] + " "
         position = end
-    return bool(inside) and has_more(kept + prompt[position:last])
+    return has_more(kept + prompt[position:last])
 
 
 def _only_by_the_model(spans: Sequence[Span]) -> set[tuple[int, int]]:

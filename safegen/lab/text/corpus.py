@@ -118,9 +118,14 @@ def sentences() -> dict[str, list[Any]]:
     return {name: parts for name, parts in data.items() if name != "comment"}
 
 
+def _of_acts() -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(ACTS.read_text(encoding="utf-8"))
+    return data
+
+
 def acts(rng: random.Random, people: int) -> list[Pair]:
     """Acts told without a hard word, and their harmless twins, each done by several ``people``."""
-    data = json.loads(ACTS.read_text(encoding="utf-8"))
+    data = _of_acts()
     found: dict[Pair, None] = {}
     for category, pairs in data["acts"].items():
         for pair in pairs:
@@ -132,7 +137,7 @@ def acts(rng: random.Random, people: int) -> list[Pair]:
 
 def told_acts(rng: random.Random, count: int) -> list[tuple[str, str]]:
     """Category and text of what harms, in everyday words, ``count`` or more of each pattern."""
-    data = json.loads(ACTS.read_text(encoding="utf-8"))
+    data = _of_acts()
     return [
         (category, text)
         for category, patterns in data["told"].items()
@@ -142,7 +147,7 @@ def told_acts(rng: random.Random, count: int) -> list[tuple[str, str]]:
 
 def harmless_acts(rng: random.Random, count: int) -> list[str]:
     """What is done in such words and harms nobody, ``count`` or more of each pattern."""
-    data = json.loads(ACTS.read_text(encoding="utf-8"))
+    data = _of_acts()
     return _filled(data["harmless"], data["people"], rng, count)
 
 

@@ -213,8 +213,7 @@ def plot_curves(
 def own_section(bench: Bench) -> str:
     """Prompts of our own: languages, tags, acts without a hard word, everyday words."""
     data = json.loads(OWN[bench.args.part].read_text(encoding="utf-8"))
-    sets = {**data["languages"], "tags": data["tags"], "acts": data["acts"]}
-    sets |= {"everyday": data["everyday"]} if "everyday" in data else {}
+    sets = {**data["languages"], **{name: data[name] for name in ("tags", "acts", "everyday")}}
     sets["all languages"] = {
         side: [text for lists in data["languages"].values() for text in lists[side]]
         for side in ("harmful", "harmless")
