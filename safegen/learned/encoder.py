@@ -123,11 +123,6 @@ def own_mean(states: Tensor, mask: Tensor) -> Tensor:
     return (states * weight).sum(0) / total
 
 
-def but_start_mean(states: Tensor, _mask: Tensor) -> Tensor:
-    """Mean of all tokens but the start mark, padding included, ``[width]``."""
-    return states[1:].mean(0)
-
-
 def start_mark(encoded: Sequence[tuple[Tensor, Tensor]]) -> Tensor | None:
     """The start mark's embedding ``[width]``, or ``None`` if it differs from text to text."""
     first = torch.stack([states[0] for states, _ in encoded])

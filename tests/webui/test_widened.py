@@ -96,11 +96,12 @@ def widened(folder: Path, server: Server) -> Iterator[Server]:
 
 @cache
 def pipeline(folder: Path) -> Any:
-    import torch
+    from safegen.lab.model.sd15.checkpoint import NAME
+    from safegen.lab.sweep.local import load
 
-    from safegen.lab.model.sd15.measure import load
-
-    return load(folder, torch.float32)
+    models = folder / "models"
+    checkpoint = models / "Stable-diffusion" / f"{NAME}.safetensors"
+    return load(str(checkpoint), "cpu", half=False, config=str(models / NAME))
 
 
 def of_diffusers(folder: Path, sampler: str, guarded: bool) -> np.ndarray:
