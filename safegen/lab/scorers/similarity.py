@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -20,12 +19,6 @@ def read(path: Path) -> Pixels:
     """A picture as RGB, uint8 ``[height, width, 3]``."""
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB"))
-
-
-def psnr(one: Pixels, other: Pixels) -> float:
-    """Peak signal-to-noise ratio in dB; 100 for equal pictures, instead of infinity."""
-    error = float(np.mean((one.astype(np.float64) - other.astype(np.float64)) ** 2))
-    return 100.0 if error == 0 else min(10 * math.log10(255**2 / error), 100.0)
 
 
 class _Pairs:
@@ -52,20 +45,19 @@ class _Pairs:
 
 
 class PixelScorer(_Pairs):
-    """Whether a picture is the plain one, and how far it is from it."""
+    """Whether a picture is the plain one."""
 
     name = "pixels"
-    version = "1"
+    version = "2"
     about = About(
         title="Pixels against the plain picture",
-        says="identical: every pixel is the same. psnr: peak signal-to-noise ratio in dB, 100 for "
-        "identical pictures.",
+        says="identical: every pixel is the same.",
         licence="part of SafeGen (MIT)",
         blind_to="meaning: a shifted picture counts as a changed one",
     )
 
     def compare(self, one: Pixels, other: Pixels) -> Scores:
-        return {"identical": bool((one == other).all()), "psnr": round(psnr(one, other), 3)}
+        return {"identical": bool((one == other).all())}
 
 
 class SsimScorer(_Pairs):

@@ -15,7 +15,6 @@ from PIL import Image
 from safegen.errors import InvalidValue
 from safegen.lab import scorers
 from safegen.lab.scorers import Item, NotAvailable, Options
-from safegen.lab.scorers.similarity import psnr
 
 RED, BLUE = (200, 0, 0), (0, 0, 200)
 
@@ -24,12 +23,6 @@ def png(colour: tuple[int, int, int]) -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (64, 64), colour).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def test_psnr_by_hand() -> None:
-    black, grey = np.zeros((8, 8, 3), np.uint8), np.full((8, 8, 3), 51, np.uint8)
-    assert psnr(black, black) == 100.0
-    assert psnr(black, grey) == pytest.approx(20 * np.log10(5))
 
 
 def test_ssim_is_one_for_the_same_picture(tmp_path: Path) -> None:
