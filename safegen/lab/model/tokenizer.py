@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
@@ -52,9 +53,14 @@ def _merge(symbols: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
 
 
 def write(sentences: list[str], folder: Path) -> int:
-    """Write ``vocab.json``, ``merges.txt`` and ``tokenizer_config.json``; returns the size."""
+    """Write the tokenizer to which each word of ``sentences`` is one token; returns its size."""
     words = Counter(re.findall(r"[a-z]+|[^\sa-z]+", " ".join(sentences).lower()))
-    merges = learn_merges(words)
+    return write_merges(learn_merges(words), folder)
+
+
+def write_merges(merges: Iterable[tuple[str, str]], folder: Path) -> int:
+    """Write ``vocab.json``, ``merges.txt`` and ``tokenizer_config.json``; returns the size."""
+    merges = list(merges)
     symbols = list(bytes_to_unicode().values())
     tokens = [*symbols, *(s + "</w>" for s in symbols), *("".join(pair) for pair in merges)]
     vocabulary = {token: i for i, token in enumerate(dict.fromkeys([*tokens, START, END]))}

@@ -20,6 +20,7 @@ from safegen.lab.model.pipeline import MODEL_FOLDER, MODEL_NAME, load_pipeline
 from safegen.lab.model.sd15 import checkpoint, words
 from safegen.lab.model.sd15.autoencoder import widen_autoencoder
 from safegen.lab.model.sd15.text import CONFIG, widen_text
+from safegen.lab.model.tokenizer import write_merges
 
 STEPS, GUIDANCE = 12, 2.5
 
@@ -41,7 +42,7 @@ def vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def clip(vocabulary: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("tokenizer")
-    words.write_tokenizer(words.read_merges(vocabulary), folder)
+    write_merges(words.read_merges(vocabulary), folder)
     return transformers.CLIPTokenizer.from_pretrained(folder, model_max_length=77)
 
 

@@ -12,6 +12,7 @@ from safegen.lab.model.layout import sd1_yaml
 from safegen.lab.model.pipeline import MODEL_FOLDER, MODEL_NAME
 from safegen.lab.model.sd15 import autoencoder, text, unet, words
 from safegen.lab.model.sd15.copies import Weights
+from safegen.lab.model.tokenizer import write_merges
 
 NAME = "safegen-world-sd15"
 
@@ -112,8 +113,8 @@ def install(host: Path, vocabulary: Path | None = None) -> list[Path]:
     return [checkpoint, yaml, configs]
 
 
-def _write_configs(folder: Path, merges: list[str]) -> None:
-    words.write_tokenizer(merges, folder / "tokenizer")
+def _write_configs(folder: Path, merges: list[tuple[str, str]]) -> None:
+    write_merges(merges, folder / "tokenizer")
     files = {
         "model_index.json": _INDEX,
         "scheduler/scheduler_config.json": _SCHEDULER,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import importlib.util
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -58,7 +57,7 @@ def find_vocabulary(host: Path, given: Path | None = None) -> Path:
     )
 
 
-def read_merges(path: Path) -> list[str]:
+def read_merges(path: Path) -> list[tuple[str, str]]:
     """CLIP's merges in order.
 
     Raises:
@@ -68,33 +67,10 @@ def read_merges(path: Path) -> list[str]:
         text = gzip.decompress(path.read_bytes()).decode("utf-8")
     except (OSError, EOFError, UnicodeDecodeError) as err:
         raise InvalidValue("--clip-vocabulary", str(path), f"{FILE}, packed by gzip") from err
-    merges = text.split("\n")[1 : MERGES + 1]
-    if len(merges) != MERGES or any(len(line.split()) != 2 for line in merges):
+    merges = [tuple(line.split()) for line in text.split("\n")[1 : MERGES + 1]]
+    if len(merges) != MERGES or any(len(pair) != 2 for pair in merges):
         raise InvalidValue("--clip-vocabulary", str(path), f"{FILE} with {MERGES} merges")
-    return merges
-
-
-def write_tokenizer(merges: list[str], folder: Path) -> None:
-    """CLIP's tokenizer in the format of transformers."""
-    from transformers.models.clip.tokenization_clip import bytes_to_unicode
-
-    symbols = list(bytes_to_unicode().values())
-    tokens = [*symbols, *(s + "</w>" for s in symbols), *("".join(m.split()) for m in merges)]
-    names = [*tokens, "<|startoftext|>", "<|endoftext|>"]
-    folder.mkdir(parents=True, exist_ok=True)
-    numbers = {name: i for i, name in enumerate(names)}
-    (folder / "vocab.json").write_text(json.dumps(numbers, ensure_ascii=False), encoding="utf-8")
-    lines = "\n".join(["#version: 0.2", *merges, ""])
-    (folder / "merges.txt").write_text(lines, encoding="utf-8")
-    settings = {
-        "tokenizer_class": "CLIPTokenizer",
-        "model_max_length": 77,
-        "bos_token": names[START],
-        "eos_token": names[END],
-        "pad_token": names[END],
-        "unk_token": names[END],
-    }
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+    return merges  # type: ignore[return-value]
 
 
 def embeddings(small: Tensor, own: Any, clip: Any) -> Tensor:
