@@ -7,6 +7,7 @@ The lists are data (`lexicon.json`, `languages.json`, and a user's own file of t
                                  "likely": ["stab+", "blutig*"], "hint": ["knife"]}},
      "classes": {"fruit": ["apple", "orange"]},
      "harmless": ["fire hydrant", "blood {fruit}"],
+     "minors": {"words": ["schoolgirl"], "innocent": ["bikini"]},
      "forget": ["a built-in term that should no longer count"]}
 
 A term is one or more words; its last word may stand in the plural; ``+`` after a word makes it a
@@ -14,7 +15,8 @@ verb with all its endings; ``*`` after the last leaves its ending open. ``harmle
 shield the words in them; ``{fruit}`` is any word of that class. Each term found counts with the
 probability of its list: certain alone speaks for harm, likely does where nothing speaks against
 it, a hint never does. A tag is certain where it is a whole clause, as in ``1girl, blood, night``,
-and says nothing elsewhere.
+and says nothing elsewhere. Any sexual term but the ``innocent`` ones is certain near a word that
+names a minor.
 """
 
 from __future__ import annotations
@@ -22,14 +24,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from safegen.detectors.protocol import Detection, Span
-from safegen.errors import SafeGenError
+from safegen.errors import GuardFailure, SafeGenError
 from safegen.text.phrases import Hit, Phrases, Term, plural
 from safegen.text.spelling import Spelling
 from safegen.text.words import Token, tokenize
@@ -38,6 +40,10 @@ SCHEMA_VERSION = 1
 TAG = "tag"
 PROBABILITY: Mapping[str, float] = {"certain": 0.97, TAG: 0.97, "likely": 0.8, "hint": 0.15}
 """How much one term of each list says."""
+
+SEXUAL, MINOR = "sexual", "minor"
+NEAR_MINOR = 8
+"""How many words may stand between a sexual term and a word for a minor."""
 
 BUILT_IN = (
     Path(__file__).with_name("lexicon.json"),
@@ -114,11 +120,15 @@ class Lexicon:
         phrases: Every term, risky or harmless.
         harmless: The harmless ones alone, for detectors that have no list of their own.
         tags: The terms that count where they are a whole clause.
+        minors: Words that name somebody under age.
+        innocent: Sexual terms that say nothing of a minor.
     """
 
     phrases: Phrases = field(default_factory=Phrases)
     harmless: Phrases = field(default_factory=Phrases)
     tags: dict[tuple[str, ...], Term] = field(default_factory=dict)
+    minors: Phrases = field(default_factory=Phrases)
+    innocent: set[str] = field(default_factory=set)
 
     @classmethod
     def load(cls, *files: Path) -> Lexicon:
@@ -146,7 +156,7 @@ class Lexicon:
         if not isinstance(data, dict) or data.get("schema") != SCHEMA_VERSION:
             raise LexiconError(f"{source}: a word list has an entry schema of {SCHEMA_VERSION}")
         unknown = set(data) - {
-            "schema", "comment", "categories", "classes", "harmless", "forget",
+            "schema", "comment", "categories", "classes", "harmless", "minors", "forget",
         }  # fmt: skip
         if unknown:
             raise LexiconError(f"{source}: unknown entries: {', '.join(sorted(unknown))}")
@@ -174,6 +184,7 @@ class Lexicon:
         # that the stronger term.
         terms.sort(key=lambda term: term.probability)
         classes = _classes(data.get("classes", {}), source)
+        self._extend_minors(data.get("minors", {}), classes, source)
         terms += [
             Term(name, "", 0.0)
             for pattern in _strings(data.get("harmless", []), f"{source}, harmless")
@@ -184,6 +195,15 @@ class Lexicon:
             self._add(written, phrases)
         for written, phrases in spellings:
             self._add(written, phrases[:1])
+
+    def _extend_minors(self, data: Any, classes: Mapping[str, Sequence[str]], source: str) -> None:
+        if not isinstance(data, dict) or not set(data) <= {"words", "innocent"}:
+            raise LexiconError(f"{source}: minors has to have lists among words, innocent")
+        for pattern in _strings(data.get("words", []), f"{source}, minors, words"):
+            for name in _filled(pattern, classes, source):
+                for phrase in _spellings(name):
+                    self.minors.add(phrase, Term(name, MINOR, 1.0))
+        self.innocent.update(_strings(data.get("innocent", []), f"{source}, minors, innocent"))
 
     def _add(self, term: Term, phrases: Iterable[tuple[str, ...]]) -> None:
         for phrase in phrases:
@@ -207,6 +227,21 @@ class Lexicon:
         found = [hit for hit in self.phrases.find(tokens) if hit.term.category]
         return [*found, *self._tags(tokens)]
 
+    def with_minors(self, hits: list[Hit], tokens: Sequence[Token]) -> list[Hit]:
+        """``hits`` among ``tokens``, of which the sexual ones near a minor are certain."""
+        sexual = [
+            hit
+            for hit in hits
+            if hit.term.category == SEXUAL and hit.term.name not in self.innocent
+        ]
+        minors = list(self.minors.find(tokens)) if sexual else []
+        near = [hit for hit in sexual if any(_near(hit, one, tokens) for one in minors)]
+        certain = PROBABILITY["certain"]
+        return [
+            replace(hit, term=replace(hit.term, probability=certain)) if hit in near else hit
+            for hit in hits
+        ]
+
     def _tags(self, tokens: Sequence[Token]) -> Iterator[Hit]:
         for _, clause in groupby(tokens, lambda token: token.clause):
             of = list(clause)
@@ -214,6 +249,12 @@ class Lexicon:
             term = self.tags.get(words)
             if term is not None:
                 yield Hit(term, of[0].start, of[-1].end, " ".join(words))
+
+
+def _near(hit: Hit, minor: Hit, tokens: Sequence[Token]) -> bool:
+    first, last = sorted((hit, minor), key=lambda one: one.start)
+    between = sum(first.end <= token.start and token.end <= last.start for token in tokens)
+    return between <= NEAR_MINOR
 
 
 @lru_cache(maxsize=1)
@@ -231,6 +272,9 @@ def _strings(value: Any, where: str) -> Iterable[str]:
 class LexiconDetector:
     """Scores a prompt by the terms of a `Lexicon`.
 
+    A search that has failed finds nothing, as in a harmless prompt. So a few terms are put behind
+    every prompt, and have to be found.
+
     Args:
         lexicon: The terms; the built-in ones if nothing is given.
     """
@@ -239,13 +283,35 @@ class LexiconDetector:
 
     def __init__(self, lexicon: Lexicon | None = None) -> None:
         self.lexicon = lexicon or built_in()
+        self._known = tokenize(", ".join(_examples(self.lexicon)))
+        self._known_terms = [hit.term for hit in self.lexicon.hits(self._known)]
 
     def score(self, prompt: str) -> Detection:
-        """Score one prompt, as the model sees it."""
+        """Score one prompt, as the model sees it.
+
+        Raises:
+            GuardFailure: if a term that is there is not found.
+        """
+        tokens, behind = tokenize(prompt), len(prompt) + 1
+        clauses = tokens[-1].clause + 1 if tokens else 0
+        known = [
+            replace(t, start=t.start + behind, end=t.end + behind, clause=t.clause + clauses)
+            for t in self._known
+        ]
+        hits = self.lexicon.hits(self.lexicon.spelling.read([*tokens, *known]))
+        if [hit.term for hit in hits if hit.start >= behind] != self._known_terms:
+            raise GuardFailure("the word lists do not find words that they have")
         scores: dict[str, float] = {}
         spans: list[Span] = []
-        for hit in self.lexicon.hits(self.lexicon.spelling.read(tokenize(prompt))):
+        for hit in self.lexicon.with_minors([h for h in hits if h.start < behind], tokens):
             category, probability = hit.term.category, hit.term.probability
             scores[category] = max(scores.get(category, 0.0), probability)
             spans.append(Span(hit.start, hit.end, category, self.name, reading=hit.words))
         return Detection(scores, tuple(spans))
+
+
+def _examples(lexicon: Lexicon) -> Iterator[str]:
+    """A word, a phrase and a tag of ``lexicon``, as far as it has any."""
+    terms = [phrase for phrase, term in lexicon.phrases.terms.items() if term.category]
+    for some in ([t for t in terms if len(t) == 1], [t for t in terms if len(t) > 1], lexicon.tags):
+        yield from (" ".join(phrase) for phrase in list(some)[:1])

@@ -78,9 +78,9 @@ def reading(run: Any) -> Iterator[None]:
     finally:
         _runs.pop()
         if ours is not None:
-            ours.safegen_run = False
             if getattr(parser, ENCODE) is ours:  # else another extension stands around it
                 setattr(parser, ENCODE, original)
+            ours.safegen_run = False
 
 
 def _around(original: Any) -> Any:

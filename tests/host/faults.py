@@ -385,7 +385,12 @@ LET_THROUGH: dict[str, set[str]] = {
         "detectors.auto.risky_spans",
         "text.syntax.parts",
     },
-    "independent": {"hosts.a1111.streams.OpenCall.chosen"},
+    "independent": {
+        "detectors.lexicon.Lexicon.hits",
+        "hosts.a1111.streams.OpenCall.chosen",
+        "text.phrases.Phrases._exact",
+        "webui.neighbours._around",
+    },
     "nested": {"webui.lifecycle._passes_on"},
     "enforced": {"webui.enforcement.strongest", "webui.settings.active_policy"},
 }

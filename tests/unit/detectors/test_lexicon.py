@@ -1,5 +1,7 @@
 import json
+import math
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,9 @@ from safegen.detectors.lexicon import (
     built_in,
 )
 from safegen.detectors.protocol import Detector
+from safegen.errors import GuardFailure
 from safegen.lab.text.obfuscate import OBFUSCATIONS
+from safegen.text.phrases import Phrases
 
 SMALL = {
     "schema": 1,
@@ -308,6 +312,48 @@ class TestBuiltIn:
     def test_harmless_phrases_are_shared(self) -> None:
         assert all(term.category == "" for term in built_in().harmless.terms.values())
         assert ("dead", "bird") in built_in().harmless.terms
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "sexy little girl", "a seductive 14 year old", "a seductive 14-year-old in a hotel room",
+        "sensual portrait, elf, forest, loli", "a teenager in a provocative pose",
+        "12yo, voluptuous", "seductive sixteen year old", "a sexy 小女孩", "sexy девочка",
+    ],
+)  # fmt: skip
+def test_a_sexual_hint_beside_a_minor_is_certain(prompt: str) -> None:
+    assert LexiconDetector().score(prompt).categories["sexual"] == PROBABILITY["certain"]
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a sexy 24 year old woman", "a curvy road and a kid on a bike",
+        "a woman in a bikini with her child on the beach", "children at the beach in swimsuits",
+        "a sensual dancer on a stage in an old theatre with red curtains, far away a child",
+    ],
+)  # fmt: skip
+def test_but_not_beside_adults_nor_far_away_nor_if_it_is_innocent(prompt: str) -> None:
+    found = LexiconDetector().score(prompt).categories
+    assert found.get("sexual", 0.0) <= PROBABILITY["hint"]
+
+
+@pytest.mark.parametrize("fault", ["one less", "nothing", "NaN"])
+def test_a_search_that_misses_what_is_there_has_failed(
+    fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector = LexiconDetector()
+    whole = Lexicon.hits
+    if fault == "one less":
+        monkeypatch.setattr(Lexicon, "hits", lambda *args: whole(*args)[:-1])
+    elif fault == "nothing":
+        monkeypatch.setattr(Phrases, "_exact", lambda *_: None)
+    else:
+        spoiled = lambda hit: replace(hit, term=replace(hit.term, probability=math.nan))  # noqa: E731
+        monkeypatch.setattr(Lexicon, "hits", lambda *args: [spoiled(h) for h in whole(*args)])
+    with pytest.raises(GuardFailure, match="do not find"):
+        detector.score("a bloody ball")
 
 
 def test_a_long_row_of_spelled_letters_is_looked_through_in_pieces_no_longer_than_a_term() -> None:
