@@ -13,7 +13,7 @@ from typing import Any
 from safegen.choice import PROBE
 from safegen.learned.probe import ProbeError, ProbeStore
 from safegen.plan import CUSTOM, LEARNED_STRATEGIES, SETTINGS, WATCH, SafetyPlan
-from safegen.sentence import told
+from safegen.sentence import Told, told
 from safegen.webui import encoder, host, settings, watching
 from safegen.webui.words import say, spoken
 
@@ -46,26 +46,30 @@ class Need:
             return ""
         return say("Fit it now") if self.watch else say("Fit the probe now")
 
-    def text(self, *, may: bool) -> str:
+    def text(self, *, may: bool, here: bool = True) -> str:
         """What is missing and what to do.
 
         Args:
             may: Whether the user may make it, by pressing `button`.
+            here: Whether that button is beside this text.
         """
         if self.never:
             return say("{what} can't be used with custom texts. Choose another.", what=self.what)
         lacks = say("{what} must first be fitted for this model.", what=self.what)
-        if may:
+        if may and here:
             return f"{lacks} {say('It takes a minute or more; press the button.')}"
+        if may:
+            return f"{lacks} {say('Choose it where SafeGen is ticked: a button there does it.')}"
         return f"{lacks} {say('Ask the operator of this server, or choose another.')}"
 
 
-def _what(setting: str, value: str) -> str:
+def named(setting: str, value: str) -> Told:
+    """A setting with its value, for people."""
     return told("{setting}: {value}", setting=told(SETTINGS[setting].label), value=told(value))
 
 
-PROBE_MISSING = Need(_what("detectors", PROBE), probe=True)
-WATCH_MISSING = Need(_what("mode", WATCH), watch=True)
+PROBE_MISSING = Need(named("detectors", PROBE), probe=True)
+WATCH_MISSING = Need(named("mode", WATCH), watch=True)
 
 NEEDS = {need.name: need for need in (PROBE_MISSING, WATCH_MISSING)}
 """What a button can make."""
@@ -76,7 +80,7 @@ def missing(plan: SafetyPlan) -> Need | None:
     if plan.mode == WATCH and not watching.is_fitted():
         return WATCH_MISSING
     if plan.strategy in LEARNED_STRATEGIES and plan.context == CUSTOM:
-        return Need(_what("strategy", plan.strategy), never=True)
+        return Need(named("strategy", plan.strategy), never=True)
     identity = encoder.identity_at_once() if PROBE in plan.detectors else None
     if identity is None:
         return None

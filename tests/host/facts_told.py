@@ -55,14 +55,19 @@ def each_of_several_batches_has_an_infotext_of_its_own(host: Host) -> None:
         assert "SafeGen hires chose" not in text, "the second pass has no prompt of its own"
 
 
-@fact
-def axes_are_registered_once_and_cells_don_t_mix(host: Host) -> None:
+def axes_of(host: Host) -> list[Any]:
+    """SafeGen's axes of the X/Y/Z plot."""
     (module,) = (
         data.module
         for data in host.scripts.scripts_data
         if data.script_class.__module__ in ("xyz_grid.py", "scripts.xyz_grid")
     )
-    own = [option for option in module.axis_options if "SafeGen" in option.label]
+    return [option for option in module.axis_options if "SafeGen" in option.label]
+
+
+@fact
+def axes_are_registered_once_and_cells_don_t_mix(host: Host) -> None:
+    own = axes_of(host)
     labels = [option.label for option in own]
     assert len(labels) == len(set(labels)) >= 8, labels
     axis = next(option for option in own if "weight" in option.label.lower())
@@ -88,6 +93,40 @@ def axes_are_registered_once_and_cells_don_t_mix(host: Host) -> None:
             assert text in f"{error} {getattr(error, 'detail', '')}"
         else:
             raise AssertionError(f"the weight axis takes {text}")
+
+
+@fact
+def a_grid_is_refused_whole_if_a_cell_can_t_be_made_or_none_is_ours(host: Host) -> None:
+    axes = {option.label.split("] ")[1]: option for option in axes_of(host)}
+
+    def begin(named: Any, **grid: list[str]) -> str:
+        """What the user is told instead of a grid."""
+        p = host.ask(HAZARD)
+        p.scripts, p.script_args = host.runner(), tuple(host.args(named))
+        chosen = [(axes[label], values) for label, values in grid.items()]
+        try:
+            for axis, values in chosen:
+                axis.confirm(p, [axis.type(value) for value in values])
+            cell = copy.copy(p)
+            for axis, values in chosen:
+                axis.apply(cell, axis.type(values[0]), values)
+        except Exception as error:
+            return str(error)
+        return ""
+
+    weights = {"Safety weight": ["0", "1"]}
+    assert begin(ON, **weights) == ""
+    assert "Tick it first" in begin({**ON, "enabled": False}, **weights)
+    assert begin({**ON, "enabled": False}, **weights, **{"Enable SafeGen": ["False", "True"]}) == ""
+    contexts = {"Safety context": ["violence", "custom"]}
+    assert begin({**ON, "safe_text": "a calm scene"}, **contexts) == ""
+    told = begin(ON, **weights, **contexts)
+    assert "Fill in Custom safe text" in told
+    assert "Safety weight: 0, Safety context: custom" in told
+    spans = {"Global-context threshold": ["0.2", "0.6"], "Guard until": ["0.5", "1"]}
+    assert "must be below" in begin(ON, **spans)
+    assert begin(ON, **spans | {"Guard until": ["0.7", "1"]}) == ""
+    assert "at least one value" in begin(ON, **{"When it acts": []})
 
 
 # ---------------------------------------------------------------------- comments

@@ -175,8 +175,10 @@ class AxisOption:
     label: str
     type: Any
     apply: Callable[..., None]
+    format_value: Callable[..., Any] | None = None
     confirm: Callable[..., None] | None = None
     choices: Callable[[], list[str]] | None = None
+    prepare: Callable[[str], list[str]] | None = None
 
 
 def boolean_choice(reverse: bool = False) -> Callable[[], list[str]]:
