@@ -50,14 +50,16 @@ def job(
     seeds: int = 1,
     sampling: Sampling = SAMPLING,
     workers: int = 0,
+    by_family: bool = True,
     command: dict[str, Any] | None = None,
     progress: bool = True,
 ) -> Job:
     """A sweep of the embedded model over one of its own splits."""
     local = Local()
     work = units(
-        [(name, prompt) for prompt in found], ways, sampling, seeds=seeds, batch=embedded.BATCH
-    )
+        [(name, prompt) for prompt in found], ways, sampling, seeds=seeds, batch=embedded.BATCH,
+        by_family=by_family,
+    )  # fmt: skip
     told = {"name": name, "sha256": families.digest(found), "rows": len(found)}
     return Job(
         out, work, [local], local.chooser, [told], command or {}, embedded.BATCH,
@@ -83,7 +85,10 @@ def build(
     """
     found = families.prompts(families.DEVELOPMENT, prompts)
     name = f"{SET}, {prompts} a family"
-    work = job(out, found, arms(plan), name=name, command={"command": "demo"}, progress=progress)
+    work = job(
+        out, found, arms(plan), name=name, by_family=False, command={"command": "demo"},
+        progress=progress,
+    )  # fmt: skip
     try:
         summary = sweep(work)
     except ConditionsChanged:

@@ -127,6 +127,7 @@ def units(
     first_seed: int = 1,
     batch: int = 1,
     own_settings: bool = True,
+    by_family: bool = True,
 ) -> list[Unit]:
     """Everything a sweep makes, in the order in which it is made.
 
@@ -144,6 +145,8 @@ def units(
             prompt alone, not on what else is drawn.
         batch: Cells in a unit.
         own_settings: Whether guidance and size of the set's own are used.
+        by_family: Whether families of one kind are not mixed in a batch either. Batches of few
+            prompts take longer a picture.
     """
     if seeds < 1:
         raise InvalidValue("seeds", seeds, "1 and more")
@@ -160,7 +163,8 @@ def units(
 
     def alike(job: tuple[Sampling, str, Prompt, int]) -> tuple[Any, ...]:
         own, _, prompt, _ = job
-        return own, prompt.kind, prompt.family, prompt.context, bool(prompt.harmless)
+        family = prompt.family if by_family else ""
+        return own, prompt.kind, family, prompt.context, bool(prompt.harmless)
 
     groups: dict[Any, list[Any]] = {}
     for number, job in enumerate(jobs):

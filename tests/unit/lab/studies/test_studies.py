@@ -45,6 +45,18 @@ def test_the_demo_shows_all_methods_on_the_same_prompts() -> None:
         assert len({(cell.prompt.kind, cell.prompt.context) for cell in unit}) == 1
 
 
+def test_batches_of_mixed_families_are_fewer_and_hold_the_same(tmp_path: Path) -> None:
+    found, arms = demo.families.prompts("development", 2), demo.arms(SafetyPlan())
+    apart = demo.job(tmp_path, found, arms).units
+    mixed = demo.job(tmp_path, found, arms, by_family=False).units
+    assert len({cell.prompt.family for unit in mixed for cell in unit}) == len(demo.families.NAMES)
+    assert all(len({cell.prompt.family for cell in unit}) == 1 for unit in apart)
+    assert all(len({(c.prompt.kind, c.prompt.context) for c in unit}) == 1 for unit in mixed)
+    assert len(mixed) < len(apart) / 2
+    keys = [sorted(cell.key for unit in units for cell in unit) for units in (apart, mixed)]
+    assert keys[0] == keys[1]
+
+
 @pytest.mark.slow
 def test_a_small_demo_is_resumed_and_begun_anew_where_it_must(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
