@@ -142,7 +142,9 @@ class Lexicon:
             try:
                 data = json.loads(file.read_text(encoding="utf-8"))
             except (OSError, ValueError) as error:
-                raise LexiconError(f"The word list {file.name} cannot be read: {error}") from error
+                # Not where it lies: the message is for every user's eyes.
+                why = getattr(error, "strerror", None) or error
+                raise LexiconError(f"The word list {file.name} cannot be read: {why}") from error
             lexicon.extend(data, file.name)
         return lexicon
 

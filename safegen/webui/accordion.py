@@ -7,7 +7,6 @@ from typing import Any
 
 import gradio as gr
 
-from safegen.choice import Chooser
 from safegen.plan import ALWAYS, AUTO, CUSTOM, SETTINGS, WORDS, Setting
 from safegen.webui import arguments, deciding, settings, standing
 from safegen.webui.controls import TEXTS, component, groups, offered
@@ -21,13 +20,13 @@ def begin_page() -> None:
     on_page.clear()
 
 
-def context_choices(chooser: Chooser) -> list[str]:
+def context_choices() -> list[str]:
     """What the context control offers: Auto, every context by name, custom texts."""
-    return offered(chooser.library.names())
+    return offered(deciding.library().names())
 
 
 def _control(setting: Setting, value: Any, elem_id: str) -> Any:
-    contexts = context_choices(deciding.chooser())
+    contexts = context_choices()
     if setting.name == "context" and value not in contexts:
         contexts.append(value)
     kind, given = component(setting, contexts)
@@ -119,9 +118,9 @@ class Accordion:
 
     def _refresh(self, request: gr.Request, *args: Any) -> list[Any]:
         """What is shown beside the controls."""
-        place, chooser = list(SETTINGS).index("context"), deciding.chooser()
+        place = list(SETTINGS).index("context")
         context = args[place]
-        renamed = chooser.library.successor(context) if isinstance(context, str) else None
+        renamed = deciding.library().successor(context) if isinstance(context, str) else None
         follow: dict[str, Any] = {}
         if renamed is not None:  # or deleted: then Auto takes its place
             follow["value"] = context = renamed or AUTO
@@ -131,12 +130,12 @@ class Accordion:
             found.html(),
             gr.update(visible=context == CUSTOM),
             gr.update(interactive=not found.enforced, **tick),
-            gr.update(choices=context_choices(chooser), **follow),
+            gr.update(choices=context_choices(), **follow),
         ]
 
     def _suggest(self, request: gr.Request, *args: Any) -> tuple[Any, ...]:
         """The chosen context's own weight and threshold, where it has them, and its mode."""
-        library = deciding.chooser().library
+        library = deciding.library()
         found: dict[str, Any] = {}
         name = args[list(SETTINGS).index("context")]
         if name in library:

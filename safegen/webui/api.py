@@ -35,7 +35,7 @@ MOST_PAIRS = 20_000
 
 def contexts() -> list[dict[str, Any]]:
     """Every context: name, label, category, description, texts."""
-    library = deciding.chooser().library
+    library = deciding.library()
     return [
         {**to_data(context), "built_in": library.is_built_in(context.name)} for context in library
     ]
@@ -61,7 +61,7 @@ def schema() -> dict[str, Any]:
         elif setting.choices:
             entry["enum"] = list(setting.choices)
         properties[name] = entry
-    properties["context"]["enum"] = ["auto", *deciding.chooser().library.names(), "custom"]
+    properties["context"]["enum"] = ["auto", *deciding.library().names(), "custom"]
     try:
         rules = settings.active_policy()
         enforced = None if rules is None else {"level": rules.name, "why": rules.explain()}
@@ -156,7 +156,7 @@ def learn(body: Any) -> dict[str, Any]:
                     raise InvalidValue("probe", body["probe"], "true")
                 fitted = ProbeStore(folder).fit(own)
                 return {"encoder": own.identity, **fitted.origin}
-            context = deciding.chooser().library.get(str(body["context"]))
+            context = deciding.library().get(str(body["context"]))
             found = LearnedStore(folder).learn(context, own, pairs)
         return {
             "encoder": own.identity,
@@ -175,7 +175,7 @@ def _fit_watch(body: dict[str, Any], pairs: list[tuple[str, str]] | None) -> dic
     category = body.get("category", "violence")
     if body["watch"] is not True:
         raise InvalidValue("watch", body["watch"], "true")
-    known = sorted({c.category for c in deciding.chooser().library if c.category})
+    known = sorted({c.category for c in deciding.library() if c.category})
     if category not in known:
         raise InvalidValue("category", category, ", ".join(known))
     own = None if pairs is None else [LabelledPair(category, *pair) for pair in pairs]

@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import FastAPI, HTTPException, Request
 
 from safegen.plan import SETTINGS
-from safegen.webui import accordion, deciding, standing
+from safegen.webui import accordion, standing
 
 ROUTE = "/safegen/arrival"
 QUIET = ("off", "zero", "auto", "watch", "on")
@@ -20,7 +20,7 @@ QUIET = ("off", "zero", "auto", "watch", "on")
 
 def standings(user: str | None = None) -> dict[str, dict[str, Any]]:
     """By tab: the line in the accordion, and whether its controls have to follow by an event."""
-    offered = accordion.context_choices(deciding.chooser())
+    offered = accordion.context_choices()
     found = {}
     for tab, made in accordion.on_page.items():
         values = [made.controls[name].value for name in SETTINGS]

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from safegen.choice import PROBE, Choice, Chooser
 from safegen.contexts.context import SafetyContext
-from safegen.contexts.library import ContextError
+from safegen.contexts.library import ContextError, ContextLibrary
+from safegen.detectors.auto import default_detectors
 from safegen.detectors.protocol import MODEL, Detector
 from safegen.errors import InvalidValue
 from safegen.hosts.a1111.towards import Guiding, towards
@@ -18,14 +19,28 @@ from safegen.text.syntax import as_negative, parts, unweighted
 from safegen.webui import encoder, settings, watching
 from safegen.webui.enforcement import Policy
 
+_library: ContextLibrary | None = None
 _chooser: Chooser | None = None
 
 
+def library() -> ContextLibrary:
+    """Every context, built in and of the user's own; read once."""
+    global _library
+    if _library is None:
+        _library = ContextLibrary(settings.contexts_folder())
+    return _library
+
+
 def chooser() -> Chooser:
-    """The contexts, and the detectors that need no model; loaded once."""
+    """The contexts, and the detectors that need no model; loaded once, for the first prompt.
+
+    Raises:
+        SafeGenError: The user's word list can't be read.
+    """
     global _chooser
     if _chooser is None:
-        _chooser = Chooser.default(settings.contexts_folder(), settings.lexicon_file())
+        found = default_detectors(settings.lexicon_file())
+        _chooser = Chooser(library(), {detector.name: detector for detector in found})
     return _chooser
 
 

@@ -14,7 +14,6 @@ from safegen.webui import (
     accordion,
     api,
     arrival,
-    deciding,
     host,
     lifecycle,
     monitoring,
@@ -29,7 +28,7 @@ from safegen.webui.tab import routes
 def _before_ui() -> None:
     accordion.begin_page()
     tab.compare.forget()
-    xyz.register(lambda: accordion.context_choices(deciding.chooser()))
+    xyz.register(accordion.context_choices)
 
 
 def _app_started(demo: Any, app: Any) -> None:

@@ -30,8 +30,6 @@ from safegen.webui.enforcement import Policy
 from safegen.webui.errors import plainly
 from safegen.webui.words import later, say, say_html, spoken
 
-"""Values of the setting that says when SafeGen acts."""
-
 
 @dataclass(frozen=True)
 class Badge:
@@ -115,6 +113,8 @@ def of(args: Sequence[Any], user: str | None = None) -> Standing:
             return Standing("zero", say("weight 0"), say(BADGES["zero"].meaning))
         if reason is not None:
             return Standing("invalid", "", _bad(reason))
+        if settings.lexicon_file() is not None:
+            deciding.chooser()  # says at once if that list can't be read
         need = mending.missing(plan)
     except SafeGenError as error:
         return Standing("invalid", "", f"{notice}{_bad(plainly(error))}", policy is not None)
@@ -192,7 +192,7 @@ def context_label(name: str) -> str:
     """A context's name for people."""
     if name in (AUTO, CUSTOM):
         return say("Auto") if name == AUTO else say("Custom")
-    library = deciding.chooser().library
+    library = deciding.library()
     return spoken(library.get(name).label) if name in library else name
 
 

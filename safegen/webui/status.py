@@ -214,7 +214,7 @@ def _shown(folder: Path) -> str:
 
 def contexts() -> Lines:
     """How many contexts there are, and files that can't be used."""
-    library = deciding.chooser().library
+    library = deciding.library()
     names = library.names()
     own = [name for name in names if not library.is_built_in(name)]
     found = [

@@ -61,6 +61,7 @@ def own_folder(host: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
     folder = tmp_path / "contexts"
     host.shared.opts.data["safegen_contexts_folder"] = str(folder)
+    monkeypatch.setattr(deciding, "_library", None)
     monkeypatch.setattr(deciding, "_chooser", None)
     record.clear()
     return folder

@@ -49,7 +49,7 @@ def test_a_context_made_since_the_page_was_built_is_offered(
 ) -> None:
     from safegen.webui import deciding
 
-    deciding.chooser().library.duplicate("violence", "calm")
+    deciding.library().duplicate("violence", "calm")
     assert told(app)["txt2img"]["follow"]
 
 

@@ -47,6 +47,18 @@ def test_what_is_wrong_is_said_by_labels_and_what_to_do(own_folder: Path) -> Non
     assert f"{SETTINGS['tau'].label} (0.9) must be below {SETTINGS['end'].label} (0.5)." in said
 
 
+def test_a_word_list_that_can_t_be_read_is_told_before_the_first_picture(
+    host: Host, own_folder: Path, tmp_path: Path
+) -> None:
+    host.shared.opts.data["safegen_lexicon_file"] = str(tmp_path / "school.json")
+    found = stands()
+    assert found.state == "invalid"
+    assert "The word list school.json cannot be read" in found.text
+    assert str(tmp_path) not in found.text
+    assert stands(enabled=False).state == "off"
+    host.make(HAZARD, {}).refused("SafeGen", "The word list school.json cannot be read")
+
+
 def test_what_settings_enforce_is_told_at_once(host: Host, own_folder: Path) -> None:
     """Without loading the page again, and back."""
     off = {"enabled": False}

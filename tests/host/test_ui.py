@@ -11,7 +11,6 @@ import gradio as gr
 import pytest
 from driver import Host
 
-from safegen.choice import Chooser
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.library import ContextLibrary
 from safegen.plan import SETTINGS, SafetyPlan
@@ -56,8 +55,19 @@ def page(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
 
     library = ContextLibrary(tmp_path)
     library.add(SafetyContext("own", "Own", "", "", "calm", "", weight=0.6, tau=0.05))
-    monkeypatch.setattr(deciding, "_chooser", Chooser(library, {}))
+    monkeypatch.setattr(deciding, "_library", library)
     return lambda: Page(host)
+
+
+def test_the_page_is_built_without_what_reads_prompts(
+    page: Callable[[], Page], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lists take most of a second to load: the first prompt's, and not the start's."""
+    from safegen.webui import deciding
+
+    monkeypatch.setattr(deciding, "_chooser", None)
+    page()
+    assert deciding._chooser is None
 
 
 def test_choosing_a_context_sets_the_dials_it_has_suggestions_for(

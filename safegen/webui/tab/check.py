@@ -77,7 +77,7 @@ def answer(
     except SafeGenError as error:
         return markup.message(plainly(error), bad=True)
     data = [checking.to_data(choice, plan) for choice in choices]
-    contexts = list(deciding.chooser().library)
+    contexts = list(deciding.library())
     cards = [markup.card(one, number, contexts) for number, one in enumerate(data[:SHOWN], 1)]
     table = markup.table(data, contexts) if len(data) > 1 else ""
     more = ""

@@ -7,9 +7,9 @@ from html import escape
 
 from safegen.plan import SETTINGS, TEXTUAL_STRATEGIES
 from safegen.webui import markup
+from safegen.webui.deciding import library
 from safegen.webui.forms import ARROW, suggestion_label
 from safegen.webui.tab import fields
-from safegen.webui.tab.context_views import library
 from safegen.webui.words import later, say, translated
 
 ID = "safegen_context_"

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from safegen.contexts.library import ContextLibrary
 from safegen.errors import SafeGenError
 from safegen.learned.store import LearnedStore, pairs_of, read_embedding
 from safegen.plan import TEXTUAL_STRATEGIES, SafetyPlan
 from safegen.webui import deciding, encoder, markup, settings
+from safegen.webui.deciding import library
 from safegen.webui.errors import plainly
 from safegen.webui.forms import Form
 from safegen.webui.words import say, spoken
-
-
-def library() -> ContextLibrary:
-    """Every context, built in and of the user's own."""
-    return deciding.chooser().library
 
 
 def preview(key: str, form: Form, sample: str, strategy: str) -> str:

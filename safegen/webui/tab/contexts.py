@@ -17,6 +17,7 @@ from safegen.errors import InvalidValue, SafeGenError
 from safegen.learned.store import LearnedStore, read_pairs
 from safegen.sentence import told
 from safegen.webui import encoder, host, markup, settings
+from safegen.webui.deciding import library
 from safegen.webui.drafts import Drafts
 from safegen.webui.enforcement import Policy
 from safegen.webui.errors import plainly
@@ -26,7 +27,6 @@ from safegen.webui.tab import asked
 from safegen.webui.tab import context_layout as layout
 from safegen.webui.tab import context_views as views
 from safegen.webui.tab.asked import Body
-from safegen.webui.tab.context_views import library
 from safegen.webui.tab.fitting import refuse_if_enforced
 from safegen.webui.words import say
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from safegen.errors import InvalidValue, SafeGenError
 from safegen.plan import AUTO, SETTINGS, Setting
-from safegen.webui import accordion, deciding, markup, settings
+from safegen.webui import accordion, markup, settings
 from safegen.webui.controls import groups
 from safegen.webui.errors import plainly
 from safegen.webui.jobs import Answer
@@ -20,7 +20,7 @@ MESSAGE = f"{ID}message"
 
 def _contexts() -> list[str]:
     """The contexts to choose from: none of one's own texts, which have no default."""
-    return accordion.context_choices(deciding.chooser())[:-1]
+    return accordion.context_choices()[:-1]
 
 
 def _field(setting: Setting, value: Any) -> str:
