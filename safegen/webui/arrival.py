@@ -12,6 +12,7 @@ from fastapi import FastAPI, HTTPException, Request
 
 from safegen.plan import SETTINGS
 from safegen.webui import accordion, standing
+from safegen.webui.words import say
 
 ROUTE = "/safegen/arrival"
 QUIET = ("off", "zero", "auto", "watch", "on")
@@ -40,7 +41,7 @@ def user_of(app: FastAPI, request: Request) -> str | None:
     known = getattr(app, "tokens", None) or {}
     name = next((known[one] for one in request.cookies.values() if one in known), None)
     if name is None and getattr(app, "auth", None) is not None:
-        raise HTTPException(401, "SafeGen: log in first")
+        raise HTTPException(401, say("SafeGen: log in and load the page again."))
     return None if name is None else str(name)
 
 

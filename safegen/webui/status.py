@@ -125,7 +125,7 @@ def paths() -> Lines:
 _NO_INDEPENDENT = later("Guarded. Independent streams are refused.")
 _PATHS = (
     (later("txt2img, img2img, X/Y/Z plot, API"), later("Guarded.")),
-    (later("Hires fix, refiner"), later("Guarded. 'direction' and 'projection' are refused.")),
+    (later("Hires fix, refiner"), later("Guarded.")),
     (later("Inpainting"), _NO_INDEPENDENT),
     ("AND, [from:to:when], BREAK, LoRA", later("Guarded.")),
     ("DDIM CFG++", _NO_INDEPENDENT),
@@ -156,7 +156,7 @@ def last_run() -> Lines:
     """The verdict on the latest generation."""
     run = record.last_run()
     if run is None:
-        return [Line(say("Last generation"), say("None since the start."))]
+        return [Line(say("Outcome"), say("None since the start."))]
     outcome, kind = _OUTCOMES[run.outcome]
     found = [
         Line(say("Finished"), f"{_when(run.finished)}, {run.tab}"),
@@ -195,7 +195,7 @@ def last_error() -> Lines:
     """The latest failure, which stays when later pictures go well."""
     run = record.last_error()
     if run is None:
-        return [Line(say("Last error"), say("None since the start."))]
+        return [Line(say("Message"), say("None since the start."))]
     found = [Line(f"{_when(run.finished)}, {run.tab}", run.message, BAD)]
     latest = record.last_run()
     if latest is not None and latest is not run:
