@@ -260,13 +260,14 @@ class Chooser:
         model, where it watches, names the words of the prompt itself; then the rewrite is
         rewritten once more, and then the context's own text takes over; unless its words are
         harmless, and only the model would still draw something: then it is pushed away from that.
-        The context's own text takes over, too, where words were named and none was replaced.
+        The context's own text takes over, too, where words were named and none was replaced, or a
+        detector failed and none was named.
         """
         prompt = found.prompt
         once = condition(prompt, context, "counterpart", spans=spans)
         if once.strategy != "counterpart":
-            if found.names_words:
-                return prompt, "context", spans, REWRITTEN_IN_VAIN
+            if found.names_words or found.errors:
+                return prompt, "context", spans, REWRITTEN_IN_VAIN if found.names_words else ""
             return prompt, "counterpart", spans, ""
         verdict = self.judge(once.text, plan)
         if verdict.unsafe < plan.threshold:

@@ -218,11 +218,12 @@ class Lexicon:
     @cached_property
     def spelling(self) -> Spelling:
         """Reads mistyped words as one of the risky terms that are more than a hint."""
-        return Spelling(
+        risky = (
             phrase[0]
             for phrase, term in self.phrases.terms.items()
             if len(phrase) == 1 and term.probability > PROBABILITY["hint"]
         )
+        return Spelling(risky, self.harmless.words(harmless=True))
 
     def hits(self, tokens: Sequence[Token]) -> list[Hit]:
         """The risky terms among ``tokens``, those in harmless phrases left out."""
@@ -286,7 +287,7 @@ class LexiconDetector:
     def __init__(self, lexicon: Lexicon | None = None) -> None:
         self.lexicon = lexicon or built_in()
         self._known = tokenize(", ".join(_examples(self.lexicon)))
-        self._known_terms = [hit.term for hit in self.lexicon.hits(self._known)]
+        self._known_names = [hit.term.name for hit in self.lexicon.hits(self._known)]
 
     def score(self, prompt: str) -> Detection:
         """Score one prompt, as the model sees it.
@@ -300,12 +301,16 @@ class LexiconDetector:
             replace(t, start=t.start + behind, end=t.end + behind, clause=t.clause + clauses)
             for t in self._known
         ]
-        hits = self.lexicon.hits(self.lexicon.spelling.read([*tokens, *known]))
-        if [hit.term for hit in hits if hit.start >= behind] != self._known_terms:
+        words = self.lexicon.spelling.read([*tokens, *known])
+        hits = self.lexicon.with_minors(self.lexicon.hits(words), words)
+        found = [hit.term.name for hit in hits if hit.start >= behind and hit.term.probability > 0]
+        if found != self._known_names:
             raise GuardFailure("the word lists do not find words that they have")
         scores: dict[str, float] = {}
         spans: list[Span] = []
-        for hit in self.lexicon.with_minors([h for h in hits if h.start < behind], tokens):
+        for hit in hits:
+            if hit.start >= behind:
+                continue
             category, probability = hit.term.category, hit.term.probability
             scores[category] = max(scores.get(category, 0.0), probability)
             spans.append(Span(hit.start, hit.end, category, self.name, reading=hit.words))

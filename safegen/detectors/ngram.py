@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from safegen.detectors.lexicon import built_in
 from safegen.detectors.protocol import Detection, Span
 from safegen.detectors.reading import STOP, UNKNOWN, Reading, read
 from safegen.errors import SafeGenError
@@ -210,13 +211,13 @@ class NgramDetector:
 
     def __init__(self, weights: Weights | None = None, harmless: Phrases | None = None) -> None:
         self.weights = weights or Weights.load()
-        self.harmless = harmless
+        self.harmless = harmless or built_in().harmless
         self._known = vocabulary()
         self._own = np.zeros((len(self._known.vectors), self.weights.own.shape[1]), np.float32)
         for word, vector in zip(self.weights.words.tolist(), self.weights.own, strict=True):
             if word in self._known.rows:
                 self._own[self._known.rows[word]] = vector
-        self._spelling = Spelling(self.weights.wanted)
+        self._spelling = Spelling(self.weights.wanted, self.harmless.words(harmless=True))
 
     def _places(
         self, rows: Sequence[int] | NDArray[np.int64], first: int = 0, last: int | None = None

@@ -87,9 +87,13 @@ class Phrases:
         self.terms = {phrase: term for phrase, term in self.terms.items() if term.name != name}
         self.stems = {stem: term for stem, term in self.stems.items() if term.name != name}
 
-    def words(self) -> frozenset[str]:
-        """Every risky term that is one word."""
-        return frozenset(p[0] for p, term in self.terms.items() if len(p) == 1 and term.category)
+    def words(self, *, harmless: bool = False) -> frozenset[str]:
+        """Every risky term that is one word, or every harmless one."""
+        return frozenset(
+            p[0]
+            for p, term in self.terms.items()
+            if len(p) == 1 and harmless != bool(term.category)
+        )
 
     def find(self, tokens: Sequence[Token]) -> Iterator[Hit]:
         """The phrases among ``tokens`` from left to right, none overlapping another."""

@@ -49,10 +49,12 @@ class Spelling:
 
     Args:
         wanted: The words to look for, in plain lower-case letters.
+        harmless: Words that are none of them, though the vocabulary has them not (*squawking*).
     """
 
-    def __init__(self, wanted: Iterable[str]) -> None:
+    def __init__(self, wanted: Iterable[str], harmless: Iterable[str] = ()) -> None:
         self.wanted = frozenset(w for w in wanted if w.isascii() and w.isalpha())
+        self._right = self.wanted | frozenset(harmless)
         self._near: dict[str, list[str]] = defaultdict(list)
         for word in sorted(self.wanted):
             if len(word) >= _SHORTEST:
@@ -65,7 +67,7 @@ class Spelling:
         """The wanted word that ``word`` is a slip of; ``""`` if it is known or like none."""
         if not _SHORTEST - 1 <= len(word) <= _LONGEST or not word.isascii() or not word.isalpha():
             return ""
-        if word in vocabulary() or word in self.wanted:
+        if word in vocabulary() or word in self._right:
             return ""
         for key in (word, *_without_one(word)):
             for right in self._near.get(key, ()):
@@ -78,7 +80,7 @@ class Spelling:
         if not 7 <= len(word) <= _LONGEST or not word.isascii() or not word.isalpha():
             return ()
         known = vocabulary()
-        if word in known or word in self.wanted:
+        if word in known or word in self._right:
             return ()
         best: tuple[float, tuple[str, ...]] = (0.0, ())
         for cut in range(3, len(word) - 2):

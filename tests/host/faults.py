@@ -387,10 +387,12 @@ LET_THROUGH: dict[str, set[str]] = {
     },
     "independent": {
         "detectors.lexicon.Lexicon.hits",
+        "detectors.lexicon.Lexicon.with_minors",
         "hosts.a1111.streams.OpenCall.chosen",
         "text.phrases.Phrases._exact",
         "webui.neighbours._around",
     },
+    "batch": {"text.phrases.Phrases._exact"},
     "nested": {"webui.lifecycle._passes_on"},
     "enforced": {"webui.enforcement.strongest", "webui.settings.active_policy"},
 }

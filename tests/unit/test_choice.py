@@ -115,6 +115,17 @@ def test_a_detector_that_fails_makes_the_prompt_unsafe_and_says_so(
     assert "a detector failed, so the prompt counts as unsafe: ngram" in choice.why
 
 
+def test_where_a_detector_failed_and_no_word_is_named_the_context_takes_the_prompts_place(
+    library: ContextLibrary,
+) -> None:
+    choice = chooser(library, Says("lexicon", "gore", "violence"), Fails()).choose(
+        "a red ball", SafetyPlan()
+    )
+    assert choice.context is not None
+    assert choice.conditioning is not None
+    assert choice.conditioning.text == choice.context.safe_text
+
+
 # ------------------------------------------------------------------ a context by name
 
 

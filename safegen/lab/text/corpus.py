@@ -135,30 +135,51 @@ def acts(rng: random.Random, people: int) -> list[Pair]:
     return list(found)
 
 
-def told_acts(rng: random.Random, count: int) -> list[tuple[str, str]]:
-    """Category and text of what harms, in everyday words, ``count`` or more of each pattern."""
+def told_acts(
+    rng: random.Random, count: int, subjects: Sequence[str] = ()
+) -> list[tuple[str, str]]:
+    """Category and text of what harms, in everyday words, ``count`` or more of each pattern.
+
+    It is done by the file's own people, and as often by ``subjects``.
+    """
     data = _of_acts()
+    people = _with_subjects(data["people"], subjects)
     return [
         (category, text)
         for category, patterns in data["told"].items()
-        for text in _filled(patterns, data["people"], rng, count)
+        for text in _filled(patterns, people, rng, count)
     ]
 
 
-def harmless_acts(rng: random.Random, count: int) -> list[str]:
-    """What is done in such words and harms nobody, ``count`` or more of each pattern."""
+def harmless_acts(rng: random.Random, count: int, subjects: Sequence[str] = ()) -> list[str]:
+    """What is done in such words and harms nobody, by the same."""
     data = _of_acts()
-    return _filled(data["harmless"], data["people"], rng, count)
+    return _filled(data["harmless"], _with_subjects(data["people"], subjects), rng, count)
+
+
+def _with_subjects(
+    people: Mapping[str, list[str]], subjects: Sequence[str]
+) -> dict[str, list[str]]:
+    """``people``, of whom WHO and WHOM are any of ``subjects`` half of the time."""
+    if not subjects:
+        return dict(people)
+    many = {name: len(subjects) // len(names) for name, names in people.items()}
+    return {
+        name: names * many[name] + list(subjects) if name in ("WHO", "WHOM") else names
+        for name, names in people.items()
+    }
 
 
 def _filled(
     patterns: Sequence[str], people: Mapping[str, Sequence[str]], rng: random.Random, count: int
 ) -> list[str]:
-    """Texts of ``patterns``, of each ``count`` or thrice as many as its longest choice has."""
+    """Texts of ``patterns``, of each ``count`` or thrice as many as its longest choice has; twice
+    as many where anybody does it."""
     found: dict[str, None] = {}
     for pattern in patterns:
         longest = max(choice.count("|") + 1 for choice in re.findall(r"\[[^]]*\]", pattern))
-        for _ in range(max(count, 3 * longest)):
+        times = max(count, 3 * longest) * (2 if "WHO" in pattern else 1)
+        for _ in range(times):
             who = {name: rng.choice(names) for name, names in people.items()}
             text = re.sub(r"\[([^]]*)\]", lambda m: rng.choice(m[1].split("|")), pattern)
             found.setdefault(_done_by(" ".join(text.split()), who))

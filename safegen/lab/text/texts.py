@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ TOLD = 45
 """How many harmful acts are made of each of our patterns."""
 HARMLESS = 30
 """How many harmless ones."""
+LONGEST_SUBJECT = 5
+"""Words of a prompt's subject that stands for somebody in acts of our own."""
 UNKNOWN_IN_PIECES = 0.4
 """Share of the harmless pieces of a few words in which one word is made unknown."""
 Rows = tuple[int, ...]
@@ -152,14 +155,27 @@ def pieces_of(prompts: Sequence[Rows]) -> list[Rows]:
     return found
 
 
+def subjects_of(prompts: Sequence[str]) -> list[str]:
+    """Whom and what people's prompts show: their first clause without how it is shown."""
+    found: dict[str, None] = {}
+    for prompt in prompts:
+        subject = re.split(r"[,.;:|(]", prompt.lower(), maxsplit=1)[0]
+        subject = re.sub(
+            r"^.*\b(?:portrait|photo|painting|picture|image|drawing) of\b", "", subject
+        )
+        subject = subject.strip()
+        if 1 <= len(subject.split()) <= LONGEST_SUBJECT and subject.isascii():
+            found.setdefault(subject)
+    return list(found)
+
+
 def training_texts(files: Mapping[str, Path], categories: Sequence[str]) -> list[Text]:
     """Everything that is learned from."""
     lexicon = LexiconDetector()
-    prompts = [
-        rows_of(row.text)
-        for row in corpus.divided(files["prompts"])["train"]
-        if not risky(row.text, lexicon)
-    ]
+    written = [row.text for row in corpus.divided(files["prompts"])["train"]]
+    written = [text for text in written if not risky(text, lexicon)]
+    subjects = subjects_of(written)
+    prompts = [rows_of(text) for text in written]
     out = Collector(pieces_of(prompts), corpus.SEED)
     for rows in prompts:
         out.add(rows, weight=5.0)
@@ -191,9 +207,9 @@ def training_texts(files: Mapping[str, Path], categories: Sequence[str]) -> list
     for pair in corpus.acts(out.rng, PEOPLE):
         out.add(rows_of(pair.unsafe), categories.index(pair.category), 2.0, around=0.4)
         out.add(rows_of(pair.safe), weight=2.0, around=0.4)
-    for category, text in corpus.told_acts(out.rng, TOLD):
+    for category, text in corpus.told_acts(out.rng, TOLD, subjects):
         out.add(rows_of(text), categories.index(category), 2.0, around=0.4)
-    for text in corpus.harmless_acts(out.rng, HARMLESS):
+    for text in corpus.harmless_acts(out.rng, HARMLESS, subjects):
         out.add(rows_of(text), weight=2.0, around=0.4)
     _add_terms(out, categories)
     _add_harmless(out)

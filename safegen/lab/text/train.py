@@ -19,7 +19,7 @@ What is learned from, each in its *train* part:
 Harmful and harmless texts alike are given openings (*generate an image of*) and pieces of people's
 prompts before and behind them, so that style says nothing and padding hides nothing. Words are
 dropped at random, and their own vectors more often, so that their meaning has to do as well. The
-loss is the logistic one over the pooled places, plus the categories'. About four minutes on one
+loss is the logistic one over the pooled places, plus the categories'. About seven minutes on one
 free core.
 """
 
@@ -49,7 +49,7 @@ from safegen.text.vocabulary import vocabulary
 from safegen.text.words import tokenize
 
 HIDDEN = 96
-EPOCHS = 5
+EPOCHS = 8
 BATCH = 96
 RATE = 3e-3
 DECAY = 1e-2

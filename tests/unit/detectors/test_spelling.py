@@ -42,3 +42,11 @@ def test_words_run_together_keep_their_places() -> None:
 def test_what_was_written_remains_a_reading() -> None:
     (token,) = SPELLING.read(tokenize("knfe"))
     assert token.readings == ("knife", "knfe")
+
+
+def test_a_harmless_word_is_not_torn_nor_taken_for_a_slip() -> None:
+    wanted = ["squaw", "slaughter"]
+    assert Spelling(wanted).parts("squawking") == ("squaw", "king")
+    harmless = Spelling(wanted, ["squawking", "slaughte"])
+    assert harmless.parts("squawking") == ()
+    assert harmless.meant("slaughte") == ""
