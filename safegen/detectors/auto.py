@@ -24,8 +24,9 @@ from safegen.detectors.lexicon import BUILT_IN, Lexicon, LexiconDetector
 from safegen.detectors.ngram import NgramDetector
 from safegen.detectors.protocol import MODEL, Detection, Detector, Span
 from safegen.errors import GuardFailure, InvalidValue, SafeGenError
+from safegen.text.encoded import encoded
 from safegen.text.readings import affirmed, parted
-from safegen.text.syntax import Passage, misread, parts, prepare, without_tags
+from safegen.text.syntax import Passage, literal, misread, parts, prepare, without_tags
 
 DEFAULT_THRESHOLD = 0.6
 WEIGHTS: Mapping[str, float] = {"ngram": 1.0, "probe": 0.5, "sentences": 0.5}
@@ -261,6 +262,7 @@ class AutoPolicy:
             raise GuardFailure("SafeGen stopped this picture: a part of its prompt was not read")
         whole = (*passages, *misread(prompt))
         shown = (*whole, *(one for passage in whole for one in parted(passage)))
+        shown = (*shown, *encoded(shown, literal(prompt)))
         read = (*shown, *filter(None, map(affirmed, shown)))
         detections = {d.name: score_passages(d, read) for d in self.detectors}
         in_words = not self._harmless(detections)

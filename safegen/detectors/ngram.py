@@ -217,7 +217,11 @@ class NgramDetector:
         for word, vector in zip(self.weights.words.tolist(), self.weights.own, strict=True):
             if word in self._known.rows:
                 self._own[self._known.rows[word]] = vector
-        self._spelling = Spelling(self.weights.wanted, self.harmless.words(harmless=True))
+        self._spelling = Spelling(
+            self.weights.wanted,
+            self.harmless.words(harmless=True),
+            endings=built_in().spelling.wanted,
+        )
 
     def _places(
         self, rows: Sequence[int] | NDArray[np.int64], first: int = 0, last: int | None = None

@@ -8,7 +8,7 @@ Only words nobody knows are read anew, and only as one of the words that a detec
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
@@ -50,11 +50,18 @@ class Spelling:
     Args:
         wanted: The words to look for, in plain lower-case letters.
         harmless: Words that are none of them, though the vocabulary has them not (*squawking*).
+        endings: Those that are also found behind any letters, all if none are named.
     """
 
-    def __init__(self, wanted: Iterable[str], harmless: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        wanted: Iterable[str],
+        harmless: Iterable[str] = (),
+        endings: Collection[str] | None = None,
+    ) -> None:
         self.wanted = frozenset(w for w in wanted if w.isascii() and w.isalpha())
         self._right = self.wanted | frozenset(harmless)
+        self._endings = self.wanted if endings is None else endings
         self._near: dict[str, list[str]] = defaultdict(list)
         for word in sorted(self.wanted):
             if len(word) >= _SHORTEST:
@@ -77,7 +84,7 @@ class Spelling:
 
     def _parts(self, word: str) -> tuple[str, ...]:
         """Two words that were run together, one of them wanted; none if ``word`` is known."""
-        if not 7 <= len(word) <= _LONGEST or not word.isascii() or not word.isalpha():
+        if not _SHORTEST <= len(word) <= _LONGEST or not word.isascii() or not word.isalpha():
             return ()
         known = vocabulary()
         if word in known or word in self._right:
@@ -92,7 +99,16 @@ class Spelling:
             common = min((known.commonness(w) for w in others), default=7.0)
             if common >= _COMMON and common > best[0]:
                 best = common, (left, right)
-        return best[1]
+        return best[1] or self._ending(word)
+
+    def _ending(self, word: str) -> tuple[str, ...]:
+        """A wanted word that people write, and any letters before it: of ``xnaked`` CLIP's
+        tokenizer makes *x* and the very token of *naked*."""
+        for cut in range(1, len(word) - _SHORTEST_GLUED + 1):
+            ending = word[cut:]
+            if ending in self._endings and vocabulary().commonness(ending) >= _COMMON:
+                return word[:cut], ending
+        return ()
 
     def read(self, tokens: Sequence[Token]) -> list[Token]:
         """``tokens`` with what was mistyped read as what was meant."""

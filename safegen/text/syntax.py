@@ -89,13 +89,22 @@ def unweighted(text: str) -> str:
     return f"{text},"
 
 
+def as_encoded(prompt: str) -> str:
+    """A prompt that the host has taken the network tags out of, as one that says the same.
+
+    What looks like a tag even then is words to it: of ``<lo<a:b>ra:x:1>`` it leaves
+    ``<lora:x:1>``, and encodes that.
+    """
+    return prompt.replace("<", " ")
+
+
 def as_negative(text: str) -> str:
     """A negative prompt as a prompt that says the same.
 
     In a negative prompt the host encodes an AND, a weight behind it and a network tag as the words
     that they are.
     """
-    return unweighted(_AND.sub("and", text).replace("<", " "))
+    return unweighted(as_encoded(_AND.sub("and", text)))
 
 
 TOO_MANY = (
@@ -136,6 +145,11 @@ def misread(prompt: str) -> tuple[Passage, ...]:
         except (TooMany, RecursionError):
             raise GuardFailure(TOO_MANY) from None
     return tuple(dict.fromkeys(found))
+
+
+def literal(prompt: str) -> tuple[Passage, ...]:
+    """The parts that count, with every bracket in them."""
+    return tuple(Passage(part, tuple(places)) for part, places in _counting(prompt))
 
 
 def _part_passages(text: str, places: Sequence[int]) -> Iterator[Passage]:

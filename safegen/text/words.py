@@ -96,9 +96,9 @@ _ENTITY = re.compile(r"&(?:#\d{1,8}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,
 
 
 def _without_entities(text: str) -> tuple[str, Sequence[int]]:
-    """``text`` with HTML entities resolved, twice, as CLIP's tokenizer does, and the places."""
+    """``text`` with HTML entities resolved, to the last one as ftfy does, and the places."""
     places: Sequence[int] = range(len(text))
-    for _ in range(2):
+    while True:
         letters: list[str] = []
         kept: list[int] = []
         position = 0

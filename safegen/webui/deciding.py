@@ -15,7 +15,7 @@ from safegen.hosts.a1111.towards import Guiding, towards
 from safegen.learned.embedding import LearnedEmbedding
 from safegen.plan import AUTO, CUSTOM, LEARNED_STRATEGIES, WORDS, SafetyPlan
 from safegen.sentence import told
-from safegen.text.syntax import as_negative, parts, unweighted
+from safegen.text.syntax import as_encoded, as_negative, parts, unweighted
 from safegen.webui import encoder, settings, watching
 from safegen.webui.enforcement import Policy
 
@@ -90,7 +90,7 @@ def decide(asked: Asked, plan: SafetyPlan, policy: Policy | None) -> list[Choice
             a picture is moved towards a text that can't be guarded, and that is not harmless.
     """
     choosing = chooser_for(plan)
-    pairs = list(zip(asked.prompts, asked.negatives, strict=True))
+    pairs = list(zip(map(as_encoded, asked.prompts), asked.negatives, strict=True))
     try:
         for prompt, negative in dict.fromkeys(pairs):
             _refuse_others(prompt, negative, asked.guiding, plan, choosing)

@@ -10,7 +10,8 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -18,7 +19,7 @@ from safegen.errors import GuardFailure, SafeGenError, Unsupported, certain
 from safegen.hosts.a1111.beside import SWITCH_OFF, owner_of_function
 from safegen.plan import WATCH, WORDS
 from safegen.sentence import told
-from safegen.text.syntax import parts
+from safegen.text.syntax import as_encoded, parts
 from safegen.webui import deciding, host
 
 
@@ -65,46 +66,63 @@ _runs: list[Any] = []
 
 @contextmanager
 def reading(run: Any) -> Iterator[None]:
-    """Within it, a text that another extension has encoded is judged; see `_judge`."""
-    parser = host.prompt_parser
-    original = getattr(parser, ENCODE)
+    """Within it, a text that another extension or a script has encoded is judged; see `_judge`."""
     wanted = certain(run.plan.active, "whether the plan is active") is not False
-    ours = _around(original) if wanted and not hasattr(original, "safegen_run") else None
     _runs.append(run)
-    if ours is not None:
-        setattr(parser, ENCODE, ours)
+    try:
+        with ExitStack() as stack:
+            if wanted:
+                # The parser takes prompts, which it has the model encode; so may anybody.
+                stack.enter_context(_judging(host.prompt_parser, ""))
+                stack.enter_context(_judging(host.shared.sd_model, host.prompt_parser.__name__))
+            yield
+    finally:
+        _runs.pop()
+
+
+@contextmanager
+def _judging(holder: Any, judged: str) -> Iterator[None]:
+    """Within it, what ``holder`` encodes is judged, unless module ``judged`` has had it done."""
+    original = getattr(holder, ENCODE, None)
+    if original is None or hasattr(original, "safegen_run"):
+        yield
+        return
+    own = vars(holder).get(ENCODE)
+
+    def encode(*args: Any, **named: Any) -> Any:
+        who = _caller(judged) if encode.safegen_run and _runs else ""  # type: ignore[attr-defined]
+        if who:
+            texts = args[0] if judged else args[1]
+            _judge(_runs[-1], who, texts)
+        return original(*args, **named)
+
+    encode.safegen_run = True  # type: ignore[attr-defined]
+    setattr(holder, ENCODE, encode)
     try:
         yield
     finally:
-        _runs.pop()
-        if ours is not None:
-            if getattr(parser, ENCODE) is ours:  # else another extension stands around it
-                setattr(parser, ENCODE, original)
-            ours.safegen_run = False
+        if vars(holder).get(ENCODE) is encode:  # else another extension stands around it
+            if own is None:
+                delattr(holder, ENCODE)
+            else:
+                setattr(holder, ENCODE, own)
+        encode.safegen_run = False  # type: ignore[attr-defined]
 
 
-def _around(original: Any) -> Any:
-    def encode(model: Any, prompts: Any, *args: Any, **named: Any) -> Any:
-        who = _caller() if encode.safegen_run and _runs else ""  # type: ignore[attr-defined]
-        if who:
-            _judge(_runs[-1], who, prompts)
-        return original(model, prompts, *args, **named)
-
-    encode.safegen_run = True  # type: ignore[attr-defined]
-    return encode
-
-
-def _caller() -> str:
-    """The other extension that has a text encoded; ``""`` if it is the host, or SafeGen."""
+def _caller(judged: str) -> str:
+    """The extension or script that has a text encoded; ``""`` if it is the host, or SafeGen."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         module, code = str(frame.f_globals.get("__name__", "")), frame.f_code
         own = module == host.processing.__name__ and code.co_name in OF_THE_HOST
-        if own or module.startswith("safegen."):
+        if own or module.startswith("safegen.") or module == judged:
             return ""
         who = host.extension_of(code.co_filename)
         if who:
             return who
+        file = Path(code.co_filename)
+        if file.parent.name == "scripts":
+            return file.stem
         frame = frame.f_back
     return ""
 
@@ -122,15 +140,16 @@ def _judge(run: Any, who: str, texts: Sequence[str]) -> None:
         return
     if plan.mode == WATCH:
         plan = plan.replace(mode=WORDS)  # the model is at work
-    known = {_bare(part.text) for text in _texts(run.p, PROMPTS) for part in parts(text)}
+    own_parts = [part.text for text in _texts(run.p, PROMPTS) for part in parts(text)]
+    known = {form for text in own_parts for form in (text, _bare(text))}
     negatives = [_bare(text) for text in _texts(run.p, ("negative_prompt", "all_negative_prompts"))]
     for text in texts:
-        own = _bare(text)
+        own = text.strip()
         if own in known or own in negatives:
             continue
         for negative in filter(None, negatives):
             own = own.replace(negative, "")
-        found = deciding.found_in(own, plan)
+        found = deciding.found_in(as_encoded(own), plan)
         if found:
             run.refused = Unsupported(
                 told(

@@ -35,8 +35,9 @@ class Asking:
 
 
 def _name_in(scope: Any) -> str | None:
-    given = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
-    kind, _, encoded = given.partition(" ")
+    # Of several the host checks the first.
+    given: bytes = next((value for key, value in scope["headers"] if key == b"authorization"), b"")
+    kind, _, encoded = given.decode("latin-1").partition(" ")
     if kind.lower() != "basic":
         return None
     try:

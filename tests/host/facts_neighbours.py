@@ -169,6 +169,28 @@ def a_text_that_another_extension_gives_the_model_is_judged(host: Host) -> None:
 
 
 @fact
+def a_text_that_goes_to_the_model_past_the_parser_is_judged(host: Host) -> None:
+    """As the WebUI's own script img2img alternative test encodes its original prompt."""
+
+    def encode(_self: Any, _p: Any, *_args: Any, **_named: Any) -> None:
+        texts = host.prompts.SdConditioning([HAZARD])
+        host.shared.sd_model.get_learned_conditioning(texts)
+
+    with installed():
+        other = host.script_of(process_batch=encode)
+        host.make_beside(other, BENIGN, CAUGHT).refused("SafeGen", NAME)
+        assert same(host.make_beside(other, BENIGN, None), host.make(BENIGN))
+    assert "get_learned_conditioning" not in vars(host.shared.sd_model)
+
+
+@fact
+def what_looks_like_a_tag_is_words_in_such_a_text(host: Host) -> None:
+    with installed():
+        other = encoding(host, "process_batch", f"<lora:{HAZARD}:1>")
+        host.make_beside(other, BENIGN, CAUGHT).refused("SafeGen", NAME)
+
+
+@fact
 def what_it_repeats_of_the_picture_s_own_texts_is_not_judged_again(host: Host) -> None:
     hook = "process_before_every_sampling"
     with installed():

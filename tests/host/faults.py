@@ -390,7 +390,7 @@ LET_THROUGH: dict[str, set[str]] = {
         "detectors.lexicon.Lexicon.with_minors",
         "hosts.a1111.streams.OpenCall.chosen",
         "text.phrases.Phrases._exact",
-        "webui.neighbours._around",
+        "webui.neighbours._judging",
     },
     "batch": {"text.phrases.Phrases._exact"},
     "nested": {"webui.lifecycle._passes_on"},

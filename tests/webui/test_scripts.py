@@ -90,6 +90,22 @@ def test_a_script_of_img2img(server: Server, name: str) -> None:
     _judge(server, plain, made, {3})
 
 
+def test_a_script_s_own_text_is_judged(server: Server) -> None:
+    """Script: what the alternative test begins with counts, be the prompt harmless."""
+    start = server.txt2img(BENIGN, steps=2).image
+    script, args = IMG2IMG["img2img alternative"]
+    made = server.img2img(
+        BENIGN,
+        start,
+        {"context": "auto"},
+        script_name=script,
+        script_args=["", True, False, *args[3:]],
+    )
+    assert made.status != 200
+    assert "SafeGen" in made.message
+    assert "img2imgalt" in made.message
+
+
 def test_a_script_s_runs_fail_closed(server: Server) -> None:
     """Script: where the guard breaks in one of its runs, no picture leaves."""
     server.call("POST", "/faults", {"kind": "missing in cfg_denoised", "at": 0})

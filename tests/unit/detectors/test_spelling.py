@@ -26,6 +26,8 @@ def read(text: str) -> list[str]:
         ("a pen is here", ["a", "pen", "is", "here"]),
         ("the rap is t", ["the", "rap", "is", "t"]),
         ("therapist", ["therapist"]),
+        ("xnaked qzbloody", ["x", "naked", "qz", "bloody"]),
+        ("qzstab", ["qz", "stab"]),
         ("blo, ody", ["blo", "ody"]),
         ("rutkowski artstation greg", ["rutkowski", "artstation", "greg"]),
     ],

@@ -1,0 +1,114 @@
+"""A text as CLIP's tokenizer takes it apart, where its words then differ from those on the page.
+
+The tokenizer first repairs a text with ftfy, which hosts have: escapes of terminals and signs that
+control go, and ``ï½‚`` is a *b* that was decoded in a wrong way. Then it cuts wherever letters end:
+``qxz@bloody``, ``9bloody9`` and ``x'rebloody`` are several words to it, one of them *bloody*.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import Any
+
+from safegen.text.passage import Passage
+from safegen.text.words import tokenize
+
+_ftfy: Any
+try:
+    import ftfy as _ftfy
+except ImportError:  # the host's tokenizer repairs nothing then
+    _ftfy = None
+
+_REPAIRABLE = re.compile(r"[^\t\n\r -~]|&")
+_SHORTEST = 3
+"""Letters in a row that may be a word: *8k* and *f2* are left as they are."""
+_CONTRACTION = re.compile(r"['’](?:s|t|re|ve|m|ll|d)", re.IGNORECASE)
+
+
+def encoded(passages: Iterable[Passage], raw: Iterable[Passage]) -> Iterator[Passage]:
+    """What the tokenizer makes of ``passages``, of those that it reads as other words.
+
+    Args:
+        raw: Texts whose brackets may be letters to it too, as with *Emphasis: None*.
+    """
+    for passage in passages:
+        yield from _unless_alike(_cut(passage), passage)
+        for repaired in _repaired(passage):
+            yield repaired
+            yield from _unless_alike(_cut(repaired), repaired)
+    for passage in raw:
+        yield from _repaired(passage)
+
+
+def _unless_alike(found: Passage, known: Passage) -> Iterator[Passage]:
+    """``found``, if its words are not those of ``known``."""
+    if found.text == known.text:
+        return
+    if [one.word for one in tokenize(found.text)] != [one.word for one in tokenize(known.text)]:
+        yield found
+
+
+def _repaired(passage: Passage) -> Iterator[Passage]:
+    """Repaired as a whole, and what stands between brackets by itself."""
+    if _ftfy is None or not _REPAIRABLE.search(passage.text):
+        return
+    yield from _unless_alike(_repair(passage), passage)
+    if not passage.cuts:
+        return
+    ends = sorted({0, *passage.cuts, len(passage.text)})
+    text, places = "", list[int]()
+    for start, end in pairwise(ends):
+        own = _repair(Passage(passage.text[start:end], passage.places[start:end]))
+        text += own.text + " "
+        places += (*own.places, passage.places[end - 1] + 1)
+    yield from _unless_alike(Passage(text, tuple(places)), passage)
+
+
+def _repair(passage: Passage) -> Passage:
+    """What ftfy changes has the place of what it was."""
+    before, after = passage.text, _ftfy.fix_text(passage.text)
+    if after == before or not after:
+        return passage
+    short = min(len(before), len(after))
+    same = next((i for i in range(short) if before[i] != after[i]), short)
+    left = short - same
+    behind = next((i for i in range(left) if before[-1 - i] != after[-1 - i]), left)
+    last = max(len(before) - behind - 1, 0)
+    changed = (passage.places[min(i, last)] for i in range(same, len(after) - behind))
+    end = passage.places[len(before) - behind :]
+    return Passage(after, (*passage.places[:same], *changed, *end))
+
+
+def _cut(passage: Passage) -> Passage:
+    """``passage`` with blanks around letters in a row, and around what contracts two words."""
+    text, places = "", list[int]()
+    for start, end, apart in _pieces(passage.text):
+        own = passage.places[start:end]
+        blank = " " if apart else ""
+        text += f"{blank}{passage.text[start:end]}{blank}"
+        places += (own[0], *own, own[-1] + 1) if apart else own
+    return Passage(text, tuple(places))
+
+
+def _pieces(text: str) -> Iterator[tuple[int, int, bool]]:
+    """Start and end of each piece, and whether blanks are to stand around it."""
+    start = 0
+    while start < len(text):
+        contraction = _CONTRACTION.match(text, start)
+        end = contraction.end() if contraction else start + 1
+        letters = not contraction and _is_letter(text, start)
+        while letters and end < len(text) and _is_letter(text, end):
+            end += 1
+        yield start, end, bool(contraction) or end - start >= _SHORTEST
+        start = end
+
+
+def _is_letter(text: str, place: int) -> bool:
+    """A mark is none, unless it makes one letter with the one that it stands on."""
+    character = text[place]
+    if character.isalpha() or not place or not unicodedata.combining(character):
+        return character.isalpha()
+    return len(unicodedata.normalize("NFC", text[place - 1 : place + 1])) == 1
