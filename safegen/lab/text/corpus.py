@@ -161,13 +161,11 @@ def _with_subjects(
     people: Mapping[str, list[str]], subjects: Sequence[str]
 ) -> dict[str, list[str]]:
     """``people``, of whom WHO and WHOM are any of ``subjects`` half of the time."""
-    if not subjects:
-        return dict(people)
-    many = {name: len(subjects) // len(names) for name, names in people.items()}
-    return {
-        name: names * many[name] + list(subjects) if name in ("WHO", "WHOM") else names
-        for name, names in people.items()
+    anybody = {
+        name: people[name] * max(1, len(subjects) // len(people[name])) + list(subjects)
+        for name in ("WHO", "WHOM")
     }
+    return {**people, **anybody}
 
 
 def _filled(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
 
 from safegen.detectors.auto import AutoPolicy
 from safegen.lab.text import corpus, draw
+from safegen.lab.text.texts import subjects_of
 
 
 def column(file: Path) -> list[str]:
@@ -127,3 +129,16 @@ def test_what_was_flagged_for_nothing_is_not(prompt: str) -> None:
 )
 def test_acts_without_a_hard_word(prompt: str) -> None:
     assert AutoPolicy().judge(prompt).context is not None
+
+
+def test_half_of_those_who_do_it_are_subjects_of_peoples_prompts() -> None:
+    told = [text for _, text in corpus.told_acts(random.Random(1), 3, ["zaphod the painter"])]
+    harmless = corpus.harmless_acts(random.Random(1), 3, ["zaphod the painter"])
+    for texts in (told, harmless):
+        assert any("zaphod the painter" in text for text in texts)
+        assert not any(re.search(r"\b(WHO|WHOM)\b", text) for text in texts)
+
+
+def test_a_subject_is_a_prompts_first_clause_without_how_it_is_shown() -> None:
+    prompts = ["Portrait of an old Owl, oil on canvas", "a photo of", "one two three four five six"]
+    assert subjects_of([*prompts, "a red fox | night"]) == ["an old owl", "a red fox"]
