@@ -388,6 +388,7 @@ LET_THROUGH: dict[str, set[str]] = {
     "independent": {
         "detectors.lexicon.Lexicon.hits",
         "detectors.lexicon.Lexicon.with_minors",
+        "hosts.a1111.safe_conds.SafeConds.has_safe",
         "hosts.a1111.streams.OpenCall.chosen",
         "text.phrases.Phrases._exact",
         "webui.neighbours._judging",

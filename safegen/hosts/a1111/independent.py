@@ -66,9 +66,12 @@ class IndependentStreams(Streams):
         """
         layout, given, images = self.layout, current.given, current.chosen
         rows = [row for image in images for row in layout.of_image(image)]
-        other = [row for row in rows if self.conds.has_safe(row)]
-        safe = dict(zip(other, self.safe_texts(current, other), strict=True))
-        texts = [safe[row] if row in safe else rows_of(given.text_cond, [row]) for row in rows]
+        texts = [
+            rows_of(given.text_cond, [row])
+            if self.conds.has_safe(row) is False
+            else self.safe_texts(current, [row])[0]
+            for row in rows
+        ]
         cond = x.new_zeros((layout.cond_rows, *x.shape[1:]))
         cond[rows] = calls.evaluate(x[[layout.image_of[row] for row in rows]], texts, rows)
         current.own_rows += len(rows)

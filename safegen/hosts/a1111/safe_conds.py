@@ -68,7 +68,10 @@ class SafeConds:
         self._checkpoint = checkpoint
 
     def has_safe(self, row: int) -> bool:
-        """Whether the row has a safe text other than the prompt's own, whose row serves itself."""
+        """Whether the row has a safe text other than the prompt's own, whose row serves itself.
+
+        Compare with ``is False``, so that no answer at all does not leave a row as it is.
+        """
         conditioning = self.conditionings[row]
         return conditioning is not None and not conditioning.own
 

@@ -117,7 +117,7 @@ class Streams:
         texts = []
         for image in range(self.layout.images):
             text, row = text_of(entry, image), self.layout.first[image] + part
-            if image in current.chosen and self.conds.has_safe(row):
+            if image in current.chosen and self.conds.has_safe(row) is not False:
                 safe = self.conds.safe(row, self.denoiser.step)
                 text = mixed_texts(text, safe, current.call.share)
             texts.append(text)
@@ -143,7 +143,8 @@ class Streams:
         return [{**with_texts(current.cond[0], texts), "strength": 1.0}]
 
     def _has_safe(self, image: int) -> bool:
-        return any(self.conds.has_safe(row) for row in self.layout.of_image(image))
+        rows = self.layout.of_image(image)
+        return any(self.conds.has_safe(row) is not False for row in rows)
 
     def _evaluated(
         self, current: OpenCall, x: Tensor, kinds: dict[str, Sequence[Entry]]
@@ -180,7 +181,7 @@ class SharedStreams(Streams):
         push: dict[str, Any] = {}
         if call.evaluate:
             kinds: dict[str, Sequence[Entry]] = {}
-            if any(self._has_safe(image) for image in current.chosen):
+            if any(self._has_safe(image) is not False for image in current.chosen):
                 kinds["safe"] = self._safe(current)
             if call.push:
                 kinds["unsafe"] = self._unsafe(current)
@@ -189,7 +190,7 @@ class SharedStreams(Streams):
             found = self._evaluated(current, current.x, kinds) if kinds else {}
             safe = cond.clone()
             for image in current.chosen:
-                if self._has_safe(image):
+                if self._has_safe(image) is not False:
                     safe[image] = found["safe"][image].to(cond)
             if call.push:
                 base = found["uncond"].to(cond) if uncond is None else uncond
