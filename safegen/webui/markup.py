@@ -22,6 +22,8 @@ LONGEST_COMPARED = 4000
 """Characters of a text up to which its changed words are looked for: it takes quadratic time."""
 SHORTENED = 160
 """Characters of a prompt that a table's row shows."""
+SHOWN = 0.005
+"""Scores below are 0.00 on the page: none is the highest."""
 
 Data = Mapping[str, Any]
 """One prompt's findings, as `safegen.webui.checking.to_data` gives them."""
@@ -134,7 +136,7 @@ def reason(data: Data, labels: Mapping[str, str]) -> str:
         error = data["errors"][0]
         return say("A detector failed, so the prompt counts as unsafe: {error}", error=error)
     why = say("{text}.", text=spoken(data["why"]))
-    if top is None:
+    if top is None or top[1] < SHOWN:
         return why
     name, score = readable(top[0]), f"{top[1]:.2f}"
     if top[1] < data["threshold"]:
@@ -216,14 +218,15 @@ def table(all_data: Sequence[Data], contexts: Iterable[SafetyContext]) -> str:
     heads = "".join(f"<th scope='col'>{escape(title)}</th>" for title in titles)
     rows = []
     for number, data in enumerate(all_data, 1):
-        top = max(data["categories"].items(), key=lambda item: item[1], default=("", 0.0))
+        name, score = max(data["categories"].items(), key=lambda item: item[1], default=("", 0.0))
+        highest = readable(name) if score >= SHOWN else ""
         prompt = data["prompt"]
         short = prompt if len(prompt) <= SHORTENED else prompt[: SHORTENED - 1] + "…"
         style = " class='safegen-over'" if data["context"] else ""
         context = labels.get(data["context"] or "", data["context"] or "–")
         rows.append(
             f"<tr{style}><td>{number}</td><td>{escape(short)}</td>"
-            f"<td>{data['unsafe']:.2f}<small>{escape(readable(top[0]))}</small></td>"
+            f"<td>{data['unsafe']:.2f}<small>{escape(highest)}</small></td>"
             f"<td>{escape(context)}</td></tr>"
         )
     return (

@@ -170,3 +170,21 @@ def test_the_defaults_keep_to_the_policy(host: Host) -> None:
     assert comparison.default_weights(None) == [0, 0.25, 0.5, 0.7, 1]
     assert comparison.default_weights(policy.LEVELS["basic"]) == [0.7, 1]
     assert comparison.default_weights(policy.LEVELS["strict"]) == [0.8, 1]
+
+
+def test_the_browser_sends_one_value_for_each_input(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gradio 4 takes any other number for one without the session's states, and moves them all."""
+    import gradio as gr
+
+    from safegen.webui.tab import compare
+
+    monkeypatch.setattr(compare, "_built", [])
+    with gr.Blocks(analytics_enabled=False) as page:
+        generates = [gr.Textbox(), gr.Textbox(), gr.State(1), gr.State(2), gr.Slider()]
+        monkeypatch.setattr(compare, "generate_inputs", lambda: generates)
+        compare.build()
+    (asking,) = (one for one in page.dependencies if "safegenCompares" in str(one["js"]))
+    assert f"slice(3, {len(asking['inputs'])})" in asking["js"]
+    assert len(asking["inputs"]) == len(generates) + 2

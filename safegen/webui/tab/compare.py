@@ -31,8 +31,12 @@ _generate: list[Any] = []
 _built: list[Any] = []
 """What txt2img's Generate is called with, on the page that was built last."""
 
-_START = "(...given) => [...window.safegenCompares(), ...given.slice(3)]"
-"""The task's id, the prompt and the weights, from `javascript/safegen_compare.js`."""
+_START = "(...given) => [...window.safegenCompares(), ...given.slice(3, {end})]"
+"""The task's id, the prompt and the weights, from `javascript/safegen_compare.js`.
+
+The browser gives the outputs, too. Gradio 4 takes as many values as there are inputs for one each;
+of any other number it thinks that those of the session's states are left out.
+"""
 
 
 def notice(component: Any, **kwargs: Any) -> None:
@@ -144,10 +148,11 @@ def build() -> None:
         shown = comparison_markup.comparison(result, save)
         return [_inert(comparison_markup.summary(result), shown or markup.note(""))]
 
+    asked = [infotext] * 3 + inputs[1:]
     ask.click(
         making.queued(compare, []),
-        inputs=[infotext] * 3 + inputs[1:],
+        inputs=asked,
         outputs=[answer],
-        **page.js(_START),
+        **page.js(_START.format(end=len(asked))),
         show_progress=False,
     )

@@ -73,20 +73,14 @@ def learned(key: str) -> str:
             continue
         here = here or found.encoder == mine
         whose = say("The loaded model") if found.encoder == mine else say("Another model")
-        what = say(
-            "{encoder}: {pairs} pairs, {axes} axes, {width} wide",
-            encoder=found.encoder,
-            pairs=found.pairs,
-            axes=found.rank,
-            width=found.width,
-        )
+        what = say("Learned from {pairs} pairs.", pairs=found.pairs)
         rows.append((whose, what, "good" if found.encoder == mine else ""))
     if not here:
         unknown = files and mine is None
         text = (
             say("Can't be told now: a picture is being made, or no model is loaded.")
             if unknown
-            else say("Nothing yet. 'direction' and 'projection' need it.")
+            else say("Nothing yet. 'direction' and 'projection' learn it for their first picture.")
         )
         rows.append((say("The loaded model"), text, ""))
     return markup.lines(say("Learned embedding"), rows)

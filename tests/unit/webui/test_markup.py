@@ -135,9 +135,10 @@ def test_bars_stand_for_scores_and_mark_the_threshold() -> None:
     ("prompt", "said"),
     [
         ("a bloody knight with a sword", "Violence scores"),
-        ("a cat sleeping on a sofa", r"^Auto found nothing unsafe\. Highest score: "),
+        ("a cat sleeping on a sofa", r"^Auto found nothing unsafe\.$"),
+        ("ein Messer im Bauch", r"^Auto found nothing unsafe\. Highest score: Violence, 0"),
         ("zzyx qqv blorf", "knows none of the 3 words"),
-        ("a cat AND a bloody corpse :-1", "weight of 0 or less|Highest score"),
+        ("a cat AND a bloody corpse :-1", "weight of 0 or less|nothing unsafe"),
     ],
 )
 def test_the_reason_names_category_score_and_threshold(
