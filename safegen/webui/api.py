@@ -54,8 +54,7 @@ def schema() -> dict[str, Any]:
             "infotext": setting.infotext,
         }
         if setting.minimum is not None:
-            entry.update(minimum=setting.minimum, maximum=setting.maximum, multipleOf=None)
-            del entry["multipleOf"]
+            entry.update(minimum=setting.minimum, maximum=setting.maximum)
         if setting.kind is tuple:
             entry.update(items={"enum": list(setting.choices)}, minItems=1)
         elif setting.choices:
