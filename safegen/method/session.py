@@ -61,6 +61,11 @@ class Call:
         return any(w > 0 for w in self.weights)
 
     @property
+    def chosen(self) -> list[int]:
+        """The images that are blended."""
+        return [image for image, weight in enumerate(self.weights) if weight > 0]
+
+    @property
     def push(self) -> bool:
         """Whether the model must evaluate unsafe rows, and uncond rows, in this call."""
         return self.evaluate and any(r > 0 for r in self.pushes)
@@ -239,9 +244,8 @@ class Session:
             if not 0.0 <= weight <= self.plan.weight:  # nor is NaN
                 self.fail(f"the weight at progress {progress:g} came out as {weight!r}")
         active = weight > 0 and any(self.guarded)
-        share = 1.0
-        if active and self.plan.dial == CONDITIONING:
-            share, weight = weight, 1.0
+        on_text = active and self.plan.dial == CONDITIONING
+        share, weight = (weight, 1.0) if on_text else (1.0, weight)
         call = Call(
             self._counts.calls,
             progress,
@@ -322,12 +326,7 @@ class Session:
         """
         self._check_alive()
         with self.failing_closed():
-            if call.push != (unsafe is not None and uncond is not None):
-                self.fail(
-                    "the unsafe reconstruction is missing"
-                    if call.push
-                    else "an unsafe reconstruction was given where none is due"
-                )
+            self._check_due("unsafe", call.push, unsafe is not None and uncond is not None)
             if safe is not None and unsafe is not None and uncond is not None:
                 strengths = torch.tensor(call.pushes, dtype=torch.float64, device="cpu")
                 safe = pushed(safe, unsafe, uncond, strengths, scale)
@@ -338,15 +337,12 @@ class Session:
             self.fail(f"denoiser call {call.index} was blended out of turn")
         if self.plan.active and len(original) != len(self.guarded):
             self.fail(f"{len(original)} images in the batch where {len(self.guarded)} were planned")
+        if any(w > 0 and image not in call.chosen for image, w in enumerate(call.weights)):
+            self.fail("a picture that is to be blended is not among those that are")
         if not call.active:
             self._open = None
             return original
-        if call.evaluate != (safe is not None):
-            self.fail(
-                "the safe reconstruction is missing"
-                if call.evaluate
-                else "a safe reconstruction was given where none is due"
-            )
+        self._check_due("safe", call.evaluate, safe is not None)
         if call.evaluate and self.independent and not self._latent_given:
             self.fail("the safe stream's own latent was not asked for")
         if safe is not None and safe.shape != original.shape:
@@ -366,6 +362,10 @@ class Session:
         self._counts.evaluated += call.evaluate
         self._open = None
         return result
+
+    def _check_due(self, kind: str, due: bool, given: bool) -> None:
+        if due != given:
+            self.fail(f"the {kind} reconstruction {'is missing' if due else 'came; none is due'}")
 
     def _check_finite(self, result: Tensor, row: Tensor) -> None:
         """Fail if a guarded image's values are not finite; the one wait for a GPU per call."""

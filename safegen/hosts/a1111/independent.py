@@ -24,9 +24,7 @@ class IndependentStreams(Streams):
         return []  # the safe stream's rows have other latents than the host's
 
     def blend(self, current: OpenCall, rows: Tensor, calls: OwnCalls) -> None:
-        call, layout, chosen = current.call, self.layout, current.chosen
-        if any(weight > 0 and image not in chosen for image, weight in enumerate(call.weights)):
-            raise ValueError("a picture that is to be blended is not among those that are")
+        call, layout, chosen = current.call, self.layout, current.call.chosen
         guidance, noise = self.guidance(current), self.levels.at(current.given.sigma)
         x, uncond = layout.uncond(current.given.x), layout.uncond(rows)
         original = noise.to_x0(x, guidance.guided(rows[: layout.cond_rows], uncond))
@@ -64,7 +62,7 @@ class IndependentStreams(Streams):
 
         The rows of images that are not guarded are zeros: nothing reads them.
         """
-        layout, given, images = self.layout, current.given, current.chosen
+        layout, given, images = self.layout, current.given, current.call.chosen
         rows = [row for image in images for row in layout.of_image(image)]
         texts = [
             rows_of(given.text_cond, [row])

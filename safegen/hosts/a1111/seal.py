@@ -6,7 +6,7 @@ put back the text, or the rows, or guide anew. The host would not notice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -50,6 +50,32 @@ def _copied(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _copied(part) for key, part in value.items()}
     return value.clone() if isinstance(value, Tensor) else value
+
+
+def is_result(
+    denoiser: Any,
+    result: Tensor,
+    guided: Tensor,
+    images: Sequence[bool],
+    leaving: Callable[[Tensor], Tensor] = lambda x0: x0,
+) -> bool:
+    """Whether the ``denoiser``'s ``result`` is the ``guided`` x0, under its mask if it has one.
+
+    Args:
+        images: Which images are compared.
+        leaving: What the denoiser returns for an x0.
+    """
+    mask = getattr(denoiser, "mask", None)
+    blends = mask is not None and not getattr(denoiser, "mask_before_denoising", False)
+    kept = guided * denoiser.nmask + denoiser.init_latent * mask if blends else guided
+    if same(result[images], leaving(kept).to(result)[images]):
+        return True
+    if not blends or not blends_masks(denoiser.p):
+        return False
+    # Soft inpainting blends in its own way where the mask is soft.
+    painted = (denoiser.nmask >= 1.0).expand_as(guided)[images]
+    wanted = leaving(guided).to(result)
+    return torch.allclose(result[images][painted], wanted[images][painted], rtol=1e-3, atol=1e-3)
 
 
 class Seal:
@@ -126,23 +152,6 @@ class Seal:
     def broken_result(self, result: Any) -> str:
         """Whether what leaves the denoiser is the guided result."""
         guided, self._guided = self._guided, None
-        if guided is None or self._is_result(result, guided):
+        if guided is None or is_result(self.denoiser, result, guided, list(self._images)):
             return ""
         return changed_behind_us(self.host, "cfg_after_cfg", "the guided result")
-
-    def _is_result(self, result: Any, guided: Tensor) -> bool:
-        denoiser, images = self.denoiser, list(self._images)
-        mask = getattr(denoiser, "mask", None)
-        if mask is None or getattr(denoiser, "mask_before_denoising", False):
-            return same(result[images], guided[images])
-        own = denoiser.nmask
-        kept = guided * own + denoiser.init_latent * mask
-        if same(result[images], kept[images]):
-            return True
-        if not blends_masks(denoiser.p):
-            return False
-        # Soft inpainting blends in its own way where the mask is soft.
-        painted = (own >= 1.0).expand_as(guided)[images]
-        return torch.allclose(
-            result[images][painted], guided[images][painted], rtol=1e-3, atol=1e-3
-        )

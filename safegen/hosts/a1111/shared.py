@@ -30,7 +30,7 @@ class SharedStreams(Streams):
 
     def extra(self, current: OpenCall) -> list[ExtraRow]:
         # Where the safe text is the prompt's own, its cond row is the safe row.
-        safe = [row for row in current.chosen if self.conds.has_safe(row) is not False]
+        safe = [row for row in current.call.chosen if self.conds.has_safe(row) is not False]
         # An image's parts have one latent and one unsafe text: one row serves them all.
         pushed_rows = [row for row, r in enumerate(current.call.pushes) if r > 0]
         of_image = {self.layout.image_of[row]: row for row in reversed(pushed_rows)}
@@ -42,7 +42,7 @@ class SharedStreams(Streams):
         ]
 
     def blend(self, current: OpenCall, rows: Tensor, calls: OwnCalls) -> None:
-        call, layout, chosen = current.call, self.layout, current.chosen
+        call, layout, chosen = current.call, self.layout, current.call.chosen
         cond = rows[: layout.cond_rows]
         if not call.active:
             self.session.combine(call, cond)

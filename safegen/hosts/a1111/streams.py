@@ -47,11 +47,6 @@ class OpenCall:
     rows: Tensor | None = None
     blended: bool = False
 
-    @property
-    def chosen(self) -> list[int]:
-        """What is blended: cond rows, or with independent streams images."""
-        return [i for i, weight in enumerate(self.call.weights) if weight > 0]
-
 
 class Streams(ABC):
     """The original and the safe stream of a pass: how they are evaluated and blended.

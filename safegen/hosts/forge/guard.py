@@ -11,8 +11,8 @@ from torch import Tensor
 
 from safegen.conditioning.strategies import SafeConditioning
 from safegen.hosts import a1111
-from safegen.hosts.a1111.beside import blends_masks, changed_behind_us
-from safegen.hosts.a1111.seal import same
+from safegen.hosts.a1111.beside import changed_behind_us
+from safegen.hosts.a1111.seal import is_result, same
 from safegen.hosts.a1111.wrapping import Wrapping
 from safegen.hosts.forge.evaluation import Evaluation
 from safegen.hosts.forge.limits import check_pass
@@ -116,7 +116,7 @@ class PassGuard(a1111.PassGuard):
             blended = self.streams.blend(current, *self._rows(current, args))
             x = args["input"]
             guided = instead({**args, "cond": x - blended, "cond_denoised": blended})
-            result, chosen = result.clone(), self._chosen(current)
+            result, chosen = result.clone(), current.call.chosen
             result[chosen] = guided[chosen]
             current.plain = x - result
         return result
@@ -134,7 +134,7 @@ class PassGuard(a1111.PassGuard):
                 )
             current.cond = args["cond"]
             cond, uncond = self._rows(current, args)
-            denoised, chosen = args["denoised"], self._chosen(current)
+            denoised, chosen = args["denoised"], current.call.chosen
             if current.linear:
                 current.plain = current.guide(cond, args["uncond_denoised"])
             plain = current.plain
@@ -159,13 +159,6 @@ class PassGuard(a1111.PassGuard):
             current.guided, current.finished = result, True
             self._counts.own_rows += current.own_rows
             return result
-
-    def _chosen(self, current: OpenCall) -> list[int]:
-        """The images that are blended: every one that has a weight, or the picture stops."""
-        chosen = current.chosen
-        if any(w > 0 and image not in chosen for image, w in enumerate(current.call.weights)):
-            self.session.fail("a picture that is to be blended is not among those that are")
-        return chosen
 
     def _rows(self, current: OpenCall, args: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
         """The cond and the uncond rows; ``None`` where the host left these out: it gives zeros.
@@ -216,32 +209,20 @@ class PassGuard(a1111.PassGuard):
         return result
 
     def _is_result(self, result: Tensor, current: OpenCall) -> bool:
-        denoiser, images = self.denoiser, self.images
         guided, x = current.guided, current.x
         assert guided is not None
         if self.host.option("epsilon_scaling_enabled", False):  # reForge, after every function
             factor = self.host.option("epsilon_scaling_factor", 1.005) or 1e-9
             guided = x - (x - guided) / factor
-        mask = getattr(denoiser, "mask", None)
-        blends = mask is not None and not getattr(denoiser, "mask_before_denoising", False)
-        kept = guided * denoiser.nmask + denoiser.init_latent * mask if blends else guided
-        if same(result[images], self._leaving(kept, current).to(result)[images]):
-            return True
-        if not blends or not blends_masks(denoiser.p):
-            return False
-        # Soft inpainting blends in its own way where the mask is soft.
-        painted = (denoiser.nmask >= 1.0).expand_as(guided)[images]
-        wanted = self._leaving(guided, current).to(result)
-        return torch.allclose(
-            result[images][painted], wanted[images][painted], rtol=1e-3, atol=1e-3
-        )
 
-    def _leaving(self, x0: Tensor, current: OpenCall) -> Tensor:
-        """What the denoiser returns for ``x0``: samplers by timesteps want the noise."""
-        if not getattr(self.denoiser, "classic_ddim_eps_estimation", False):
-            return x0
-        noise: Tensor = (current.x - x0) / current.evaluation.sigma[:, None, None, None]
-        return noise
+        def leaving(x0: Tensor) -> Tensor:
+            """What the denoiser returns for ``x0``: samplers by timesteps want the noise."""
+            if not getattr(self.denoiser, "classic_ddim_eps_estimation", False):
+                return x0
+            noise: Tensor = (x - x0) / current.evaluation.sigma[:, None, None, None]
+            return noise
+
+        return is_result(self.denoiser, result, guided, self.images, leaving)
 
     # ------------------------------------------------------------------ what is shown
 

@@ -58,11 +58,6 @@ class OpenCall:
         """The noise level."""
         return float(self.evaluation.sigma.flatten()[0])
 
-    @property
-    def chosen(self) -> list[int]:
-        """The images that are blended."""
-        return [image for image, weight in enumerate(self.call.weights) if weight > 0]
-
     def guide(self, cond: Tensor, uncond: Tensor | None) -> Tensor:
         """û + s·Σw·(ĉ - û), in the host's own order of operations."""
         if uncond is None:
@@ -117,7 +112,7 @@ class Streams:
         texts = []
         for image in range(self.layout.images):
             text, row = text_of(entry, image), self.layout.first[image] + part
-            if image in current.chosen and self.conds.has_safe(row) is not False:
+            if image in current.call.chosen and self.conds.has_safe(row) is not False:
                 safe = self.conds.safe(row, self.denoiser.step)
                 text = mixed_texts(text, safe, current.call.share)
             texts.append(text)
@@ -181,7 +176,7 @@ class SharedStreams(Streams):
         push: dict[str, Any] = {}
         if call.evaluate:
             kinds: dict[str, Sequence[Entry]] = {}
-            if any(self._has_safe(image) is not False for image in current.chosen):
+            if any(self._has_safe(image) is not False for image in current.call.chosen):
                 kinds["safe"] = self._safe(current)
             if call.push:
                 kinds["unsafe"] = self._unsafe(current)
@@ -189,7 +184,7 @@ class SharedStreams(Streams):
                     kinds["uncond"] = self._uncond(current)
             found = self._evaluated(current, current.x, kinds) if kinds else {}
             safe = cond.clone()
-            for image in current.chosen:
+            for image in current.call.chosen:
                 if self._has_safe(image) is not False:
                     safe[image] = found["safe"][image].to(cond)
             if call.push:
@@ -225,7 +220,7 @@ class IndependentStreams(Streams):
             found = self._evaluated(current, x, kinds)
             guided = guide(found["safe"], found["uncond"] if with_uncond else None)
             safe = original.clone()
-            safe[current.chosen] = guided[current.chosen].to(safe)
+            safe[current.call.chosen] = guided[current.call.chosen].to(safe)
             if call.push:
                 push = {name: found[name].to(safe) for name in ("unsafe", "uncond")}
             self._saw(current, original, safe, found.get("uncond"), push)

@@ -16,10 +16,9 @@ from torch import Tensor
 from safegen.conditioning.strategies import SafeConditioning
 from safegen.errors import GuardFailure, Unsupported
 from safegen.hosts.forge import PassGuard, check_pass, evaluation, stop
-from safegen.hosts.forge.streams import OpenCall
 from safegen.method.blend import blend
 from safegen.method.push import pushed
-from safegen.method.session import Verdict
+from safegen.method.session import Call, Verdict
 from safegen.plan import SafetyPlan
 
 P, X, N, U = "a bloody ball", "a calm harbour", "low quality", "blood"
@@ -336,7 +335,7 @@ def test_a_fault_stops_the_pass_for_good(calc: Calc, name: str, streams: str) ->
 def test_a_picture_left_out_of_the_blend_stops_the_pass(
     calc: Calc, streams: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(OpenCall, "chosen", property(lambda _: []))
+    monkeypatch.setattr(Call, "chosen", property(lambda _: []))
     run = Run(calc, [[P]], [[SAFE]], PLAN.replace(streams=streams))
     with pytest.raises(GuardFailure, match="not among those that are"):
         run.call(torch.ones(1, 4, 2, 6), 10.0)
