@@ -1,13 +1,24 @@
-"""Writing files so that a reader never sees half of one."""
+"""Files' hashes, and writing files so that a reader never sees half of one."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from pathlib import Path
 
 PARTIAL = ".partial"
 """How the name of a file ends that is being written; what a killed process leaves behind."""
+
+
+def sha256(*files: Path) -> str:
+    """The hash of what is in ``files``, one after the other."""
+    found = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            while part := stream.read(1 << 20):
+                found.update(part)
+    return found.hexdigest()
 
 
 def write_atomically(file: Path, data: str | bytes) -> None:

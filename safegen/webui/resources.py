@@ -5,7 +5,6 @@ No detector can read what is in such a file, and a harmless name may stand for a
 
 from __future__ import annotations
 
-import hashlib
 import re
 import sys
 from collections.abc import Collection, Iterator, Mapping
@@ -14,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from safegen import files
 from safegen.errors import InvalidValue
 from safegen.sentence import told
 
@@ -52,18 +52,7 @@ def sha256(file: Path) -> str:
 
 @lru_cache(maxsize=1024)
 def _sha256(file: Path, _size: int, _changed: int) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() if _HAS_DIGEST else _slow(stream)
-
-
-_HAS_DIGEST = hasattr(hashlib, "file_digest")  # from Python 3.11 on
-
-
-def _slow(stream: Any) -> str:
-    found = hashlib.sha256()
-    for part in iter(lambda: stream.read(1 << 20), b""):
-        found.update(part)
-    return found.hexdigest()
+    return files.sha256(file)
 
 
 def allowed_from(data: Any) -> Mapping[str, tuple[str, ...]]:

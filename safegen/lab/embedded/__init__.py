@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safegen.choice import Chooser
 from safegen.contexts.library import PRESETS, ContextLibrary
 from safegen.detectors.auto import default_detectors
+from safegen.files import sha256
 from safegen.lab.model.pipeline import MODEL_FOLDER as FOLDER
 from safegen.lab.model.pipeline import MODEL_NAME, install, load_pipeline
 from safegen.lab.model.sample import GUIDANCE, STEPS
@@ -36,7 +36,7 @@ RANK = 4
 
 def digest(folder: Path = FOLDER) -> str:
     """sha256 of the model's weights."""
-    return hashlib.sha256((folder / f"{MODEL_NAME}.safetensors").read_bytes()).hexdigest()
+    return sha256(folder / f"{MODEL_NAME}.safetensors")
 
 
 def library(folder: Path | None = None) -> ContextLibrary:

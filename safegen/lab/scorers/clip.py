@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from safegen.errors import InvalidValue
+from safegen.files import sha256
 from safegen.lab.scorers.base import About, Item, NotAvailable, Options, Scores
 from safegen.lab.scorers.similarity import read
 
@@ -41,11 +42,7 @@ class _Encoder:
         except (OSError, ValueError) as error:
             raise NotAvailable(f"{folder} can't be loaded: {error}") from error
         self._torch: Any = torch
-        weights = sorted(folder.glob("*.safetensors"))
-        digest = hashlib.sha256()
-        for file in weights:
-            digest.update(file.read_bytes())
-        self.version = digest.hexdigest()
+        self.version = sha256(*sorted(folder.glob("*.safetensors")))
         self.title = folder.name
 
     def pictures(self, paths: Sequence[Path]) -> Vectors:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import io
 import json
 import time
@@ -22,6 +21,7 @@ from safegen.choice import Chooser
 from safegen.contexts.context import SafetyContext
 from safegen.detectors.protocol import MODEL
 from safegen.errors import InvalidValue, SafeGenError
+from safegen.files import sha256
 from safegen.hosts.diffusers import Forward, PipelineEncoder, replaced_forward
 from safegen.lab import embedded
 from safegen.lab.methods.apply import applied
@@ -123,13 +123,7 @@ def weights_digest(model: str) -> str:
     if model == embedded.NAME:
         return embedded.digest()
     path = Path(model)
-    files = [path] if path.is_file() else sorted(path.rglob("*.safetensors"))
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            for block in iter(lambda: stream.read(1 << 24), b""):
-                digest.update(block)
-    return digest.hexdigest()
+    return sha256(*([path] if path.is_file() else sorted(path.rglob("*.safetensors"))))
 
 
 @functools.cache

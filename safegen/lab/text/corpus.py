@@ -15,7 +15,6 @@ on, and `evaluate` refuses others: with another file the division would be anoth
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 import re
@@ -25,6 +24,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from safegen.files import sha256
 from safegen.learned.pairs import CorpusError, Item, Pair, divide, read_csv, read_pairs, scenes
 
 SEED = 20261125
@@ -42,11 +42,6 @@ def read_prompts(file: Path) -> list[str]:
     tabs = file.suffix == ".tsv"
     column = "Prompt" if tabs else "prompt"
     return [row[column] for row in read_csv(file, (column,), "\t" if tabs else ",")]
-
-
-def digest(file: Path) -> str:
-    """sha256 of a file."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -100,7 +95,7 @@ def check(origin: Mapping[str, Any], files: Mapping[str, Path]) -> None:
     """
     trained = origin.get("sha256", {})
     for name, file in files.items():
-        found = digest(file)
+        found = sha256(file)
         if trained.get(name) != found:
             raise CorpusError(
                 f"{file.name} is not the {name} that these weights were trained on, so its test "

@@ -18,6 +18,7 @@ import numpy as np
 
 from safegen.detectors.lexicon import LexiconDetector
 from safegen.detectors.sentences import FORMAT, WEIGHTS, Floats, encoder
+from safegen.files import sha256
 from safegen.lab.text import corpus
 from safegen.lab.text.texts import risky
 from safegen.lab.text.train import FILES, arguments, calibrate
@@ -85,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "origin": {
             "seed": corpus.SEED,
             "second_seed": corpus.SECOND_SEED,
-            "sha256": {name: corpus.digest(file) for name, file in files.items()},
+            "sha256": {name: sha256(file) for name, file in files.items()},
             "texts": len(texts),
         },
     }

@@ -42,6 +42,7 @@ from torch.nn import functional
 from safegen.detectors.lexicon import LexiconDetector, built_in
 from safegen.detectors.ngram import REACH, STRIDE, WEIGHTS, NgramDetector, Weights, inputs
 from safegen.detectors.reading import STOP, UNKNOWN
+from safegen.files import sha256
 from safegen.lab.text import corpus
 from safegen.lab.text.texts import Text, risky, training_texts
 from safegen.learned.pairs import read_pairs
@@ -266,7 +267,7 @@ def train(files: Mapping[str, Path], epochs: int = EPOCHS) -> Weights:
     origin: dict[str, Any] = {
         "seed": corpus.SEED,
         "second_seed": corpus.SECOND_SEED,
-        "sha256": {name: corpus.digest(file) for name, file in files.items()},
+        "sha256": {name: sha256(file) for name, file in files.items()},
         "texts": len(texts),
         "epochs": epochs,
     }

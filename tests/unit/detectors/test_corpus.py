@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from safegen.files import sha256
 from safegen.lab.text import corpus
 from safegen.learned import pairs as pairs_module
 from safegen.learned.pairs import CorpusError, Pair, divide, scenes, stems
@@ -90,7 +91,7 @@ def test_the_second_division_halves_the_first_ones_test_part(tmp_path: Path) -> 
 def test_other_files_than_those_trained_on_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "p.csv"
     file.write_text("prompt\na\n")
-    corpus.check({"sha256": {"prompts": corpus.digest(file)}}, {"prompts": file})
+    corpus.check({"sha256": {"prompts": sha256(file)}}, {"prompts": file})
     file.write_text("prompt\nb\n")
     with pytest.raises(CorpusError, match=r"p\.csv is not the prompts"):
         corpus.check({"sha256": {"prompts": "0" * 64}}, {"prompts": file})
