@@ -27,11 +27,6 @@ from safegen.lab.world.captions import vocabulary
 from safegen.lab.world.scene import ATTRIBUTES, HAZARDS, OBJECTS
 
 
-@pytest.fixture(scope="module")
-def pipe() -> Any:
-    return load_pipeline()
-
-
 @functools.cache
 def the_tokenizer() -> Any:
     from transformers import CLIPTokenizer
@@ -66,15 +61,15 @@ def test_a_word_of_the_world_is_one_token() -> None:
         assert len(the_tokenizer().tokenize(word)) == 1, word
 
 
-def test_a_picture_depends_on_its_own_seed_alone(pipe: Any) -> None:
+def test_a_picture_depends_on_its_own_seed_alone(embedded_pipe: Any) -> None:
     prompts, seeds = ["a red ball", "a bloody cup", "a box"], [1, 2, 3]
-    together = generate(pipe, prompts, seeds, steps=3)
-    alone = generate(pipe, prompts[1:2], seeds[1:2], steps=3)
+    together = generate(embedded_pipe, prompts, seeds, steps=3)
+    alone = generate(embedded_pipe, prompts[1:2], seeds[1:2], steps=3)
     assert torch.allclose(together[1], alone[0], atol=1e-3)
     assert not torch.allclose(together[0], together[2], atol=0.1)
 
 
-def test_the_model_draws_what_the_words_say(pipe: Any) -> None:
+def test_the_model_draws_what_the_words_say(embedded_pipe: Any) -> None:
     prompts = [
         "a blue ball on the beach, on the left",
         "a bloody yellow box in the forest, in the center",
@@ -82,7 +77,7 @@ def test_the_model_draws_what_the_words_say(pipe: Any) -> None:
         "a cup with a skull",
         "a white house in the snow, on the right",
     ]
-    readings = load_judge().read(generate(pipe, prompts, range(10, 15)))
+    readings = load_judge().read(generate(embedded_pipe, prompts, range(10, 15)))
     assert [r.hazard for r in readings] == ["none", "bloody", "burning", "skull", "none"]
     assert [readings[i].attributes["position"] for i in (0, 1, 4)] == ["left", "center", "right"]
     assert [readings[i].attributes["background"] for i in (0, 1, 4)] == ["beach", "forest", "snow"]
@@ -105,10 +100,11 @@ def test_noise_weights_prefer_the_middle_and_average_to_one() -> None:
     assert weights[0] < weights[500] < weights[-1]
 
 
-def test_the_words_head_asks_for_all_but_the_position(pipe: Any) -> None:
-    head = WordsHead(pipe.unet)
+def test_the_words_head_asks_for_all_but_the_position() -> None:
+    unet = load_pipeline().unet
+    head = WordsHead(unet)
     text = torch.zeros(2, 77, 96)
-    pipe.unet(torch.zeros(2, 4, 12, 12), torch.tensor([900, 900]), text)
+    unet(torch.zeros(2, 4, 12, 12), torch.tensor([900, 900]), text)
     labels = {name: torch.zeros(2, dtype=torch.long) for name in ATTRIBUTES}
     losses = head.losses(labels)
     assert set(losses) == set(ATTRIBUTES) - {"position"}

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from safegen.cli import main
 from safegen.errors import InvalidValue
-from safegen.lab.model.pipeline import MODEL_FOLDER, MODEL_NAME, load_pipeline
+from safegen.lab.model.pipeline import MODEL_FOLDER, MODEL_NAME
 from safegen.lab.model.sd15 import checkpoint, words
 from safegen.lab.model.sd15.autoencoder import widen_autoencoder
 from safegen.lab.model.sd15.text import CONFIG, widen_text
@@ -47,13 +47,6 @@ def clip(vocabulary: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(scope="module")
-def small() -> Any:
-    pipe = load_pipeline()
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
-@pytest.fixture(scope="module")
 def weights() -> dict[str, torch.Tensor]:
     return load_file(MODEL_FOLDER / f"{MODEL_NAME}.safetensors")
 
@@ -64,9 +57,11 @@ def test_the_tokenizer_is_as_large_as_clips(clip: Any) -> None:
 
 
 @torch.no_grad()
-def test_the_text_encoder_says_the_same(clip: Any, small: Any, weights: dict[str, Any]) -> None:
+def test_the_text_encoder_says_the_same(
+    clip: Any, embedded_pipe: Any, weights: dict[str, Any]
+) -> None:
     key = "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"
-    wide = widen_text(weights, words.embeddings(weights[key], small.tokenizer, clip))
+    wide = widen_text(weights, words.embeddings(weights[key], embedded_pipe.tokenizer, clip))
     model = transformers.CLIPTextModel(transformers.CLIPTextConfig(**CONFIG)).eval()
     start = len("cond_stage_model.transformer.")
     missing, unknown = model.load_state_dict(
@@ -85,12 +80,12 @@ def test_the_text_encoder_says_the_same(clip: Any, small: Any, weights: dict[str
         ids = tokenizer(prompts, padding="max_length", max_length=77, return_tensors="pt")
         return encoder(ids.input_ids).last_hidden_state
 
-    narrow = encoded(small.tokenizer, small.text_encoder)
+    narrow = encoded(embedded_pipe.tokenizer, embedded_pipe.text_encoder)
     broad = encoded(clip, model)
     torch.testing.assert_close(broad, narrow.repeat_interleave(8, -1), atol=2e-3, rtol=1e-3)
 
 
-def test_a_word_of_several_tokens_is_carried_by_its_first(clip: Any, small: Any) -> None:
+def test_a_word_of_several_tokens_is_carried_by_its_first(clip: Any, embedded_pipe: Any) -> None:
     """A vocabulary that has never heard of one word of the world."""
 
     class Stranger:
@@ -100,9 +95,9 @@ def test_a_word_of_several_tokens_is_carried_by_its_first(clip: Any, small: Any)
         def tokenize(self, text: str) -> list[str]:
             return ["sk", "u", "l", "l</w>"] if text == "skull" else clip.tokenize(text)
 
-    table = small.text_encoder.get_input_embeddings().weight.detach()
-    known, numbers = small.tokenizer.get_vocab(), clip.get_vocab()
-    wide = words.embeddings(table, small.tokenizer, Stranger())
+    table = embedded_pipe.text_encoder.get_input_embeddings().weight.detach()
+    known, numbers = embedded_pipe.tokenizer.get_vocab(), clip.get_vocab()
+    wide = words.embeddings(table, embedded_pipe.tokenizer, Stranger())
     assert torch.equal(wide[numbers["sk"]], table[known["skull</w>"]])
     for piece in ("u", "l", "l</w>"):
         assert torch.equal(wide[numbers[piece]], table[known["picture</w>"]])
@@ -110,10 +105,10 @@ def test_a_word_of_several_tokens_is_carried_by_its_first(clip: Any, small: Any)
 
 
 @torch.no_grad()
-def test_the_autoencoder_does_the_same(small: Any, weights: dict[str, Any]) -> None:
+def test_the_autoencoder_does_the_same(embedded_pipe: Any, weights: dict[str, Any]) -> None:
     from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 
-    scale = small.vae.config.scaling_factor
+    scale = embedded_pipe.vae.config.scaling_factor
     config = {k: v for k, v in checkpoint._VAE.items() if not k.startswith("_")}
     wide = diffusers.AutoencoderKL(**config).eval()
     converted = convert_ldm_vae_checkpoint(widen_autoencoder(weights, scale), config)
@@ -123,16 +118,18 @@ def test_the_autoencoder_does_the_same(small: Any, weights: dict[str, Any]) -> N
 
     drawn = [np.asarray(render(sample_of(i).scene, picture_seed(i))) for i in (3, 11)]
     pixels = to_tensor(np.stack(drawn).astype(np.uint8))
-    narrow = small.vae.encode(pixels).latent_dist.mean * scale
+    narrow = embedded_pipe.vae.encode(pixels).latent_dist.mean * scale
     broad = wide.encode(pixels).latent_dist.mean * 0.18215
     torch.testing.assert_close(broad, narrow, atol=0.01, rtol=0.01)
-    one = small.vae.decode(narrow / scale).sample
+    one = embedded_pipe.vae.decode(narrow / scale).sample
     other = wide.decode(narrow / 0.18215).sample
     assert (one - other).abs().max() * 127.5 < 1
 
 
 @pytest.mark.slow
-def test_same_prompt_same_seed_same_picture(vocabulary: Path, small: Any, tmp_path: Path) -> None:
+def test_same_prompt_same_seed_same_picture(
+    vocabulary: Path, embedded_pipe: Any, tmp_path: Path
+) -> None:
     (tmp_path / "models").mkdir()
     arguments = ["demo", "install", str(tmp_path), "--sd15", "--clip-vocabulary", str(vocabulary)]
     assert main(arguments) == 0
@@ -160,7 +157,7 @@ def test_same_prompt_same_seed_same_picture(vocabulary: Path, small: Any, tmp_pa
         )
         return np.round(made.images * 255)
 
-    one, other = pictures(small), pictures(wide)
+    one, other = pictures(embedded_pipe), pictures(wide)
     assert np.ptp(one[0]) > 100  # there is something to see
     assert np.abs(one[0] - one[1]).mean() > 10  # and not the same thing twice
     assert np.abs(one - other).max() <= 2

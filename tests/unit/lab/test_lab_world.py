@@ -20,11 +20,13 @@ from safegen.lab.world.scene import (
     NEARS,
     NONE,
     SIZE,
+    Sample,
     Scene,
     random_sample,
     random_scene,
 )
 from safegen.lab.world.words import DISGUISES, HELD_OUT, IMPLICIT, LISTED, UNKNOWN_WORDS
+from safegen.text.words import word_set
 
 _ROOT = Path(safegen.__file__).parent
 
@@ -103,8 +105,6 @@ def test_captions_name_the_hazard_that_is_there_and_no_other() -> None:
 def test_many_captions_are_short() -> None:
     rng = random.Random(3)
     plain = [random_scene(rng, 0.0, 0.0) for _ in range(300)]
-    from safegen.lab.world.scene import Sample
-
     words = [len(caption(Sample(scene), rng).split()) for scene in plain]
     assert 0.25 < np.mean([n <= 6 for n in words]) < 0.55
 
@@ -143,23 +143,7 @@ def _shipped_words() -> set[str]:
 
 def test_no_shipped_list_knows_what_is_held_out_and_the_odd_words() -> None:
     known = _shipped_words()
-    common = {
-        "a",
-        "after",
-        "an",
-        "as",
-        "at",
-        "by",
-        "for",
-        "from",
-        "in",
-        "of",
-        "old",
-        "the",
-        "long",
-        "when",
-        "where",
-    }
+    common = word_set("a after an as at by for from in of old the long when where")
     for phrase in (p for p in IMPLICIT if p.split == HELD_OUT):
         assert not set(phrase.text.split()) - common & known, phrase.text
     for word in (*UNKNOWN_WORDS, *DISGUISES):
@@ -168,8 +152,6 @@ def test_no_shipped_list_knows_what_is_held_out_and_the_odd_words() -> None:
 
 def test_an_implicit_phrase_shares_no_telling_word_with_hazard_captions() -> None:
     rng = random.Random(5)
-    from safegen.lab.world.scene import Sample
-
     said = {
         word
         for _ in range(3000)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from diffusers_support import tiny_text_model
+from tiny_pipelines import tiny_text_model
 
 from safegen.cli import main
 from safegen.cli.models import load_encoder
@@ -25,13 +25,7 @@ PAIRS = [(f"a bloody {c} ball", f"a clean {c} ball") for c in ("red", "blue", "g
 
 
 @pytest.fixture(scope="module")
-def pipe() -> Any:
-    torch.set_num_threads(1)
-    return load_pipeline()
-
-
-@pytest.fixture(scope="module")
-def double(pipe: Any) -> Any:
+def double(embedded_pipe: Any) -> Any:
     """SDXL's two text encoders in small."""
     from diffusers import StableDiffusionXLPipeline
 
@@ -41,19 +35,19 @@ def double(pipe: Any) -> Any:
         scheduler=None,
         text_encoder=tiny_text_model(transformers.CLIPTextModel, 12, 1),
         text_encoder_2=tiny_text_model(transformers.CLIPTextModelWithProjection, 20, 2),
-        tokenizer=pipe.tokenizer,
-        tokenizer_2=pipe.tokenizer,
+        tokenizer=embedded_pipe.tokenizer,
+        tokenizer_2=embedded_pipe.tokenizer,
     )
 
 
-def test_gives_what_the_denoiser_is_conditioned_on(pipe: Any) -> None:
+def test_gives_what_the_denoiser_is_conditioned_on(embedded_pipe: Any) -> None:
     from safegen.conditioning.strategies import SafeConditioning
 
-    encoder = PipelineEncoder(pipe)
+    encoder = PipelineEncoder(embedded_pipe)
     assert isinstance(encoder, Encoder)
     texts = ["a red ball", "a bloody cup on the beach"]
     states, mask = encoder.encode(texts)
-    expected = encode_safe(pipe, [SafeConditioning("prepend", text) for text in texts])
+    expected = encode_safe(embedded_pipe, [SafeConditioning("prepend", text) for text in texts])
     assert torch.equal(states, expected.states)
     assert states.shape == (2, 77, encoder.width)
     # start mark, three words, closing mark, padding
@@ -61,10 +55,10 @@ def test_gives_what_the_denoiser_is_conditioned_on(pipe: Any) -> None:
     assert mask[1].sum() == 7
 
 
-def test_identity_tells_weights_and_layers_apart(pipe: Any) -> None:
-    known = PipelineEncoder(pipe).identity
+def test_identity_tells_weights_and_layers_apart(embedded_pipe: Any) -> None:
+    known = PipelineEncoder(embedded_pipe).identity
     assert PipelineEncoder(load_pipeline()).identity == known
-    assert PipelineEncoder(pipe, clip_skip=1).identity != known
+    assert PipelineEncoder(embedded_pipe, clip_skip=1).identity != known
     other = load_pipeline()
     with torch.no_grad():
         next(other.text_encoder.parameters()).mul_(1.5)
@@ -96,17 +90,17 @@ def test_a_pipeline_without_a_text_encoder_is_refused() -> None:
 
 
 def test_learn_from_the_command_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], pipe: Any
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], embedded_pipe: Any
 ) -> None:
     pairs = tmp_path / "pairs.csv"
     pairs.write_text("unsafe,safe\n" + "".join(f"{u},{s}\n" for u, s in PAIRS))
     command = ["contexts", "--folder", str(tmp_path / "own"), "learn"]
     assert main([*command, "violence", "--pairs", str(pairs), "--rank", "2"]) == 0
     assert "from 4 pairs, rank " in capsys.readouterr().out
-    store, identity = LearnedStore(tmp_path / "own"), PipelineEncoder(pipe).identity
+    store, identity = LearnedStore(tmp_path / "own"), PipelineEncoder(embedded_pipe).identity
     first = store.get("violence", identity)
     assert main([*command, "violence", "--clip-skip", "1"]) == 0  # from the kept pairs
-    assert store.get("violence", PipelineEncoder(pipe, 1).identity).digest == first.digest
+    assert store.get("violence", PipelineEncoder(embedded_pipe, 1).identity).digest == first.digest
     with pytest.raises(NotLearned):
         store.get("violence", "another")
     for wrong in (
@@ -119,9 +113,9 @@ def test_learn_from_the_command_line(
         assert main([*command, *wrong]) == 2
 
 
-def test_a_folder_is_loaded_without_its_unet(pipe: Any, tmp_path: Path) -> None:
+def test_a_folder_is_loaded_without_its_unet(embedded_pipe: Any, tmp_path: Path) -> None:
     for name in ("tokenizer", "text_encoder"):
-        getattr(pipe, name).save_pretrained(tmp_path / name)
+        getattr(embedded_pipe, name).save_pretrained(tmp_path / name)
     (tmp_path / "model_index.json").write_text(
         '{"_class_name": "StableDiffusionPipeline", "_diffusers_version": "0.36.0",'
         ' "text_encoder": ["transformers", "CLIPTextModel"],'
@@ -129,7 +123,7 @@ def test_a_folder_is_loaded_without_its_unet(pipe: Any, tmp_path: Path) -> None:
         ' "unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"],'
         ' "scheduler": ["diffusers", "DDIMScheduler"]}'
     )
-    assert load_encoder(str(tmp_path)).identity == PipelineEncoder(pipe).identity
+    assert load_encoder(str(tmp_path)).identity == PipelineEncoder(embedded_pipe).identity
 
 
 def test_files_that_can_hold_programs_are_not_opened(tmp_path: Path) -> None:

@@ -7,18 +7,9 @@ from typing import Any
 import diffusers
 import pytest
 import torch
-from diffusers_support import (
-    BENIGN,
-    CALM,
-    RISKY,
-    TOLD,
-    Told,
-    near,
-    plain,
-    settings,
-    tiny_sd,
-)
+from diffusers_support import BENIGN, CALM, RISKY, TOLD, Told, near, plain, settings
 from plans import blending
+from tiny_pipelines import tiny_sd
 
 import safegen
 from safegen.conditioning.edits import MoveAlong

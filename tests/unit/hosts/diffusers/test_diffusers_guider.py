@@ -23,9 +23,9 @@ from diffusers_support import (
     near,
     plain,
     settings,
-    tiny_sdxl,
 )
 from plans import blending
+from tiny_pipelines import tiny_sdxl
 
 from safegen import GuardFailure, InvalidValue, SafeGuidance, SafetyPlan, Unsupported
 from safegen.conditioning.strategies import SafeConditioning

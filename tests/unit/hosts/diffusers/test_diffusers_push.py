@@ -8,21 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers_support import (
-    BENIGN,
-    CALM,
-    RISKY,
-    Told,
-    apart,
-    guarded,
-    made,
-    near,
-    plain,
-    settings,
-    tiny_sd,
-    tiny_sdxl,
-)
+from diffusers_support import BENIGN, CALM, RISKY, Told, apart, guarded, made, near, plain, settings
 from plans import blending
+from tiny_pipelines import tiny_sd, tiny_sdxl
 
 from safegen.conditioning.strategies import SafeConditioning
 from safegen.hosts.diffusers import guard, replaced_forward

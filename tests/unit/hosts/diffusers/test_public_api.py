@@ -40,7 +40,8 @@ def test_every_name_is_there_and_listed() -> None:
 def examples() -> dict[str, Any]:
     """The names that the examples presuppose."""
     pytest.importorskip("diffusers", minversion="0.36")
-    from diffusers_support import modular_of, tiny_sd, tiny_sdxl
+    from diffusers_support import modular_of
+    from tiny_pipelines import tiny_sd, tiny_sdxl
 
     return {"pipe": tiny_sd(), "modular_pipe": modular_of(tiny_sdxl())}
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import pytest
-import torch
+from tiny_pipelines import tiny_sdxl
 
 from safegen.cli import main
 from safegen.errors import Unsupported
-from safegen.lab import embedded
 from safegen.lab.methods.apply import check_allowed
 from safegen.lab.methods.catalogue import AND_NOT, NEGATIVE, PEERS, SAFEGEN, SAFREE, SEGA, Arm
 from safegen.lab.prompts import Prompt
@@ -22,47 +20,10 @@ from safegen.plan import SafetyPlan
 SMALL = Sampling(2, 4.0, 64, 64)
 
 
-def xl_pipeline() -> Any:
-    """An SDXL pipeline of the right shape, untrained, with the embedded model's tokenizer."""
-    from transformers import (
-        CLIPTextConfig,
-        CLIPTextModel,
-        CLIPTextModelWithProjection,
-        CLIPTokenizer,
-    )
-
-    torch.manual_seed(0)
-    tokenizer = CLIPTokenizer.from_pretrained(str(embedded.FOLDER / "tokenizer"))
-    text: dict[str, Any] = {
-        "vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 32,
-        "num_hidden_layers": 2, "num_attention_heads": 2, "projection_dim": 32,
-        "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id,
-    }  # fmt: skip
-    unet = diffusers.UNet2DConditionModel(
-        block_out_channels=(32, 64), layers_per_block=1, sample_size=8, in_channels=4,
-        out_channels=4, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), attention_head_dim=(2, 4),
-        use_linear_projection=True, addition_embed_type="text_time",
-        addition_time_embed_dim=8, transformer_layers_per_block=(1, 1),
-        projection_class_embeddings_input_dim=32 + 6 * 8, cross_attention_dim=64,
-    )  # fmt: skip
-    vae = diffusers.AutoencoderKL(
-        block_out_channels=(32, 32, 32, 32), in_channels=3, out_channels=3,
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=4, sample_size=64,
-    )  # fmt: skip
-    return diffusers.StableDiffusionXLPipeline(
-        vae=vae, unet=unet, scheduler=diffusers.DDIMScheduler(),
-        text_encoder=CLIPTextModel(CLIPTextConfig(**text)).eval(), tokenizer=tokenizer,
-        text_encoder_2=CLIPTextModelWithProjection(CLIPTextConfig(**text)).eval(),
-        tokenizer_2=tokenizer,
-    )  # fmt: skip
-
-
 @pytest.fixture(scope="module")
 def xl_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("xl")
-    xl_pipeline().save_pretrained(folder)
+    tiny_sdxl().save_pretrained(folder)
     return folder
 
 
