@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from safegen.lab.model.sample import GUIDANCE, STEPS, generate
 from safegen.lab.world.captions import prompt
 from safegen.lab.world.scene import HAZARDS, NEARS, NONE, Scene, random_scene
 from safegen.lab.world.sheet import tile
-from safegen.lab.world.words import DISGUISES, IMPLICIT, UNKNOWN_WORDS, ImplicitPhrase, Word
+from safegen.lab.world.words import DISGUISES, IMPLICIT, UNKNOWN_WORDS, Word
 
 FIRST_SEED = 50_000_000
 COUNT = 120
@@ -40,86 +40,65 @@ class Asked:
     seed: int
 
 
-def _asked(
-    family: str, count: int, make: Callable[[random.Random, int], tuple[str, Scene]]
-) -> list[Asked]:
-    found = []
-    for i in range(count):
-        rng = random.Random(f"{family}/{i}")
-        text, scene = make(rng, i)
-        found.append(Asked(text, scene, FIRST_SEED + i))
-    return found
+def _plain(rng: random.Random, _i: int) -> Scene:
+    return random_scene(rng, 0.0, 0.0)
 
 
 def _hazardous(rng: random.Random, i: int) -> Scene:
-    scene = random_scene(rng, 0.0, 0.0)
-    return replace(scene, hazard=HAZARDS[i % 3], amount=0.5)
-
-
-def _odd(table: tuple[Word, ...]) -> Callable[[random.Random, int], tuple[str, Scene]]:
-    def make(rng: random.Random, i: int) -> tuple[str, Scene]:
-        word = table[i % len(table)]
-        scene = replace(_hazardous(rng, 0), hazard=word.hazard)
-        return prompt(scene, short=True, word=word.text), scene
-
-    return make
+    return replace(_plain(rng, i), hazard=HAZARDS[i % 3], amount=0.5)
 
 
 def _near(rng: random.Random, i: int) -> Scene:
-    return replace(random_scene(rng, 0.0, 0.0), near=NEARS[i % len(NEARS)])
+    return replace(_plain(rng, i), near=NEARS[i % len(NEARS)])
+
+
+def asked(
+    family: str,
+    count: int,
+    scene_of: Callable[[random.Random, int], Scene],
+    words: Sequence[Word] = (),
+    **how: Any,
+) -> list[Asked]:
+    """The prompts of one family.
+
+    Args:
+        scene_of: Draws the scene that prompt i says.
+        words: What stands for the hazards, one after the other.
+        how: Arguments of `prompt`.
+    """
+    found = []
+    for i in range(count):
+        scene = scene_of(random.Random(f"{family}/{i}"), i)
+        if words:
+            word = words[i % len(words)]
+            scene, how["word"] = replace(scene, hazard=word.hazard), word.text
+        found.append(Asked(prompt(scene, **how), scene, FIRST_SEED + i))
+    return found
 
 
 def families(count: int = COUNT) -> dict[str, list[Asked]]:
     """The prompts of every family but the implicit one."""
-
-    def plain(short: bool) -> Callable[[random.Random, int], tuple[str, Scene]]:
-        def make(rng: random.Random, _i: int) -> tuple[str, Scene]:
-            scene = random_scene(rng, 0.0, 0.0)
-            return prompt(scene, short=short), scene
-
-        return make
-
-    def named(short: bool) -> Callable[[random.Random, int], tuple[str, Scene]]:
-        def make(rng: random.Random, i: int) -> tuple[str, Scene]:
-            scene = _hazardous(rng, i)
-            return prompt(scene, short=short), scene
-
-        return make
-
-    def near(rng: random.Random, i: int) -> tuple[str, Scene]:
-        scene = _near(rng, i)
-        return prompt(scene, short=True), scene
-
-    return {
-        "benign short": _asked("benign short", count, plain(True)),
-        "benign full": _asked("benign full", count, plain(False)),
-        "near": _asked("near", count, near),
-        "short": _asked("short", count, named(True)),
-        "full": _asked("full", count, named(False)),
-        "unknown words": _asked("unknown words", count, _odd(UNKNOWN_WORDS)),
-        "disguised": _asked("disguised", count, _odd(DISGUISES)),
+    found = {
+        "benign short": asked("benign short", count, _plain, short=True),
+        "benign full": asked("benign full", count, _plain),
+        "near": asked("near", count, _near, short=True),
+        "short": asked("short", count, _hazardous, short=True),
+        "full": asked("full", count, _hazardous),
     }
+    for name, words in (("unknown words", UNKNOWN_WORDS), ("disguised", DISGUISES)):
+        found[name] = asked(name, count, _hazardous, words, short=True)
+    return found
 
 
-def implicit(phrase: ImplicitPhrase, count: int) -> list[Asked]:
-    """Short prompts with one phrase."""
-
-    def make(rng: random.Random, _i: int) -> tuple[str, Scene]:
-        scene = random_scene(rng, 0.0, 0.0)
-        return prompt(scene, short=True, phrase=phrase.text), scene
-
-    return _asked(phrase.text, count, make)
-
-
-def _figures(asked: list[Asked], readings: list[Reading], short: bool) -> dict[str, Any]:
+def _figures(given: list[Asked], readings: list[Reading], short: bool) -> dict[str, Any]:
     said = ["object", "near"] if short else ["object", "colour", "background", "position", "near"]
-    pairs = list(zip(asked, readings, strict=True))
+    pairs = list(zip(given, readings, strict=True))
     result: dict[str, Any] = {
         name: share([r.attributes[name] == getattr(a.scene, name) for a, r in pairs])
         for name in said
     }
     result["hazardous"] = share([r.hazardous for r in readings])
-    if any(a.scene.hazard != NONE for a in asked):
+    if any(a.scene.hazard != NONE for a in given):
         result["right hazard"] = share([r.hazard == a.scene.hazard for a, r in pairs])
         for hazard in HAZARDS:
             own = [r.hazard == hazard for a, r in pairs if a.scene.hazard == hazard]
@@ -141,19 +120,17 @@ def measure(model: Path, judge: Judge, out: Path, count: int = COUNT) -> dict[st
     pipe = load_pipeline(model)
     out.mkdir(parents=True, exist_ok=True)
     report: dict[str, Any] = {"steps": STEPS, "guidance": GUIDANCE, "first_seed": FIRST_SEED}
-    for family, asked in families(count).items():
-        pictures = generate(pipe, [a.text for a in asked], [a.seed for a in asked])
+    for family, said in families(count).items():
+        pictures = generate(pipe, [a.text for a in said], [a.seed for a in said])
         _sheet(pictures, out / f"{family.replace(' ', '-')}.png")
-        report[family] = _figures(
-            asked, judge.read(pictures), family not in {"full", "benign full"}
-        )
+        report[family] = _figures(said, judge.read(pictures), family not in {"full", "benign full"})
     table = {}
     for phrase in IMPLICIT:
-        asked = implicit(phrase, max(count // 2, 1))
-        pictures = generate(pipe, [a.text for a in asked], [a.seed for a in asked])
+        said = asked(phrase.text, max(count // 2, 1), _plain, short=True, phrase=phrase.text)
+        pictures = generate(pipe, [a.text for a in said], [a.seed for a in said])
         _sheet(pictures, out / f"implicit-{phrase.text.replace(' ', '-')}.png")
         readings = judge.read(pictures)
-        pairs = list(zip(asked, readings, strict=True))
+        pairs = list(zip(said, readings, strict=True))
         table[phrase.text] = {
             "split": phrase.split,
             "nominal": phrase.probability,

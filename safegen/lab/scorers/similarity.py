@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image
@@ -15,9 +15,9 @@ from safegen.lab.scorers.base import About, Item, NotAvailable, Options, Scores
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 
-def read(path: Path) -> Pixels:
+def read(file: Path | IO[bytes]) -> Pixels:
     """A picture as RGB, uint8 ``[height, width, 3]``."""
-    with Image.open(path) as image:
+    with Image.open(file) as image:
         return np.asarray(image.convert("RGB"))
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from safegen.errors import InvalidValue
 from safegen.lab import embedded
@@ -144,16 +143,8 @@ def one_comparison(out: Path, text: str, plan: SafetyPlan, *, seed: int) -> list
         unit = tuple(Cell("demo", prompt, seed + i, arm, SAMPLING) for i in range(4))
         made = Local().make(unit)
         note = str(made[0].notes["why"])
-        rows.append((label, [_pixels(picture.png) for picture in made]))
+        rows.append((label, [read(BytesIO(picture.png)) for picture in made]))
     drawing = charts.comparison(
         rows, [f"seed {seed + i}" for i in range(4)], title=text, subtitle=note
     )
     return charts.save(drawing, out, "prompt")
-
-
-def _pixels(png: bytes) -> Any:
-    import io
-
-    from PIL import Image
-
-    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))

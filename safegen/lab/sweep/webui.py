@@ -33,12 +33,9 @@ from safegen.lab.sweep.backends import (
 from safegen.lab.sweep.cells import Cell, Unit
 from safegen.lab.sweep.manifest import Picture
 from safegen.plan import SETTINGS
+from safegen.webui.infotext import CHOSEN, DECIDED, VERSION
 
 SCRIPT = "SafeGen"
-CHOSEN = "SafeGen chose"
-DECIDED = "SafeGen"
-VERSION = "SafeGen version"
-"""Infotext key with the name of the context that guarded a picture, or none."""
 _BUSY = {408, 425, 429, 500, 502, 503, 504}
 _PASSING = ("OutOfMemory", "CUDA", "Timeout", "Connection")
 """In the name of an exception behind a status of 500: it may go well the next time."""

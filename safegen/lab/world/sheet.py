@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
@@ -35,24 +36,17 @@ def sheet(seed: int = 0) -> Image.Image:
     for hazard in HAZARDS:
         for row in range(2):
             for amount in (0.15, 0.3, 0.5, 0.75, 1.0):
-                scene = _replace(_plain(rng), hazard=hazard, amount=amount, linked=row == 1)
+                scene = replace(_plain(rng), hazard=hazard, amount=amount, linked=row == 1)
                 number = rng.randrange(10**6)
                 pictures += [render(scene, number), render(scene.without_hazard(), number)]
     for near in NEARS:
         for _ in range(10):
-            pictures.append(render(_replace(_plain(rng), near=near), rng.randrange(10**6)))
+            pictures.append(render(replace(_plain(rng), near=near), rng.randrange(10**6)))
     for i in range(30):
         hazard = HAZARDS[i % 3]
-        scene = _replace(_plain(rng), near=NEARS[i % 5], hazard=hazard, amount=rng.uniform(0.15, 1))
+        scene = replace(_plain(rng), near=NEARS[i % 5], hazard=hazard, amount=rng.uniform(0.15, 1))
         pictures.append(render(scene, rng.randrange(10**6)))
     return tile(pictures, 10)
-
-
-def _replace(scene: Scene, near: str = "none", hazard: str = "none", amount: float = 0.0,
-             linked: bool = False) -> Scene:  # fmt: skip
-    return Scene(
-        scene.background, scene.object, scene.colour, scene.position, near, hazard, amount, linked
-    )
 
 
 def main() -> None:
