@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from driver import BENIGN, HAZARD, HIRES, STEPS, Host, difference, facts, same
@@ -56,6 +57,28 @@ def off_is_off_after_a_guarded_and_a_failed_run(host: Host) -> None:
     assert "SafeGen" not in made.infotexts[0]
     host.make(HAZARD, ON)
     assert same(host.make(HAZARD), plain), "a run without our script is left alone"
+
+
+def asked_of_ours(host: Host, named: Any, **fields: Any) -> int:
+    """How often a function of SafeGen's is called for a picture."""
+    calls = [0]
+
+    def note(frame: Any, event: str, _: Any) -> None:
+        calls[0] += event == "call" and frame.f_globals.get("__name__", "").startswith("safegen.")
+
+    sys.setprofile(note)
+    try:
+        assert host.make(HAZARD, named, **fields).good
+    finally:
+        sys.setprofile(None)
+    return calls[0]
+
+
+@fact
+def off_costs_a_dozen_short_calls_a_step(host: Host) -> None:
+    off = {"enabled": False}
+    few, many = (asked_of_ours(host, off, steps=steps) for steps in (STEPS, STEPS + MANY))
+    assert few <= many <= few + 12 * MANY, (few, many)
 
 
 @fact

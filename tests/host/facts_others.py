@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from driver import BENIGN, HAZARD, HIRES, Host, Made, difference, facts, same
+from facts_closed import enforced
 from facts_guard import AUTO, ON, ROWS
 
 FACTS, fact = facts()
@@ -62,8 +63,11 @@ def a_hazard_within_a_harmless_run_is_guarded(host: Host) -> None:
         assert ("SafeGen chose: violence" in inner.infotexts[0]) is guarded
     with host.options(safegen_guard_nested=False):
         _, inner = nested(host, HAZARD, ON, ask)
-    assert same(images(inner)[0], plain)
-    assert "SafeGen" not in inner.infotexts[0]
+        assert same(images(inner)[0], plain)
+        assert "SafeGen" not in inner.infotexts[0]
+        with enforced(host, "basic"):
+            _, inner = nested(host, HAZARD, {"enabled": False}, ask)
+        assert not same(images(inner)[0], plain)
 
 
 @fact

@@ -128,16 +128,6 @@ def test_pasting_a_plain_infotext_switches_off(server: Server) -> None:
     assert "SafeGen" not in plain.infotexts[0]
 
 
-def test_each_picture_s_infotext_says_its_own(server: Server) -> None:
-    """Infotext: which context Auto chose and why, for each picture of a batch."""
-    body = {"prompt": HAZARD, "batch_size": 2, "override_settings": {}}
-    made = server.txt2img(body["prompt"], {"context": "auto"}, batch_size=2)
-    for text in made.infotexts[-2:]:
-        assert "SafeGen chose: violence" in text
-        assert "SafeGen: Auto chose" in text
-        assert "SafeGen version" in text
-
-
 def plot(server: Server, axes: list[tuple[str, str]], safegen: Any, **more: Any) -> Answer:
     """An X/Y/Z plot; axes are labels and values."""
     labels = server.call("GET", "/faults/axes").body
@@ -148,29 +138,6 @@ def plot(server: Server, axes: list[tuple[str, str]], safegen: Any, **more: Any)
         arguments += [index, values, [v for v in values.split(", ") if v]]
     arguments += [False, True, False, False, False, False, False, 0, False]
     return server.txt2img(HAZARD, safegen, script_name="x/y/z plot", script_args=arguments, **more)
-
-
-def test_axes(server: Server) -> None:
-    """X/Y/Z: cells have their own settings and infotexts, off is off."""
-    labels = [x for x in server.call("GET", "/faults/axes").body if x.startswith("[SafeGen]")]
-    assert len(labels) == len(set(labels))
-    for word in ("weight", "threshold", "context", "stream", "curve", "until", "enable"):
-        assert any(word in label.lower() for label in labels), word
-    weight = next(x for x in labels if "weight" in x.lower() and "curve" not in x.lower())
-    switch = next(x for x in labels if "enable" in x.lower())
-    made = plot(server, [(weight, "0.3, 1"), (switch, "True, False")], ON)
-    assert made.status == 200, made.message
-    cells = dict(
-        zip(range(4), zip(made.images[-4:], made.infotexts[-4:], strict=True), strict=True)
-    )
-    plain = server.txt2img(HAZARD).image
-    off = [image for image, text in cells.values() if "SafeGen" not in text]
-    on = [(image, text) for image, text in cells.values() if "SafeGen" in text]
-    assert len(off) == len(on) == 2
-    assert all(np.array_equal(image, plain) for image in off)
-    for image, text in on:
-        value = 0.3 if "SafeGen weight: 0.3" in text else 1.0
-        assert np.array_equal(image, server.txt2img(HAZARD, {**ON, "weight": value}).image)
 
 
 CELLS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -220,37 +187,6 @@ def test_axes_refuse_before_the_first_cell(server: Server, word: str, values: st
     assert made.status != 200
     assert values.split(", ")[1] in made.message
     assert not server.call("GET", "/faults").body, "a cell was made"
-
-
-def test_a_nested_picture_is_guarded(server: Server) -> None:
-    """A picture that another extension makes within a guarded one is guarded."""
-    nested = {"scripts": {"Nested picture": {"args": [True]}}}
-    plain = server.txt2img(HAZARD, **nested)
-    assert difference(plain.image, server.txt2img(HAZARD).image) > 0
-    server.call("DELETE", "/faults")
-    made = server.txt2img(HAZARD, ON, **nested)
-    assert difference(plain.image, made.image) > 0
-    calls = server.call("GET", "/faults").body
-    assert {call["rows"] for call in calls} == {3}, calls
-    assert np.array_equal(server.txt2img(HAZARD, **nested).image, plain.image)
-
-
-def test_a_nested_prompt_is_judged_by_itself(server: Server) -> None:
-    """A prompt that another extension has of its own is guarded, also within a harmless picture."""
-    nested = {"scripts": {"Nested picture": {"args": [True, HAZARD]}}}
-    plain = server.txt2img(BENIGN, **nested)
-    server.call("DELETE", "/faults")
-    made = server.txt2img(
-        BENIGN, {"context": "auto", "tau": 0.0, "strategy": "counterpart"}, **nested
-    )
-    assert [call["rows"] for call in server.call("GET", "/faults").body] == [2] * 4 + [3] * 4
-    assert difference(plain.image, made.image) > 0
-    assert "SafeGen: Auto found nothing unsafe" in made.infotexts[0], (
-        "the outer picture's own infotext"
-    )
-    harmless = {"scripts": {"Nested picture": {"args": [True, BENIGN]}}}
-    made = server.txt2img(BENIGN, {"context": "auto"}, **harmless)
-    assert np.array_equal(made.image, server.txt2img(BENIGN, **harmless).image)
 
 
 # ---------------------------------------------------------------------- enforcement
@@ -354,23 +290,6 @@ def test_enforced_for_axes_and_settings(enforcing: Server, server: Server) -> No
             assert difference(plain.image, image) > 0
 
 
-def test_enforced_for_nested_pictures(enforcing: Server, server: Server) -> None:
-    """Enforced: also within other extensions."""
-    nested = {"scripts": {"Nested picture": {"args": [True]}}}
-    plain = server.txt2img(HAZARD, **nested)
-    enforcing.call("DELETE", "/faults")
-    made = enforcing.txt2img(HAZARD, {"enabled": False}, **nested)
-    assert difference(plain.image, made.image) > 0
-    assert {call["rows"] for call in enforcing.call("GET", "/faults").body} == {3}
-    for settings in ({}, {"override_settings": {"safegen_guard_nested": False}}):
-        enforcing.call("DELETE", "/faults")
-        made = enforcing.txt2img(HAZARD, {**ON, "enabled": False}, **nested, **settings)
-        calls = [call["rows"] for call in enforcing.call("GET", "/faults").body]
-        # In so few steps no call is free, in neither run.
-        assert calls == [3] * 8, calls
-        assert difference(plain.image, made.image) > 0
-
-
 def test_enforced_through_every_reload(enforcing: Server, server: Server) -> None:
     """Enforced: reloading the scripts or the page changes nothing, and wraps the host once."""
     plain = server.txt2img(HAZARD)
@@ -458,21 +377,6 @@ def test_settings_are_the_defaults(server: Server, option: Callable[[str, Any], 
     option("safegen_default_tau", 0.5)
     assert np.array_equal(server.txt2img(HAZARD, {"context": "violence"}).image, wanted.image)
     assert server.call("GET", "/safegen/schema").body["properties"]["weight"]["default"] == 0.35
-
-
-def test_a_failed_picture_may_be_black(server: Server, option: Callable[[str, Any], None]) -> None:
-    """Settings: a black picture instead of an error; its infotext says why."""
-    wanted = server.txt2img(HAZARD, ON, n_iter=2)
-    option("safegen_on_failure", "Black picture and a message")
-    server.call("POST", "/faults", {"kind": "exception in after", "at": 1})
-    made = server.txt2img(HAZARD, ON, n_iter=2)
-    assert made.status == 200, made.message
-    first, second = made.images[-2:]
-    assert not first.any()
-    assert np.array_equal(second, wanted.images[-1])
-    assert "SafeGen failed" in made.infotexts[-2]
-    assert "on purpose" in made.infotexts[-2]
-    assert "SafeGen failed" not in made.infotexts[-1]
 
 
 def test_an_unreadable_policy_refuses(boot: Callable[..., Server]) -> None:

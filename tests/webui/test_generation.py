@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from common import BENIGN, CLOSE, HAZARD, HIRES, KNOWN, LONG, ON, REPEATABLE, SAFE, SAMPLERS, ways
+from common import BENIGN, CLOSE, HAZARD, HIRES, LONG, ON, REPEATABLE, SAMPLERS, ways
 from PIL import Image
 from server import Answer, Server, difference, png
 
@@ -39,21 +39,6 @@ def test_the_list_of_samplers(server: Server) -> None:
     """Every sampler of the host is tested."""
     found = [entry["name"] for entry in server.call("GET", "/sdapi/v1/samplers").body]
     assert sorted(found) == sorted(SAMPLERS)
-
-
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_sampler(server: Server, sampler: str) -> None:
-    """Sampler: off is bit-identical, every call is guarded, weight 1 is the safe picture."""
-    plain = server.txt2img(HAZARD, sampler_name=sampler)
-    same(plain, server.txt2img(HAZARD, {"enabled": False}, sampler_name=sampler))
-    server.call("DELETE", "/faults")
-    made = server.txt2img(HAZARD, KNOWN, sampler_name=sampler)
-    all_guarded(plain, made)
-    calls = server.call("GET", "/faults").body
-    assert calls
-    assert {call["rows"] for call in calls} == {3}, calls
-    wanted = server.txt2img(SAFE, sampler_name=sampler)
-    assert difference(made.image, wanted.image) <= CLOSE
 
 
 SHARED = ways(
@@ -101,14 +86,6 @@ def test_path(server: Server, path: str, streams: str) -> None:
     same(made, server.txt2img(prompt, {**ON, "streams": streams}, **fields))
 
 
-@pytest.mark.parametrize("path", ["refiner", "hires fix, checkpoint of its own"])
-def test_a_changed_checkpoint_is_encoded_anew(server: Server, path: str) -> None:
-    """A change of checkpoint within the run: weight 1 is the safe picture."""
-    wanted = server.txt2img(SAFE, **PATHS[path])
-    made = server.txt2img(HAZARD, KNOWN, **PATHS[path])
-    assert difference(made.image, wanted.image) <= CLOSE
-
-
 @pytest.mark.parametrize("strategy", ["direction", "projection"])
 @pytest.mark.parametrize("path", ["refiner", "hires fix, checkpoint of its own"])
 def test_what_is_learned_follows_a_changed_checkpoint(
@@ -119,32 +96,6 @@ def test_what_is_learned_follows_a_changed_checkpoint(
     made = server.txt2img(HAZARD, asked, **PATHS[path])
     all_guarded(server.txt2img(HAZARD, **PATHS[path]), made)
     same(made, server.txt2img(HAZARD, asked, **PATHS[path]))
-
-
-def test_rows_travel_in_the_host_s_call_or_apart(server: Server) -> None:
-    """Rows in the host's call and in calls of our own give the same picture."""
-    made = server.txt2img(HAZARD, KNOWN)
-    assert {call["rows"] for call in server.call("GET", "/faults").body} == {3}
-    server.call("DELETE", "/faults")
-    apart = server.txt2img(f"{HAZARD}, {LONG}", KNOWN)
-    assert {call["rows"] for call in server.call("GET", "/faults").body} == {2}
-    assert difference(made.image, apart.image) <= CLOSE
-
-
-def test_below_the_threshold_nothing_is_added(server: Server) -> None:
-    """Below the threshold the host's call is as it was."""
-    server.txt2img(HAZARD, {**ON, "tau": 0.5}, steps=10)
-    assert [call["rows"] for call in server.call("GET", "/faults").body] == [2] * 5 + [3] * 5
-
-
-def test_auto_leaves_harmless_prompts_alone(server: Server) -> None:
-    """Auto: a harmless prompt is bit-identical, alone and beside a hazard."""
-    plain = server.txt2img(BENIGN, seed=8)
-    made = server.txt2img(BENIGN, {"context": "auto"}, seed=8)
-    same(plain, made)
-    assert "SafeGen: Auto found nothing unsafe" in made.infotexts[0]
-    guarded = server.txt2img(HAZARD, {"context": "auto", "tau": 0.0})
-    assert "SafeGen chose: violence" in guarded.infotexts[0]
 
 
 IMG2IMG: dict[str, dict[str, Any]] = {
@@ -190,20 +141,6 @@ def test_img2img(server: Server, path: str) -> None:
     made = server.img2img(HAZARD, image, ON, **fields)
     all_guarded(plain, made)
     same(made, server.img2img(HAZARD, image, ON, **fields))
-
-
-@pytest.mark.usefixtures("settings")
-def test_an_edit_model_with_an_image_scale_is_refused(server: Server) -> None:
-    """InstructPix2Pix with image CFG other than 1 is refused in words."""
-    made = server.img2img(
-        HAZARD,
-        _start(server),
-        ON,
-        image_cfg_scale=1.5,
-        override_settings={"sd_model_checkpoint": "world-edit"},
-    )
-    assert made.status != 200
-    assert "InstructPix2Pix" in made.message
 
 
 def _previews(server: Server, make: Callable[[], Answer]) -> tuple[Answer, list[bytes]]:

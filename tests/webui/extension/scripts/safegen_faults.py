@@ -7,7 +7,6 @@ to the live preview.
 """
 
 import hashlib
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,11 +18,6 @@ PREVIEWS = []
 FAULT = {}
 CALLS = {"denoiser": 0, "denoised": 0}
 PATCHED = []
-TAKEN_OFF = []
-DOOR = {}
-METER = {"seconds": 0.0, "calls": 0, "inside": False}
-CALLBACKS = ("cfg_denoiser", "cfg_denoised")
-HOOKS = ("process_before_every_sampling",)
 
 
 def _is_forge():
@@ -233,68 +227,6 @@ def _order():
     script_callbacks.ordered_callbacks_map.clear()
 
 
-def _metered(function):
-    """``function``, with its thread's CPU time added up; calls within another count once."""
-
-    def metered(*args, **kwargs):
-        if METER["inside"]:
-            return function(*args, **kwargs)
-        METER["inside"] = True
-        begun = time.thread_time_ns()
-        try:
-            return function(*args, **kwargs)
-        finally:
-            METER["seconds"] += (time.thread_time_ns() - begun) / 1e9
-            METER["calls"] += 1
-            METER["inside"] = False
-
-    metered.__module__ = function.__module__
-    return metered
-
-
-def _meter():
-    """Meter the door, every hook and callback of SafeGen's until `_mend`."""
-    from safegen.webui import lifecycle, run
-
-    _mend()
-    METER.update(seconds=0.0, calls=0, inside=False)
-    for owner, name in ((lifecycle, "resolve"), (lifecycle, "_wrap"), (lifecycle, "_unwrap")):
-        _patch(owner, name, _metered(getattr(owner, name)))
-    for name in ("__init__", "begin", "check"):
-        _patch(run.Run, name, _metered(getattr(run.Run, name)))
-    for hook in HOOKS:
-        _patch(_own_script(), hook, _metered(getattr(_own_script(), hook)))
-    for name in CALLBACKS:
-        for entry in script_callbacks.callback_map[f"callbacks_{name}"]:
-            if entry.callback.__module__.startswith("safegen."):
-                _patch(entry, "callback", _metered(entry.callback))
-
-
-def _install(installed):
-    """Take SafeGen's door, hook and callbacks off the host, or put them back; both are exact."""
-    if installed:
-        processing.process_images_inner = DOOR.pop("inner", processing.process_images_inner)
-        for owner, value, place in reversed(TAKEN_OFF):
-            owner.insert(place, value)
-        TAKEN_OFF.clear()
-    elif not TAKEN_OFF:
-        DOOR["inner"] = processing.process_images_inner
-        processing.process_images_inner = processing.process_images_inner.safegen_original
-        lists = [script_callbacks.callback_map[f"callbacks_{name}"] for name in CALLBACKS]
-        for runner in (scripts.scripts_txt2img, scripts.scripts_img2img):
-            lists.append(runner.alwayson_scripts)
-        for entries in lists:
-            for value in list(entries):
-                module = getattr(getattr(value, "callback", value), "__module__", "")
-                if module.startswith("safegen.") or getattr(value, "is_safegen", False):
-                    TAKEN_OFF.append((entries, value, entries.index(value)))
-                    entries.remove(value)
-    script_callbacks.ordered_callbacks_map.clear()
-    for runner in (scripts.scripts_txt2img, scripts.scripts_img2img):
-        runner.callback_map.clear()
-    return len(TAKEN_OFF)
-
-
 def _registrations():
     found = {}
     for name, entries in script_callbacks.callback_map.items():
@@ -337,16 +269,6 @@ def _routes(_demo, app):
 
     def previews():
         return PREVIEWS
-
-    def install(body: dict):
-        return {"taken off": _install(body["installed"])}
-
-    def meter():
-        return METER
-
-    def start_meter():
-        _meter()
-        return {}
 
     def option(body: dict):
         """What the settings page does, which may more than the API."""
@@ -410,9 +332,6 @@ def _routes(_demo, app):
         ("/faults/axes", axes, "GET"),
         ("/faults/log", delete_log, "DELETE"),
         ("/faults/previews", previews, "GET"),
-        ("/faults/install", install, "POST"),
-        ("/faults/meter", meter, "GET"),
-        ("/faults/meter", start_meter, "POST"),
         ("/faults/option", option, "POST"),
         ("/faults/small-decoder", small_decoder, "POST"),
         ("/faults", get, "GET"),
