@@ -88,15 +88,6 @@ def test_suggestions_stop_at_what_is_enforced(host: Host, page: Callable[[], Pag
     assert page().choose("own") == {"weight": 0.8, "tau": 0.0, "mode": "always"}
 
 
-def test_nothing_but_a_person_s_choice_moves_a_dial(page: Callable[[], Page]) -> None:
-    """A pasted infotext changes the context too; its own weight has to stay."""
-    made = page()
-    dials = {made.controls[name]._id for name in ("weight", "tau")}
-    for name in SETTINGS:
-        for number in made.events(name, "change"):
-            assert not dials & set(made.blocks.dependencies[number]["outputs"])
-
-
 def test_a_paste_makes_one_request_for_all_controls(page: Callable[[], Page]) -> None:
     """No control has an event of its own: the page's script presses one button for all."""
     made = page()

@@ -85,3 +85,8 @@ def test_progress_out_of_range_is_refused(plan: SafetyPlan, progress: float) -> 
         weight_at(plan, progress)
     assert caught.value.field == "progress"
     assert caught.value.allowed == "a number from 0 to 1"
+
+
+def test_an_unknown_curve_is_refused() -> None:
+    with pytest.raises(InvalidValue, match=r"curve: 'step' .* constant, linear, cosine"):
+        curve_at("step", 0.5)

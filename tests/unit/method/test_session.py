@@ -153,24 +153,6 @@ def test_with_nothing_to_guard_nothing_is_needed(
     assert str(verdict) == "nothing to guard in 2 calls"
 
 
-def test_the_curve_sets_each_calls_weight() -> None:
-    session = opened(PLAN.replace(curve="linear", weight=0.8))
-    found = []
-    for progress in (0.0, 0.25, 0.5):
-        call = session.begin(progress)
-        found += call.weights[:1]
-        session.combine(call, ROWS, SAFE if call.evaluate else None)
-    assert found == pytest.approx([0.0, 0.2, 0.4])
-    assert session.finish().needed == 2  # the first weighs nothing
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_the_result_has_the_rows_dtype(dtype: torch.dtype) -> None:
-    for plan in (PLAN, PLAN.replace(region="disagreement")):
-        session = opened(plan)
-        assert session.combine(session.begin(0.0), ROWS.to(dtype), SAFE.to(dtype)).dtype == dtype
-
-
 def test_rows_near_float16s_maximum_are_guarded() -> None:
     top = torch.full((2, 4, 3, 3), 65504.0).half()
     session = opened(PLAN.replace(weight=0.7))
@@ -575,17 +557,11 @@ def test_a_host_can_fail_the_run_and_the_first_reason_stays(reason: str) -> None
     for later in (
         lambda: session.begin(0.0),
         lambda: session.combine(call, ROWS, SAFE),
+        lambda: session.fail("another one"),
         session.finish,
     ):
-        with pytest.raises(GuardFailure):
+        with pytest.raises(GuardFailure, match=reason):
             later()
-
-
-def test_the_first_reason_stays() -> None:
-    session = opened()
-    for reason in ("first", "second"):
-        with pytest.raises(GuardFailure, match="could not guard it: first"):
-            session.fail(reason)
 
 
 def test_a_host_s_cause_is_kept() -> None:
