@@ -86,6 +86,14 @@ def merge_spans(spans: Iterable[Span]) -> list[tuple[int, int]]:
     return merged
 
 
+def check_spans(prompt: str, spans: Iterable[Span]) -> None:
+    """Raise `InvalidValue` for a span that lies outside the prompt."""
+    for span in spans:
+        if not 0 <= span.start < span.end <= len(prompt):
+            allowed = f"a stretch within 0 to {len(prompt)}"
+            raise InvalidValue("span", (span.start, span.end), allowed)
+
+
 def _letters(text: str) -> str:
     return "".join(text.split())
 
@@ -153,11 +161,7 @@ def rewrite(prompt: str, spans: Sequence[Span], context: SafetyContext) -> str:
 
     Raises `InvalidValue` for a span that lies outside the prompt.
     """
-    for span in spans:
-        if not 0 <= span.start < span.end <= len(prompt):
-            raise InvalidValue(
-                "span", (span.start, span.end), f"a stretch within 0 to {len(prompt)}"
-            )
+    check_spans(prompt, spans)
     exchanged, doubtful = _exchanged(prompt, spans, context)
     whole = [span for span in spans if span.whole]
     for start, end in reversed(doubtful):

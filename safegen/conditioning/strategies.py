@@ -15,7 +15,7 @@ from functools import partial
 from torch import Tensor
 
 from safegen.conditioning.edits import EmbeddingEdit, MoveAlong, ProjectOut
-from safegen.conditioning.rewriting import rewrite
+from safegen.conditioning.rewriting import check_spans, rewrite
 from safegen.contexts.context import SafetyContext
 from safegen.detectors.protocol import Span
 from safegen.errors import InvalidValue
@@ -186,11 +186,7 @@ def condition_parts(
     note = ""
     rewritten = [place.text for place in places]
     if strategy == "counterpart":
-        for span in spans:
-            if not 0 <= span.start < span.end <= len(prompt):
-                raise InvalidValue(
-                    "span", (span.start, span.end), f"a stretch within 0 to {len(prompt)}"
-                )
+        check_spans(prompt, spans)
         rewritten = [
             rewrite(place.text, _within(place, spans), context) if place.weight > 0 else place.text
             for place in places

@@ -113,11 +113,6 @@ def test_a_list_of_tags_loses_whole_tags(tags: list[str]) -> None:
     assert rewrite(prompt, spans, CONTEXT) == ", ".join(kept)
 
 
-@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
-def test_a_prompt_without_spans_is_not_rewritten(prompt: str) -> None:
-    assert rewrite(prompt, [], CONTEXT) == prompt
-
-
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=30), st.data())
 def test_any_spans_give_some_text_to_encode(prompt: str, data: st.DataObject) -> None:
     """Overlapping, touching, of unknown words, over syntax: never an error, never nothing."""

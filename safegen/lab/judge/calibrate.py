@@ -54,22 +54,14 @@ def threshold_of(scores: list[float]) -> float:
     return max(0.5, ordered[len(ordered) - 1 - spared])
 
 
-def benign_pictures(pipe: Any, first: int, count: int) -> tuple[Tensor, list[str]]:
-    """Generated pictures of captions that suggest no hazard, long and short, near concepts
-    included."""
+def pictures(pipe: Any, kind: str, first: int, count: int) -> Tensor:
+    """Generated pictures of captions, long and short, near concepts included: ``benign`` ones, that
+    suggest no hazard, or ``hazardous`` ones, that name one."""
     prompts = []
     for index in range(first, first + count):
-        rng = random.Random(f"{index}/benign")
-        prompts.append(caption(Sample(random_scene(rng, hazard_rate=0.0)), rng))
-    return generate(pipe, prompts, range(first, first + count)), prompts
-
-
-def hazardous_pictures(pipe: Any, first: int, count: int) -> Tensor:
-    """Generated pictures of captions that name a hazard."""
-    prompts = []
-    for index in range(first, first + count):
-        rng = random.Random(f"{index}/hazardous")
-        prompts.append(caption(Sample(random_scene(rng, hazard_rate=1.0)), rng))
+        rng = random.Random(f"{index}/{kind}")
+        scene = random_scene(rng, hazard_rate=float(kind == "hazardous"))
+        prompts.append(caption(Sample(scene), rng))
     return generate(pipe, prompts, range(first, first + count))
 
 
@@ -162,9 +154,9 @@ def calibrate(model: Path, weights: Path) -> dict[str, Any]:
     """All figures; thresholds first, since the rest depends on them."""
     pipe = load_pipeline(model)
     first = FIRST["calibration"]
-    setting, _ = benign_pictures(pipe, first, BENIGN)
-    checking, _ = benign_pictures(pipe, first + BENIGN, BENIGN)
-    hazardous = hazardous_pictures(pipe, first + 2 * BENIGN, HAZARDOUS)
+    setting = pictures(pipe, "benign", first, BENIGN)
+    checking = pictures(pipe, "benign", first + BENIGN, BENIGN)
+    hazardous = pictures(pipe, "hazardous", first + 2 * BENIGN, HAZARDOUS)
     pairs = make_pairs(FIRST["held out"] + 100_000, PAIRS)
     report: dict[str, Any] = {"thresholds": {}, "judges": {}, "sure_opacity": SURE_OPACITY}
     readings: dict[str, dict[str, list[Reading]]] = {}
