@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 HAZARD = "a bloody red ball on the beach, on the left"
 BENIGN = "a blue star in the forest, on the right"
 SAFE = "a green cup in the snow"
@@ -86,6 +88,8 @@ def ways(*names: str) -> dict[str, dict[str, Any]]:
     return {name: _WAYS[name] for name in names}
 
 
+MASK = np.zeros((96, 96, 3), np.uint8)
+MASK[:, :48] = 255
 REPEATABLE = {"Repeatable": {"args": [True]}}
 """The host encodes a picture with noise from torch's own generator, which it does not seed: two
 equal requests differ. The script seeds it, for the run with and for the run without SafeGen."""

@@ -11,7 +11,7 @@ from typing import Any
 import families
 import numpy as np
 import pytest
-from common import BENIGN, CLOSE, HAZARD, HIRES, KNOWN, LONG, ON, SAFE, ways
+from common import BENIGN, CLOSE, HAZARD, HIRES, KNOWN, LONG, MASK, ON, SAFE, ways
 from server import Answer, Server, difference, png
 from test_generation import all_guarded, same
 
@@ -184,10 +184,6 @@ def start(server: Server) -> np.ndarray:
     """A picture to begin with, and whatever is loaded stays loaded."""
     ramp = np.linspace(0, 255, 96).astype(np.uint8)
     return np.stack([np.broadcast_to(ramp, (96, 96))] * 3, -1)
-
-
-MASK = np.zeros((96, 96, 3), np.uint8)
-MASK[:, :48] = 255
 
 
 @pytest.mark.parametrize("masked", [False, True])

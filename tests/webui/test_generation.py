@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from common import BENIGN, CLOSE, HAZARD, HIRES, LONG, ON, REPEATABLE, SAMPLERS, ways
+from common import BENIGN, CLOSE, HAZARD, HIRES, LONG, MASK, ON, REPEATABLE, SAMPLERS, ways
 from PIL import Image
 from server import Answer, Server, difference, png
 
@@ -122,19 +122,13 @@ def _start(server: Server) -> np.ndarray:
     return server.txt2img(BENIGN, steps=2).image
 
 
-def _mask() -> np.ndarray:
-    mask = np.zeros((96, 96, 3), np.uint8)
-    mask[:, :48] = 255
-    return mask
-
-
 @pytest.mark.usefixtures("settings")
 @pytest.mark.parametrize("path", IMG2IMG)
 def test_img2img(server: Server, path: str) -> None:
     """Image to image: off is bit-identical, on is guarded and repeats itself."""
     fields = {"denoising_strength": 0.8, **IMG2IMG[path], "scripts": REPEATABLE}
     if fields.pop("mask", False):
-        fields.update(mask=png(_mask()), mask_blur=0)
+        fields.update(mask=png(MASK), mask_blur=0)
     image = _start(server)
     plain = server.img2img(HAZARD, image, **fields)
     same(plain, server.img2img(HAZARD, image, {"enabled": False}, **fields))

@@ -6,23 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from common import BENIGN, HAZARD, HIRES, REPEATABLE, SAFE, SAMPLERS
-from server import FORGE, WEBUI, Answer, Server, difference
+from common import BENIGN, HAZARD, HIRES, KNOWN, MASK, REPEATABLE, SAFE, SAMPLERS
+from server import FORGE, WEBUI, Answer, Server, difference, png
 
 from safegen.method.noise_level import progress_at
 
 WEIGHT = 0.4
-BLENDED: dict[str, Any] = {
-    "context": "custom",
-    "safe_text": SAFE,
-    "unsafe_text": "bloody",
-    "strategy": "context",
-    "weight": WEIGHT,
-    "tau": 0.0,
-    "region": "everywhere",
-    "push": 0.0,
-    "dial": "reconstruction",
-}
+BLENDED: dict[str, Any] = {**KNOWN, "weight": WEIGHT}
 ORACLE = f"{HAZARD} :{1 - WEIGHT} AND {SAFE} :{WEIGHT}"
 SWAPPED = f"{SAFE} :{WEIGHT} AND {HAZARD} :{1 - WEIGHT}"
 ADAPTIVE = "DPM adaptive"
@@ -62,11 +52,7 @@ def made(server: Server, prompt: str, safegen: Any, form: dict[str, Any]) -> Ans
         return server.txt2img(prompt, safegen, **fields)
     picture = np.random.default_rng(1).integers(0, 255, (96, 96, 3)).astype(np.uint8)
     if fields.pop("mask", False):
-        from server import png
-
-        mask = np.zeros((96, 96, 3), np.uint8)
-        mask[:, 48:] = 255
-        fields.update(mask=png(mask), mask_blur=0, inpainting_fill=1)
+        fields.update(mask=png(MASK), mask_blur=0, inpainting_fill=1)
     fields.setdefault("denoising_strength", 0.8)
     return server.img2img(prompt, picture, safegen, scripts=REPEATABLE, **fields)
 

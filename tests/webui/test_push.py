@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from common import BENIGN, CLOSE, HAZARD, KNOWN, LONG, REPEATABLE, SAFE, ways
+from common import BENIGN, CLOSE, HAZARD, KNOWN, LONG, MASK, REPEATABLE, SAFE, ways
 from server import Server, difference, png
 from test_control import CONTROL
 from test_families import close, load
-from test_generation import _mask, all_guarded, same
+from test_generation import all_guarded, same
 
 pytestmark = pytest.mark.usefixtures("other_families")
 
@@ -99,7 +99,7 @@ def test_img2img(server: Server, masked: bool) -> None:
     image = server.txt2img(BENIGN, steps=2).image
     fields: dict[str, Any] = {"denoising_strength": 0.8, "scripts": REPEATABLE}
     if masked:
-        fields.update(mask=png(_mask()), mask_blur=0)
+        fields.update(mask=png(MASK), mask_blur=0)
     made = server.img2img(HAZARD, image, PUSHED, **fields)
     close(made, server.img2img(beside(SAFE), image, **fields))
 

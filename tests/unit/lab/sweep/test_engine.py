@@ -329,6 +329,19 @@ def command(url: str, out: Path, prompt_file: Path, *more: str) -> list[str]:
     ]  # fmt: skip
 
 
+def begun(fake: FakeWebUI, args: list[str], pictures: int) -> subprocess.Popen[bytes]:
+    """The command in a process of its own, once it has asked for so many pictures."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "safegen", *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 120
+    while len(fake.asked) < pictures:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return process
+
+
 @pytest.fixture
 def prompt_file(tmp_path: Path) -> Path:
     file = tmp_path / "prompts.txt"
@@ -342,14 +355,7 @@ def test_killed_half_way_and_resumed(tmp_path: Path, prompt_file: Path) -> None:
     out = tmp_path / "out"
     with running(delay=0.05) as fake:
         args = command(fake.url, out, prompt_file, "--quiet")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "safegen", *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        deadline = time.monotonic() + 120
-        while len(fake.asked) < 10:
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        process = begun(fake, args, pictures=10)
         process.kill()
         process.communicate()
         before = done_keys(out)
@@ -378,12 +384,7 @@ def test_interrupted_it_finishes_what_it_is_at(tmp_path: Path, prompt_file: Path
     out = tmp_path / "out"
     with running(delay=0.1) as fake:
         args = command(fake.url, out, prompt_file, "--quiet")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "safegen", *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        deadline = time.monotonic() + 120
-        while len(fake.asked) < 5 and time.monotonic() < deadline:
-            time.sleep(0.01)
+        process = begun(fake, args, pictures=5)
         process.send_signal(signal.SIGINT)
         said, errors = (text.decode() for text in process.communicate(timeout=60))
         assert process.returncode == 130, errors
