@@ -95,11 +95,6 @@ class Probe:
 # ------------------------------------------------------------------ fitting
 
 
-def shipped_pairs() -> tuple[Pair, ...]:
-    """The built-in pairs of our own writing, for whoever has none: one click fits a probe."""
-    return own_pairs()
-
-
 def pairs_digest(pairs: Sequence[Pair]) -> str:
     """sha256 of the pairs and their categories."""
     rows = [[pair.category, pair.unsafe, pair.safe] for pair in pairs]
@@ -265,10 +260,10 @@ class ProbeStore:
     ) -> Probe:
         """Fit a probe in ``encoder`` and keep it with its pairs.
 
-        Without ``pairs`` to those that were kept the last time, or else to `shipped_pairs`.
+        Without ``pairs`` to those that were kept the last time, or else to the built-in ones.
         """
         if pairs is None:
-            pairs = self.kept_pairs() or shipped_pairs()
+            pairs = self.kept_pairs() or own_pairs()
         probe = fit(pairs, encoder, progress=progress)
         if self.kind == WATCH and not probe.origin["auc"] >= LEAST_AUC:
             raise ProbeError(

@@ -121,12 +121,3 @@ def hazard_pixels(scene: Scene, seed: int) -> Mask:
     """Where the hazard itself is drawn, bool ``[SIZE, SIZE]``."""
     shown, hidden = matched(scene, seed)
     return np.asarray((pixels(shown) != pixels(hidden)).any(2))
-
-
-def changed_pixels(scene: Scene, seed: int) -> Mask:
-    """Where the scene differs from its twin, bool ``[SIZE, SIZE]``.
-
-    As `hazard_pixels`, and where a linked hazard moved the object.
-    """
-    twin = render(scene.without_hazard(), seed)
-    return np.asarray((pixels(render(scene, seed)) != pixels(twin)).any(2))

@@ -25,7 +25,6 @@ from safegen.learned.probe import (
     ProbeStore,
     fit,
     read_probe,
-    shipped_pairs,
     to_bytes,
 )
 from safegen.plan import SafetyPlan
@@ -134,11 +133,6 @@ class TestFit:
             fit([*pairs(), Pair(" ", "a", "b")], FakeEncoder())
         with pytest.raises(ProbeError, match="too few scenes"):
             fit([Pair("violence", f"gore {i}", "cat") for i in range(30)], FakeEncoder())
-
-    def test_shipped_pairs_cover_the_seven_categories(self) -> None:
-        made = shipped_pairs()
-        assert len({pair.category for pair in made}) == 7
-        assert all(pair.unsafe != pair.safe for pair in made)
 
 
 class TestScore:
