@@ -35,12 +35,14 @@ def encoded(passages: Iterable[Passage], raw: Iterable[Passage]) -> Iterator[Pas
         raw: Texts whose brackets may be letters to it too, as with *Emphasis: None*.
     """
     for passage in passages:
-        yield from _unless_alike(_cut(passage), passage)
-        for repaired in _repaired(passage):
-            yield repaired
-            yield from _unless_alike(_cut(repaired), repaired)
+        for text in (passage, *_repaired(passage)):
+            yield from _unless_alike(text, passage)
+            yield from _unless_alike(_cut(text), passage)
     for passage in raw:
-        yield from _repaired(passage)
+        if "\\" in passage.text:
+            yield passage
+        for text in _repaired(passage):
+            yield from _unless_alike(text, passage)
 
 
 def _unless_alike(found: Passage, known: Passage) -> Iterator[Passage]:
@@ -55,7 +57,7 @@ def _repaired(passage: Passage) -> Iterator[Passage]:
     """Repaired as a whole, and what stands between brackets by itself."""
     if _ftfy is None or not _REPAIRABLE.search(passage.text):
         return
-    yield from _unless_alike(_repair(passage), passage)
+    yield _repair(passage)
     if not passage.cuts:
         return
     ends = sorted({0, *passage.cuts, len(passage.text)})
@@ -64,7 +66,7 @@ def _repaired(passage: Passage) -> Iterator[Passage]:
         own = _repair(Passage(passage.text[start:end], passage.places[start:end]))
         text += own.text + " "
         places += (*own.places, passage.places[end - 1] + 1)
-    yield from _unless_alike(Passage(text, tuple(places)), passage)
+    yield Passage(text, tuple(places))
 
 
 def _repair(passage: Passage) -> Passage:

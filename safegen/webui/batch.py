@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from safegen.choice import Choice
-from safegen.errors import GuardFailure, certain
+from safegen.errors import GuardFailure, InvalidValue, certain
 from safegen.hosts.a1111 import PassGuard, UnguardedShown
 from safegen.hosts.a1111.towards import Guiding
 from safegen.plan import SafetyPlan
+from safegen.sentence import told
 from safegen.webui import deciding, host, resources
 from safegen.webui.enforcement import Policy
 from safegen.webui.errors import explained, explaining
@@ -66,6 +67,8 @@ class Batch:
         self._put_on_record()
         if self.guarding:
             host.adapter().check_pass(host, p, None, plan)
+        if SECOND in self._passes_to_guard:
+            _check_strength(p)
 
     # ------------------------------------------------------------------ deciding
 
@@ -247,6 +250,21 @@ class Batch:
             for picture, found in zip(self.pictures, guard.maps(), strict=False):
                 picture.disagreement = found
         self.record.publish()
+
+
+def _check_strength(p: Any) -> None:
+    """Raise where the host makes a hires pass without a single call of the model."""
+    strength = getattr(p, "denoising_strength", None) or 0.0
+    if not strength > 0:
+        raise InvalidValue(
+            "denoising_strength",
+            strength,
+            "above 0 with a hires pass",
+            plain=told(
+                "With denoising strength 0 the hires pass makes nothing that could be guarded. "
+                "Raise the strength, or switch the hires pass off."
+            ),
+        )
 
 
 def _check_complete(choices: Sequence[Choice], pictures: int) -> None:

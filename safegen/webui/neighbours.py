@@ -72,12 +72,25 @@ def reading(run: Any) -> Iterator[None]:
     try:
         with ExitStack() as stack:
             if wanted:
+                _judge_decoded(run)
                 # The parser takes prompts, which it has the model encode; so may anybody.
                 stack.enter_context(_judging(host.prompt_parser, ""))
                 stack.enter_context(_judging(host.shared.sd_model, host.prompt_parser.__name__))
             yield
     finally:
         _runs.pop()
+
+
+def _judge_decoded(run: Any) -> None:
+    """Judge what the host's script *img2img alternative test* takes a picture back to noise with.
+
+    It may know that noise from an earlier run, and encode nothing. What it guides away from there
+    the picture is moved towards when it is made of that noise.
+    """
+    for entry, own in (("Decode prompt", PROMPTS), ("Decode negative prompt", ())):
+        text = run.p.extra_generation_params.get(entry)
+        if isinstance(text, str) and text not in _texts(run.p, own):
+            _judge_text(run, "img2img alternative test", text)
 
 
 @contextmanager
@@ -135,11 +148,8 @@ def _judge(run: Any, who: str, texts: Sequence[str]) -> None:
     Raises:
         Unsupported: It is not; the host may swallow that, and `Run` raises it again.
     """
-    plan = run.plan
-    if not plan.active or getattr(texts, "is_negative_prompt", False):
+    if not run.plan.active or getattr(texts, "is_negative_prompt", False):
         return
-    if plan.mode == WATCH:
-        plan = plan.replace(mode=WORDS)  # the model is at work
     own_parts = [part.text for text in _texts(run.p, PROMPTS) for part in parts(text)]
     known = {form for text in own_parts for form in (text, _bare(text))}
     negatives = [_bare(text) for text in _texts(run.p, ("negative_prompt", "all_negative_prompts"))]
@@ -149,17 +159,24 @@ def _judge(run: Any, who: str, texts: Sequence[str]) -> None:
             continue
         for negative in filter(None, negatives):
             own = own.replace(negative, "")
-        found = deciding.found_in(as_encoded(own), plan)
-        if found:
-            run.refused = Unsupported(
-                told(
-                    "{extension} gives the model a text of its own that is not harmless ({found}), "
-                    "and that can't be guarded. Change it there, or switch that extension off.",
-                    extension=who,
-                    found=found,
-                )
+        _judge_text(run, who, own)
+
+
+def _judge_text(run: Any, who: str, text: str) -> None:
+    plan = run.plan
+    if plan.mode == WATCH:
+        plan = plan.replace(mode=WORDS)  # the model is at work
+    found = deciding.found_in(as_encoded(text), plan)
+    if found:
+        run.refused = Unsupported(
+            told(
+                "{extension} gives the model a text of its own that is not harmless ({found}), "
+                "and that can't be guarded. Change it there, or switch that extension off.",
+                extension=who,
+                found=found,
             )
-            raise run.refused
+        )
+        raise run.refused
 
 
 def _bare(text: str) -> str:

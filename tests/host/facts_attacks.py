@@ -108,6 +108,10 @@ REQUESTS: dict[str, tuple[Any, dict[str, Any]]] = {
     "signs on each side": (OFF, {"prompt": "a qxz@bloody@qxz red ball on the beach"}),
     "no width on each side": (OFF, {"prompt": "a qxz\u200dbloody\u200dqxz red ball on the beach"}),
     "a contraction before it": (OFF, {"prompt": "a x'rebloody red ball on the beach"}),
+    "a backslash, a letter with emphasis None": (
+        OFF,
+        {"prompt": "a qxz\\bloody\\qxz red ball on the beach"},
+    ),
     "a letter before it": (OFF, {"prompt": "a xbloody red ball on the beach"}),
 }
 REPAIRED = {

@@ -11,7 +11,7 @@ from typing import Any
 from unittest import mock
 
 import torch
-from driver import BENIGN, HAZARD, STEPS, Host, facts, same
+from driver import BENIGN, HAZARD, HIRES, STEPS, Host, facts, same
 from facts_guard import AUTO, MANY, ON, ROWS, poison
 
 FACTS, fact = facts()
@@ -316,6 +316,14 @@ def settings_that_are_not_allowed_are_refused_by_name(host: Host) -> None:
         ({"strategy": "projection", "context": "custom", "safe_text": "a ball"}, "projection"),
     ):
         host.make(HAZARD, named).refused(*words)
+
+
+@fact
+def a_hires_pass_that_makes_nothing_is_refused_by_name(host: Host) -> None:
+    nothing = {**HIRES, "denoising_strength": 0.0}
+    host.make(HAZARD, ON, **nothing).refused("SafeGen", "denoising_strength", "above 0")
+    if not host.is_stand_in:  # it makes no such pass
+        assert host.make(BENIGN, AUTO, **nothing).good
 
 
 @fact

@@ -90,20 +90,29 @@ def test_a_script_of_img2img(server: Server, name: str) -> None:
     _judge(server, plain, made, {3})
 
 
-def test_a_script_s_own_text_is_judged(server: Server) -> None:
-    """Script: what the alternative test begins with counts, be the prompt harmless."""
+@pytest.mark.parametrize(("prompt", "negative"), [(HAZARD, ""), (BENIGN, HAZARD)])
+def test_what_the_alternative_test_begins_with_is_judged(
+    server: Server, prompt: str, negative: str
+) -> None:
+    """Script: also where it knows the noise of an earlier run, and repeats the negative prompt."""
     start = server.txt2img(BENIGN, steps=2).image
-    script, args = IMG2IMG["img2img alternative"]
-    made = server.img2img(
-        BENIGN,
-        start,
-        {"context": "auto"},
-        script_name=script,
-        script_args=["", True, False, *args[3:]],
-    )
+    args = ["", True, False, prompt, negative, True, 4, True, 5.0, 0.0, False]
+
+    def make(safegen: Any) -> Answer:
+        return server.img2img(
+            BENIGN,
+            start,
+            safegen,
+            negative_prompt=negative,
+            script_name="img2img alternative test",
+            script_args=args,
+        )
+
+    assert make(None).status == 200
+    made = make({"context": "auto"})
     assert made.status != 200
     assert "SafeGen" in made.message
-    assert "img2imgalt" in made.message
+    assert "alternative test" in made.message
 
 
 def test_a_script_s_runs_fail_closed(server: Server) -> None:
