@@ -14,10 +14,11 @@ from functools import partial
 from typing import Any
 
 from safegen.errors import InvalidValue, SafeGenError
-from safegen.plan import SETTINGS, Setting
+from safegen.plan import SETTINGS, SafetyPlan, Setting
 from safegen.sentence import joined, told
 from safegen.webui import host, lifecycle, mending
 from safegen.webui.arguments import AXIS
+from safegen.webui.enforcement import STAYS_ON
 from safegen.webui.errors import SafeGen, for_caller, for_page, plainly
 
 PREFIX = "[SafeGen] "
@@ -62,8 +63,9 @@ def confirm(setting: Setting, contexts: Callable[[], list[str]], p: Any, xs: lis
             raise InvalidValue(setting.name, "", setting.allowed, plain=plain)
         values = [setting.parse(str(x)) for x in xs]
         if setting.name == "context":
+            values = [x.strip().lower() for x in values]
             for x in values:
-                if x.strip().lower() not in contexts():
+                if x not in contexts():
                     raise InvalidValue("context", x, ", ".join(contexts()))
     except InvalidValue as error:
         raise for_caller(error, p) from None
@@ -85,6 +87,8 @@ def _look_at(p: Any, grid: dict[str, list[Any]]) -> None:
                 raise _refused(cell, plainly(error)) from error
             if need is not None:
                 raise _refused(cell, need.text(may=resolved.policy is None, here=False))
+            if resolved.policy is not None:
+                _check_enforced(cell, resolved.plan)
             acts = acts or resolved.plan.enabled
     finally:
         setattr(p, AXIS, before)
@@ -95,6 +99,22 @@ def _look_at(p: Any, grid: dict[str, list[Any]]) -> None:
             "true, since an axis of SafeGen is chosen",
             plain=told("SafeGen is off, so all these pictures would be the same. Tick it first."),
         )
+
+
+def _check_enforced(cell: dict[str, Any], plan: SafetyPlan) -> None:
+    """Raise `InvalidValue` if the cell's picture would be another than its legend says."""
+    if cell.get("enabled") is False:
+        raise _refused(cell, STAYS_ON)
+    for name, value in cell.items():
+        given = getattr(plan, name)
+        if given != value:
+            reason = told(
+                "{setting}: {asked} is not allowed here; {given} is enforced.",
+                setting=told(SETTINGS[name].label),
+                asked=SETTINGS[name].format(value),
+                given=SETTINGS[name].format(given),
+            )
+            raise _refused(cell, reason)
 
 
 def _refused(cell: dict[str, Any], reason: str) -> InvalidValue:

@@ -127,6 +127,10 @@ def a_grid_is_refused_whole_if_a_cell_can_t_be_made_or_none_is_ours(host: Host) 
     assert "must be below" in begin(ON, **spans)
     assert begin(ON, **spans | {"Guard until": ["0.7", "1"]}) == ""
     assert "at least one value" in begin(ON, **{"When it acts": []})
+    with host.options(safegen_enforce="basic"):
+        assert "Safety weight: 0 is not allowed here" in begin(ON, **weights)
+        assert begin(ON, **{"Safety weight": ["0.9", "1"]}) == ""
+        assert "stays on" in begin(ON, **{"Enable SafeGen": ["True", "False"]})
 
 
 # ---------------------------------------------------------------------- comments
