@@ -17,7 +17,7 @@ from safegen.plan import SETTINGS, SafetyPlan
 from safegen.sentence import joined, told
 from safegen.webui import host
 from safegen.webui.enforcement import LEVELS, OFF, Policy, PolicyError, is_off, load, strongest
-from safegen.webui.words import refusal_by_default, say, spoken
+from safegen.webui.words import refusal_by_default, spoken
 
 SECTION = ("safegen", "SafeGen")
 HIDDEN = (None, "Defaults")
@@ -67,6 +67,7 @@ def register() -> None:
             (
                 told("Nobody can switch it off then, nor the API. It is in force at once."),
                 _levels(),
+                told("Once it is chosen, SafeGen's tab lists all its limits under 'Status'."),
             ),
         ),
     )
@@ -139,10 +140,18 @@ def register() -> None:
 
 def _levels() -> str:
     """What each level does, in words."""
-    return " ".join(
-        f"{name.capitalize()}: "
-        + say("{text}.", text="; ".join(spoken(limit).rstrip(".。") for limit in level.limits()))
-        for name, level in LEVELS.items()
+    return joined(
+        " ",
+        (
+            told(
+                "{level}: the safe version counts at least {weight}, and a prompt counts as unsafe "
+                "from a score of {limit}.",
+                level=name.capitalize(),
+                weight=f"{level.minimum['weight']:.0%}",
+                limit=f"{level.maximum['threshold']:g}",
+            )
+            for name, level in LEVELS.items()
+        ),
     )
 
 
