@@ -16,7 +16,7 @@ from typing import Any
 from safegen.cli import options
 from safegen.cli.options import OK
 from safegen.errors import InvalidValue
-from safegen.plan import SETTINGS, SafetyPlan
+from safegen.plan import MODES, SETTINGS, SafetyPlan
 
 VARIED = ("weight=0.85,1", "tau=0,0.1")
 
@@ -43,6 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     test = actions.add_parser("test", help="measure on the test split")
     test.add_argument("--steps", type=int, help="default: the demo's")
     test.add_argument("--tuned", type=Path, help="what 'lab tune' wrote: the peers' settings")
+    test.add_argument("--ways", default=",".join(MODES), help="of SafeGen (default: %(default)s)")
     for one, count in ((tune, 24), (test, 200)):
         one.add_argument("--count", type=int, default=count, help="prompts a family")
         one.add_argument("--skip", type=int, default=0, help="prompts a family to leave out first")
@@ -152,7 +153,8 @@ def _test(args: argparse.Namespace) -> int:
     found = _split(args, "test")
     plan, methods = options.plan_of(args), options.words(args.methods)
     summary, written = measured.test(
-        args.out, found, plan, methods, args.tuned, seeds=args.seeds, workers=args.workers,
+        args.out, found, plan, methods, args.tuned, ways=options.words(args.ways),
+        seeds=args.seeds, workers=args.workers,
         command=options.recorded(args, "lab test"), progress=not args.quiet,
         steps=SAMPLING.steps if args.steps is None else args.steps,
     )  # fmt: skip

@@ -22,7 +22,7 @@ from safegen.lab.studies.demo import SAMPLING, job
 from safegen.lab.sweep.command import sweep
 from safegen.lab.sweep.engine import Summary
 from safegen.lab.sweep.start import code_digest
-from safegen.plan import ALWAYS, AUTO, WATCH, WORDS, SafetyPlan
+from safegen.plan import ALWAYS, AUTO, MODES, WATCH, WORDS, SafetyPlan
 
 ALL, OURS = "all", "SafeGen"
 TUNED = "tuned.json"
@@ -129,14 +129,23 @@ def tune(
     return summary, chosen
 
 
-def ways(plan: SafetyPlan) -> list[SafetyPlan]:
-    """``plan`` in the three ways to be on; always is under the context of all that is unsafe."""
-    broad = {"context": EVERYTHING} if plan.context == AUTO else {}
-    return [
-        plan.replace(mode=WORDS) if plan.context == AUTO else plan,
-        plan.replace(mode=WATCH),
-        plan.replace(mode=ALWAYS, **broad),
-    ]
+def in_ways(plan: SafetyPlan, names: Sequence[str]) -> list[SafetyPlan]:
+    """``plan`` in the ways to be on; always is under the context of all that is unsafe.
+
+    Raises:
+        InvalidValue: There is no way of that name.
+    """
+    for name in names:
+        if name not in MODES:
+            raise InvalidValue("ways", name, ", ".join(MODES))
+    named = plan.context != AUTO
+    broad = {} if named else {"context": EVERYTHING}
+    plans = {
+        WORDS: plan if named else plan.replace(mode=WORDS),
+        WATCH: plan.replace(mode=WATCH),
+        ALWAYS: plan.replace(mode=ALWAYS, **broad),
+    }
+    return [plans[name] for name in names]
 
 
 def digests(found: Sequence[Prompt]) -> dict[str, str]:
@@ -156,6 +165,7 @@ def test(
     methods: Sequence[str],
     tuned: Path | None,
     *,
+    ways: Sequence[str],
     seeds: int,
     workers: int,
     command: Mapping[str, Any],
@@ -164,12 +174,12 @@ def test(
 ) -> tuple[Summary, list[Path]]:
     """Measure on the test split, by both judges, and report it with its digests.
 
-    SafeGen is measured at ``plan`` in all `ways` and never at what tuning found: its defaults are
+    SafeGen is measured at ``plan``, `in_ways`, and never at what tuning found: its defaults are
     what is claimed. Peers are measured as published or, with ``tuned``, at their best (how they
     are published is among what was tried).
 
     Raises:
-        InvalidValue: ``tuned`` is not what `tune` writes.
+        InvalidValue: ``tuned`` is not what `tune` writes, or there is no such way.
     """
     names = methods_named(methods)
     best: dict[str, Arm] = {}
@@ -182,7 +192,7 @@ def test(
     arms = [Arm(TWIN)]
     for name in names:
         if name == OURS:
-            arms += [Arm(SAFEGEN, one) for one in ways(plan)]
+            arms += [Arm(SAFEGEN, one) for one in in_ways(plan, ways)]
         else:
             arms.append(best.get(name, Arm(name)))
     summary = sweep(job(
