@@ -394,7 +394,7 @@ LET_THROUGH: dict[str, set[str]] = {
         "webui.neighbours._judging",
     },
     "batch": {"text.phrases.Phrases._exact"},
-    "nested": {"webui.lifecycle._passes_on"},
+    "nested": {"webui.host.option", "webui.lifecycle._passes_on"},
     "enforced": {"webui.enforcement.strongest", "webui.settings.active_policy"},
 }
 """By kind of run, the functions whose faults once let an unguarded picture out."""
