@@ -47,9 +47,7 @@ class Batch:
     ) -> None:
         self.p, self.plan, self.policy = p, plan, policy
         self.caches, self.record = caches, record
-        if policy is not None and policy.allowed:
-            kinds = {kind for one in policy.allowed for kind in one}
-            resources.check(resources.used_by(host, p, kinds), policy.allowed)
+        self._check_files()
         self.first = p.iteration * p.batch_size
         """The number of its first picture in the run."""
         self._guiding = {FIRST: {Guiding.before(host, p, hires=FIRST)}}
@@ -82,7 +80,26 @@ class Batch:
         )
         return deciding.decide(asked, self.plan, self.policy)
 
-    def check_guiding(self, denoiser: Any) -> None:
+    def _check_files(self) -> None:
+        """Refuse what the policy doesn't list."""
+        if self.policy is not None and self.policy.allowed:
+            kinds = {kind for one in self.policy.allowed for kind in one}
+            resources.check(resources.used_by(host, self.p, kinds), self.policy.allowed)
+
+    def check_call(self, denoiser: Any) -> None:
+        """What may have changed since the run began, for all that a request can do meanwhile.
+
+        A checkpoint that is chosen in the settings is loaded before the hires pass, and an
+        embedding that is made is known at once.
+
+        Raises:
+            SafeGenError: Something is not allowed, or is guarded no more.
+        """
+        if denoiser.step == 0:
+            self._check_files()
+        self._check_guiding(denoiser)
+
+    def _check_guiding(self, denoiser: Any) -> None:
         """Another extension may change the CFG scale in the midst of a run: decide anew.
 
         Raises:

@@ -311,7 +311,7 @@ def _before_call(run: Run | None, p: Any, params: Any) -> None:
         raise GuardFailure(_PAST.format(neighbours.samples_itself(p)))
     if run.batch.error is not None:
         raise run.batch.error
-    run.batch.check_guiding(params.denoiser)
+    run.batch.check_call(params.denoiser)
     guard = run.batch.attach(params.denoiser)
     if guard is None:
         run.batch.passed_over(params.denoiser)

@@ -180,4 +180,5 @@ def _texts(parser: Any, p: Any) -> set[str]:
                 list(texts), base, later, old
             )
             found.update(text for schedule in schedules for _, text in schedule)
-    return found
+    # The setting for emphasis may be another by now than it is when they are encoded.
+    return found.union(*({piece for piece, _ in parser.parse_prompt_attention(t)} for t in found))

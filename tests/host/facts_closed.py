@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -247,6 +248,28 @@ def a_stale_cond_stops_the_picture(host: Host) -> None:
             swapped().refused("SafeGen", "another checkpoint")
         made = swapped()
     assert same(made, host.make(HAZARD, ON))
+
+
+@fact
+def a_checkpoint_that_comes_in_the_midst_of_a_run_must_be_listed_too(host: Host) -> None:
+    """The host loads for the hires pass what has been chosen in its settings meanwhile."""
+    from safegen.webui import host as asked
+
+    own, calls = asked.checkpoint(), list[Any]()
+    other = SimpleNamespace(filename=None, name="another")
+
+    def loaded() -> Any:
+        return other if len(calls) >= STEPS else own
+
+    policy = {"allowed": {"checkpoints": [str(getattr(own, "name_for_extra", own.name))]}}
+    with enforced(host, policy), mock.patch.object(asked, "checkpoint", loaded):
+        for prompt in (BENIGN, HAZARD):
+            assert host.make(prompt, None, **HIRES).good
+            with host.listening(after_cfg=calls.append):
+                made = host.make(prompt, None, **HIRES)
+            assert len(calls) == STEPS, "the first pass came to its end"
+            made.refused("SafeGen", "another")
+            calls.clear()
 
 
 @fact

@@ -130,6 +130,11 @@ def listing(
 EMBEDDED = (
     {"prompt": f"a ball, {HARMLESS}"},
     {"prompt": f"a ball, ({HARMLESS}:1.3)"},
+    # encoded as a whole once the setting is another, as it may be for the hires pass
+    {
+        "prompt": f"a ball, {HARMLESS[:3]}({HARMLESS[3:]}:1)",
+        "override_settings": {"emphasis": "None"},
+    },
     {"prompt": f"a ball AND {HARMLESS} :0.1"},
     {"prompt": f"a [ball:{HARMLESS}:3] on the beach"},
     {"prompt": f"a [ball|{HARMLESS}] on the beach"},
