@@ -62,7 +62,7 @@ def page(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
 def test_the_page_is_built_without_what_reads_prompts(
     page: Callable[[], Page], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its lists take most of a second to load: the first prompt's, and not the start's."""
+    """Its lists take half a second to load: the first prompt's, and not the start's."""
     from safegen.webui import deciding
 
     monkeypatch.setattr(deciding, "_chooser", None)
