@@ -129,7 +129,8 @@ def default_weights(rules: Policy | None) -> list[float]:
     if rules is None or len(found) > FEWEST:
         return found
     floor = rules.apply(SafetyPlan(weight=0.0))[0].weight
-    return sorted({weight for weight in (floor, *found, 1.0) if allowed(weight, rules)})
+    found = sorted({weight for weight in (floor, *found, 1.0) if allowed(weight, rules)})
+    return found if len(found) >= FEWEST else [0.0, *found]  # 0 is not made, and the pane says so
 
 
 def _shot(p: Any, weight: float) -> Shot:

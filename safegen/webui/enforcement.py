@@ -171,7 +171,9 @@ LEVELS: Mapping[str, Policy] = {
     ),
     "strict": Policy(
         "strict",
-        minimum={"weight": 0.8, "push": 2.0},
+        # A share of the prompt that is left grows with emphasis, and with the CFG scale beside a
+        # negative prompt that is the safe text.
+        minimum={"weight": 1.0, "push": 2.0},
         maximum={"tau": 0.0, "threshold": 0.5, "refresh": 1},
         fixed={**_WHOLE, "strategy": "counterpart"},
     ),

@@ -35,6 +35,14 @@ REQUESTS: dict[str, tuple[Any, dict[str, Any]]] = {
         },
         {},
     ),
+    "a fifth of the prompt, five times": (
+        {"weight": 0.8},
+        {"prompt": "a (bloody:5) red ball on the beach, on the left"},
+    ),
+    "a fifth of the prompt, less its safe text": (
+        {"weight": 0.8},
+        {"negative_prompt": HAZARD.replace("bloody", "clean"), "cfg_scale": 20.0},
+    ),
     "another context": ({"context": "hate"}, {}),
     "a custom context": ({**OWN_TEXT, "safe_text": HAZARD, "unsafe_text": "beach"}, {}),
     "the prompt as its own safe text": ({"strategy": "away", "push": 0.25}, {}),
@@ -151,7 +159,7 @@ def no_request_gets_around_what_is_enforced(host: Host) -> None:
             if "SafeGen enforced: strict" not in made.infotexts[place] and not harmless:
                 got.append(f"{name}, picture {place}: not said")
         kept = record.of(made.p)
-        for setting, limit in (("weight", 0.8), ("push", 2.0), ("end", 1.0)):
+        for setting, limit in (("weight", 1.0), ("push", 2.0), ("end", 1.0)):
             if not kept.settings[setting] >= limit:
                 got.append(f"{name}: {setting} {kept.settings[setting]}")
         if kept.settings["tau"] > 0 or not 0 < kept.counts.needed == kept.counts.guarded:

@@ -85,7 +85,7 @@ def test_choosing_a_context_sets_the_dials_it_has_suggestions_for(
 
 def test_suggestions_stop_at_what_is_enforced(host: Host, page: Callable[[], Page]) -> None:
     host.shared.cmd_opts.safegen_enforce = "strict"
-    assert page().choose("own") == {"weight": 0.8, "tau": 0.0, "mode": "always"}
+    assert page().choose("own") == {"weight": 1.0, "tau": 0.0, "mode": "always"}
 
 
 def test_a_paste_makes_one_request_for_all_controls(page: Callable[[], Page]) -> None:

@@ -145,7 +145,7 @@ def test_a_chosen_context_s_suggestions_move_the_dials_it_speaks_of() -> None:
 def test_suggestions_never_go_below_what_is_enforced() -> None:
     args = list(SafetyPlan().to_dict().values())
     found = suggested(_suggesting(weight=0.1, tau=0.9), args, BASE, LEVELS["strict"])
-    assert found == {"weight": 0.8, "tau": 0.0}
+    assert found == {"weight": 1.0, "tau": 0.0}
 
 
 def test_suggestions_that_do_not_fit_the_other_settings_change_nothing() -> None:
@@ -168,9 +168,9 @@ def test_without_a_policy_the_plan_is_what_was_asked_for() -> None:
 
 def test_a_policy_raises_the_plan_and_says_so() -> None:
     found = resolve([{"weight": 0.1}], BASE, LEVELS["strict"])
-    assert found.plan.weight == 0.8
+    assert found.plan.weight == 1.0
     assert found.policy is LEVELS["strict"]
-    assert "Safety weight: 0.1 became 0.8" in found.notes
+    assert "Safety weight: 0.1 became 1" in found.notes
 
 
 @pytest.mark.parametrize("args", [[False], [False, "custom", 0.0], [{"enabled": False}]])

@@ -70,4 +70,4 @@ def test_a_user_s_policy_takes_the_place_of_the_rest(tmp_path: Path) -> None:
     assert strict is not None
     both = strongest([strict, artist])
     assert both is not None
-    assert (both.minimum["weight"], both.allowed) == (0.8, ({"loras": ("x",)},))
+    assert (both.minimum["weight"], both.allowed) == (1.0, ({"loras": ("x",)},))
