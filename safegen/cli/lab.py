@@ -43,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     test = actions.add_parser("test", help="measure on the test split")
     test.add_argument("--steps", type=int, help="default: the demo's")
     test.add_argument("--tuned", type=Path, help="what 'lab tune' wrote: the peers' settings")
-    test.add_argument("--ways", default=",".join(MODES), help="of SafeGen (default: %(default)s)")
+    test.add_argument("--ways", default=",".join(MODES), help="when SafeGen acts (%(default)s)")
     for one, count in ((tune, 24), (test, 200)):
         one.add_argument("--count", type=int, default=count, help="prompts a family")
         one.add_argument("--skip", type=int, default=0, help="prompts a family to leave out first")

@@ -26,7 +26,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -320,5 +320,6 @@ class LexiconDetector:
 def _examples(lexicon: Lexicon) -> Iterator[str]:
     """A word, a phrase and a tag of ``lexicon``, as far as it has any."""
     terms = [phrase for phrase, term in lexicon.phrases.terms.items() if term.category]
-    for some in ([t for t in terms if len(t) == 1], [t for t in terms if len(t) > 1], lexicon.tags):
-        yield from (" ".join(phrase) for phrase in list(some)[:1])
+    words, longer = (t for t in terms if len(t) == 1), (t for t in terms if len(t) > 1)
+    for some in (words, longer, iter(lexicon.tags)):
+        yield from (" ".join(phrase) for phrase in islice(some, 1))

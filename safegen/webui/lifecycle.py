@@ -209,7 +209,7 @@ def _user_around() -> str | None:
 
 def _passes_on(policy: Policy | None) -> bool:
     """Whether a run passes its settings on to those within it."""
-    return policy is not None or host.option(settings.NESTED, True) is not False
+    return policy is not None or settings.guards_nested() is not False
 
 
 # ---------------------------------------------------------------------- before p.sample

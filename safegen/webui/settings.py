@@ -160,6 +160,11 @@ def ticked() -> bool:
     return bool(host.option(TICKED, False))
 
 
+def guards_nested() -> bool:
+    """Whether runs within a run are guarded too; only a plain no switches it off."""
+    return host.option(NESTED, True) is not False
+
+
 def language() -> str:
     """The language that the page is set to: a file's name, or ``None`` for English."""
     return str(host.option("localization", "None"))

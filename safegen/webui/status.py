@@ -111,7 +111,7 @@ def paths() -> Lines:
     reason = host.why_unsupported()
     if reason is not None:
         return [Line(say("Everything"), say("Refused: {reason}", reason=spoken(reason)), BAD)]
-    nested = bool(host.option(settings.NESTED, True)) or settings.enforcing()
+    nested = settings.guards_nested() or settings.enforcing()
     inner = (
         say("Guarded, with the settings of the run around them.")
         if nested
