@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from importlib.util import find_spec
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from driver import BENIGN, HAZARD, HIRES, Host, facts, same
+from driver import BENIGN, HAZARD, HIRES, Host, Made, facts, same
 from facts_closed import enforced
 from facts_guard import AUTO, OWN_TEXT
+
+if TYPE_CHECKING:
+    from safegen.webui.enforcement import Policy
 
 FACTS, fact = facts()
 
@@ -43,6 +48,11 @@ REQUESTS: dict[str, tuple[Any, dict[str, Any]]] = {
         {"weight": 0.8},
         {"negative_prompt": HAZARD.replace("bloody", "clean"), "cfg_scale": 20.0},
     ),
+    "nothing pushed, mixed as pictures": (
+        {"push": 0.0, "pushed": "needed", "dial": "reconstruction", "mode": "auto"},
+        {},
+    ),
+    "streams of their own, nothing pushed": ({"streams": "independent", "push": 0.0}, {}),
     "another context": ({"context": "hate"}, {}),
     "a custom context": ({**OWN_TEXT, "safe_text": HAZARD, "unsafe_text": "beach"}, {}),
     "the prompt as its own safe text": ({"strategy": "away", "push": 0.25}, {}),
@@ -133,37 +143,68 @@ if find_spec("ftfy") is not None:
     REQUESTS |= {name: (OFF, {"prompt": prompt}) for name, prompt in REPAIRED.items()}
 
 
+POLICIES = Path(__file__).resolve().parents[2] / "docs" / "policies"
+LEVELS: dict[str, Any] = {
+    "basic": "basic",
+    "strict": "strict",
+    **{
+        file.stem: json.loads(file.read_text(encoding="utf-8"))
+        for file in sorted(POLICIES.glob("*.json"))
+    },
+}
+"""What is enforced: both levels, and the policies that the docs give away."""
+
+
+def beyond(settings: dict[str, Any], policy: Policy) -> list[str]:
+    """The settings of a run that its policy does not allow."""
+    found = [name for name, least in policy.minimum.items() if settings[name] < least]
+    found += [name for name, most in policy.maximum.items() if settings[name] > most]
+    for name, value in policy.fixed.items():
+        kept = settings[name]
+        if kept != (list(value) if isinstance(kept, list) else value):
+            found.append(name)
+    return [f"{name} {settings[name]!r}" for name in found]
+
+
+def outcome(host: Host, level: str, name: str, plain: Made) -> list[str]:
+    """What is wrong with the answer to a request where ``level`` is enforced."""
+    from safegen.webui import enforcement, record
+
+    named, fields = REQUESTS[name]
+    fields = {"prompt": HAZARD, **fields}
+    with host.options(enable_prompt_comments=False), enforced(host, LEVELS[level]):
+        policy = enforcement.load(host.shared.cmd_opts.safegen_enforce)
+        made = host.make(named=named, **fields)
+    assert policy is not None
+    if made.error is not None:
+        said = f"{made.error!r} {getattr(made.error, 'detail', '')}"
+        return [] if "SafeGen" in said else [said]
+    found, prompts = [], fields["prompt"]
+    for place, (one, other) in enumerate(zip(plain.good.images, made.images, strict=True)):
+        harmless = isinstance(prompts, list) and prompts[place] == BENIGN
+        if same(one, other) is not harmless:
+            found.append(f"picture {place} is the plain one, or a harmless one is not")
+        if f"SafeGen enforced: {policy.name}" not in made.infotexts[place] and not harmless:
+            found.append(f"picture {place} does not say so")
+    kept = record.of(made.p)
+    assert kept is not None
+    found += beyond(kept.settings, policy)
+    if policy.maximum["tau"] == 0 and not 0 < kept.counts.needed == kept.counts.guarded:
+        found.append(str(kept.counts))
+    return found
+
+
 @fact
 def no_request_gets_around_what_is_enforced(host: Host) -> None:
     """Each is refused with a message, or guarded as strictly as the operator wants."""
-    from safegen.webui import record
-
-    got: list[str] = []
-    for name, (named, fields) in REQUESTS.items():
-        fields = {"prompt": HAZARD, **fields}
+    got = {}
+    for name, (_, fields) in REQUESTS.items():
         # Else a # hides what stands behind it, and entities have one.
         with host.options(enable_prompt_comments=False):
-            plain = host.make(**{**fields, "override_settings": {}})
-            with enforced(host, "strict"):
-                made = host.make(named=named, **fields)
-        if made.error is not None:
-            said = f"{made.error!r} {getattr(made.error, 'detail', '')}"
-            if "SafeGen" not in said:
-                got.append(f"{name}: {said}")
-            continue
-        prompts = fields["prompt"]
-        for place, (one, other) in enumerate(zip(plain.good.images, made.images, strict=True)):
-            harmless = isinstance(prompts, list) and prompts[place] == BENIGN
-            if same(one, other) is not harmless:
-                got.append(f"{name}, picture {place}")
-            if "SafeGen enforced: strict" not in made.infotexts[place] and not harmless:
-                got.append(f"{name}, picture {place}: not said")
-        kept = record.of(made.p)
-        for setting, limit in (("weight", 1.0), ("push", 2.0), ("end", 1.0)):
-            if not kept.settings[setting] >= limit:
-                got.append(f"{name}: {setting} {kept.settings[setting]}")
-        if kept.settings["tau"] > 0 or not 0 < kept.counts.needed == kept.counts.guarded:
-            got.append(f"{name}: {kept.counts}")
+            plain = host.make(**{"prompt": HAZARD, **fields, "override_settings": {}})
+        for level in LEVELS:
+            if wrong := outcome(host, level, name, plain):
+                got[f"{name}, {level}"] = wrong
     assert not got, got
 
 

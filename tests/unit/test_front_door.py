@@ -68,13 +68,27 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_a_ready_policy_can_be_enforced(path: Path) -> None:
     policy = enforcement.load(str(path))
     assert policy is not None
-    weakest = safegen.SafetyPlan(enabled=False, weight=0.0, tau=0.4, threshold=1.0, end=0.5)
+    weakest = safegen.SafetyPlan(
+        enabled=False,
+        weight=0.0,
+        tau=0.4,
+        threshold=1.0,
+        end=0.5,
+        dial="reconstruction",
+        push=0.0,
+        strategy="away",
+        refresh=10,
+        hires=False,
+        detectors=("lexicon",),
+    )
     raised, _said = policy.apply(weakest)
     assert raised.enabled
-    assert raised.weight >= 0.8
-    assert raised.tau == 0
-    assert raised.end == 1
-    assert raised.threshold <= 0.5
+    strict = enforcement.LEVELS["strict"]
+    assert strict.apply(raised) == (raised, ()), "less than strict"
+    for user, own in policy.users.items():
+        plan, _said = own.apply(weakest)
+        assert (plan.weight, plan.push) >= (0.7, 1.0), user
+        assert (plan.dial, plan.end, plan.hires) == ("conditioning", 1.0, True), user
 
 
 def test_the_order_among_other_extensions_is_read_by_the_host() -> None:

@@ -13,7 +13,7 @@ def _names() -> list[str]:
     """``module/fact`` of every fact, told by its decorator; importing one needs a host."""
     found = []
     folder = ROOT / "tests" / "host"
-    for file in (*sorted(folder.glob("facts_*.py")), folder / "faults.py"):
+    for file in (*sorted(folder.glob("facts_*.py")), folder / "faults.py", folder / "soak.py"):
         for node in ast.parse(file.read_text(encoding="utf-8")).body:
             decorators = getattr(node, "decorator_list", [])
             if any(isinstance(d, ast.Name) and d.id == "fact" for d in decorators):

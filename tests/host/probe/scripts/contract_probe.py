@@ -15,7 +15,7 @@ HERE = Path(__file__).resolve().parents[2]
 # Those that others import come first.
 MODULES = ("driver", "facts_calls", "facts_guard", "facts_runs", "facts_closed", "facts_told")
 MODULES += ("facts_others", "facts_towards", "facts_beside", "facts_steps")
-MODULES += ("facts_attacks", "facts_neighbours", "faults")
+MODULES += ("facts_attacks", "facts_neighbours", "faults", "soak")
 
 
 def _load():
