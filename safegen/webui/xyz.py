@@ -18,7 +18,6 @@ from safegen.plan import SETTINGS, SafetyPlan, Setting
 from safegen.sentence import joined, told
 from safegen.webui import host, lifecycle, mending
 from safegen.webui.arguments import AXIS
-from safegen.webui.enforcement import STAYS_ON
 from safegen.webui.errors import SafeGen, for_caller, for_page, plainly
 
 PREFIX = "[SafeGen] "
@@ -104,7 +103,7 @@ def _look_at(p: Any, grid: dict[str, list[Any]]) -> None:
 def _check_enforced(cell: dict[str, Any], plan: SafetyPlan) -> None:
     """Raise `InvalidValue` if the cell's picture would be another than its legend says."""
     if cell.get("enabled") is False:
-        raise _refused(cell, STAYS_ON)
+        raise _refused(cell, told("SafeGen stays on: it is enforced here."))
     for name, value in cell.items():
         given = getattr(plan, name)
         if given != value:

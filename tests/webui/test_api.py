@@ -283,8 +283,12 @@ def test_enforced_for_axes_and_settings(enforcing: Server, server: Server) -> No
     enforcing.call("POST", "/sdapi/v1/options", {"safegen_enforce": "off"})
     labels = enforcing.call("GET", "/faults/axes").body
     switch = next(x for x in labels if x.startswith("[SafeGen]") and "enable" in x.lower())
-    made = plot(enforcing, [(switch, "False")], None)
+    made = plot(enforcing, [(switch, "True, False")], None)
+    assert (made.status, made.images) == (422, []), made.message
+    assert "stays on: it is enforced here. Because of this cell no grid was made" in made.message
+    made = plot(enforcing, [(switch, "True")], None)
     assert made.status == 200, made.message
+    assert made.images
     for image in made.images:
         if image.shape == plain.image.shape:
             assert difference(plain.image, image) > 0
