@@ -67,14 +67,14 @@ class SafetyPlan:
     context: str = _setting(
         AUTO,
         label="Safety context",
-        help="What to keep away from. Auto reads the prompt, picks one context or none.",
+        help="What to keep away from. Auto reads the prompt and picks one context or none.",
         infotext="SafeGen context",
         advanced=False,
     )
     weight: float = _setting(
         1.0,
         label="Safety weight",
-        help="How far the picture goes from your prompt's, 0, to the safe version, 1.",
+        help="From 0, your prompt's own picture, to 1, the safe version.",
         infotext="SafeGen weight",
         minimum=0.0,
         maximum=1.0,
@@ -164,7 +164,7 @@ class SafetyPlan:
     refresh: int = _setting(
         1,
         label="Refresh interval",
-        help="Evaluate the safe stream at every n-th step and reuse its difference between.",
+        help="Evaluate the safe stream at every n-th step and reuse its difference in between.",
         infotext="SafeGen refresh",
         minimum=1,
         maximum=10,

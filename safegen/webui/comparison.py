@@ -217,7 +217,7 @@ def _safegen_args(p: Any) -> tuple[dict[str, Any], int]:
     """The accordion's values by name, and where they begin among the script arguments."""
     script = arguments.script_of(p)
     if script is None:
-        raise SafeGenError("SafeGen is not in txt2img: press Reload UI")
+        raise SafeGenError(told("SafeGen is missing in txt2img. Press 'Reload UI'."))
     args = p.script_args[script.args_from : script.args_to]
     return arguments.values_from(args, settings.base_plan()), int(script.args_from)
 

@@ -14,7 +14,7 @@ from safegen.learned.embedding import LearnedEmbedding
 from safegen.learned.encoder import identity_of, widths_of
 from safegen.learned.probe import ProbeError, ProbeStore
 from safegen.learned.store import LearnedStore
-from safegen.plan import CUSTOM
+from safegen.plan import CUSTOM, SETTINGS
 from safegen.sentence import told
 from safegen.webui import host, making, settings
 from safegen.webui.words import say
@@ -78,12 +78,15 @@ def learned(context: SafetyContext, strategy: str) -> LearnedEmbedding:
     Raises:
         InvalidValue: It can't be learned, or kept; says why.
     """
+    label = told(SETTINGS["strategy"].label)
     if context.name == CUSTOM:
+        what = told("{setting}: {value}", setting=label, value=told(strategy))
         raise InvalidValue(
             "strategy",
             strategy,
             "counterpart, prepend, append or context with texts of your own, as nothing is "
             "learned for those",
+            plain=told("{what} can't be used with custom texts. Choose another.", what=what),
         )
     store = LearnedStore(settings.contexts_folder())
     learns = say("SafeGen learns {context} for this model.", context=context.label)
@@ -94,6 +97,11 @@ def learned(context: SafetyContext, strategy: str) -> LearnedEmbedding:
             "strategy",
             strategy,
             f"only where what is learned can be kept; {store.folder} can't be written: {error}",
+            plain=told(
+                "What SafeGen learns can't be kept here: its folder can't be written. Ask the "
+                "operator, or choose another {field}.",
+                field=label,
+            ),
         ) from error
 
 

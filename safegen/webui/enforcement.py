@@ -16,7 +16,7 @@ from typing import Any
 
 from safegen.errors import InvalidValue, SafeGenError
 from safegen.plan import AUTO, CUSTOM, SETTINGS, SafetyPlan
-from safegen.sentence import told
+from safegen.sentence import joined, told
 from safegen.webui.errors import plainly
 from safegen.webui.resources import allowed_from
 
@@ -199,10 +199,10 @@ def load(level: str | None) -> Policy | None:
         return LEVELS[name.lower()]
     file = Path(name)
     if file.suffix.lower() != ".json":
-        raise PolicyError(
-            f"enforcement level {name!r} is not allowed; allowed: {OFF}, {', '.join(LEVELS)}, "
-            "or the path of a .json file"
-        )
+        names = [OFF, *LEVELS]
+        known = told("Allowed: {names}, or the path of a .json file.", names=", ".join(names))
+        unknown = told("There is no enforcement level {name}.", name=repr(name))
+        raise PolicyError(joined(" ", (unknown, _meant(name.lower(), names) or known)))
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(data, dict):
@@ -213,18 +213,32 @@ def load(level: str | None) -> Policy | None:
         own = {user: _policy(f"{file.stem}, {user}", table) for user, table in users.items()}
         return replace(_policy(file.stem, data), users=own)
     except OSError as error:
-        why = f"it can't be read ({error.strerror})"
-        raise PolicyError(f"The policy {file.name} can't be used: {why}") from error
+        raise _unusable(file, told("it can't be read ({error}).", error=error.strerror)) from error
+    except json.JSONDecodeError as error:
+        raise _unusable(file, told("it is not written as JSON ({error}).", error=error)) from error
     except (ValueError, TypeError, AttributeError) as error:
-        raise PolicyError(f"The policy {file.name} can't be used: {plainly(error)}") from error
+        raise _unusable(file, plainly(error)) from error
+
+
+def _unusable(file: Path, why: str) -> PolicyError:
+    return PolicyError(
+        told("The policy {name} can't be used: {reason}", name=file.name, reason=why)
+    )
 
 
 def _no_such(what: str, name: str, known: Iterable[str]) -> InvalidValue:
     """The error for an unknown ``name`` in a policy."""
     names = list(known)
-    meant = get_close_matches(str(name), names, 1)
-    hint = f"Did you mean {meant[0]}?" if meant else f"Allowed: {', '.join(names)}."
-    return InvalidValue(what, name, ", ".join(names), plain=f"{what} {name!r} is unknown. {hint}")
+    known = ", ".join(names)
+    hint = _meant(str(name), names) or told("Allowed: {names}.", names=known)
+    plain = joined(" ", (told("{name} is unknown.", name=repr(name)), hint))
+    return InvalidValue(what, name, known, plain=plain)
+
+
+def _meant(name: str, known: list[str]) -> str:
+    """Which of ``known`` was meant, as a question; empty if none is like ``name``."""
+    found = get_close_matches(name, known, 1)
+    return told("Did you mean {name}?", name=found[0]) if found else ""
 
 
 _ENTRIES = ("minimum", "maximum", "fixed", "required", "allowed", "users")

@@ -117,7 +117,8 @@ def as_http(error: SafeGenError) -> HTTPException:
     Only an ``HTTPException`` reaches an API client with its text: the host's own handler of
     other exceptions meets them wrapped in an ``ExceptionGroup`` and answers without their cause.
     """
-    detail: dict[str, Any] = {"field": None, "message": message(error), "plain": plainly(error)}
+    plain = plainly(error)
+    detail: dict[str, Any] = {"field": None, "message": PREFIX + plain, "plain": plain}
     if isinstance(error, InvalidValue):
         detail.update(field=error.field, value=repr(error.value), allowed=error.allowed)
     at_fault = isinstance(error, InvalidValue | Unsupported)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from safegen.errors import GuardFailure, SafeGenError, Unsupported, certain
+from safegen.sentence import joined, told
 from safegen.webui import host, infotext, neighbours, record, reporting, settings
 from safegen.webui.arguments import Resolved
 from safegen.webui.batch import FIRST, SECOND, Batch
@@ -65,11 +66,11 @@ class Run:
         reason = host.why_unsupported()
         if reason is not None:
             way_out = (
-                "and the operator enforces SafeGen, so nothing is generated"
+                told("SafeGen is enforced here, so nothing is generated.")
                 if self.policy is not None
-                else "switch SafeGen off to generate without a guard"
+                else told("Switch SafeGen off to generate without a guard.")
             )
-            raise Unsupported(f"{reason}; {way_out}")
+            raise Unsupported(joined(" ", (told("{text}.", text=reason), way_out)))
 
     def sample(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """What the host calls instead of ``p.sample``: the same, under guard.

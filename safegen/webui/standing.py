@@ -164,7 +164,7 @@ def _sentence(plan: SafetyPlan) -> str:
     learns = ""
     if plan.strategy in LEARNED_STRATEGIES:
         learns = say("The first picture with a model takes longer: its context is learned then.")
-    return " ".join(filter(None, (when, what, acts, _span(plan), cost, learns)))
+    return " ".join(filter(None, (what, when, acts, _span(plan), cost, learns)))
 
 
 def _span(plan: SafetyPlan) -> str:

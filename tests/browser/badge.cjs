@@ -111,6 +111,7 @@ scenario(async(ui, seen, given) => {
     if (given.width < 600) { // the first window; the other finds it fitted
         seen.unfitted = await becomes(ui, "invalid");
         seen.promise = await ui.get(`${ID}summary`).innerText();
+        seen.mendFill = await ui.get(MEND).evaluate(button => getComputedStyle(button).backgroundColor);
         await ui.get(MEND).click();
     }
     seen.fitted = await becomes(ui, "on");

@@ -61,6 +61,7 @@ def test_what_must_be_fitted_first_is_fitted_there(seen: Seen) -> None:
     if seen["promise"]:  # in the first window; the other finds it fitted
         assert seen["unfitted"]["text"] == "SafeGen can't run"
         assert "must first be fitted" in seen["promise"]
+        assert seen["mendFill"] == "rgb(29, 78, 216)", "it looks like text and not like a button"
     assert seen["mendGone"]
 
 

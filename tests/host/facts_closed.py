@@ -320,7 +320,7 @@ def a_failed_picture_may_be_black_and_says_why(host: Host) -> None:
 @fact
 def another_version_of_the_host_is_refused(host: Host) -> None:
     with mock.patch.object(host.processing, "program_version", lambda: "v1.6.0"):
-        host.make(HAZARD, ON).refused("1.6.0", "switch SafeGen off")
+        host.make(HAZARD, ON).refused("1.6.0", "Switch SafeGen off")
         assert host.make(HAZARD, None).good
         with enforced(host, "basic"):
             host.make(HAZARD, None).refused("1.6.0", "nothing is generated")

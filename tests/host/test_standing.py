@@ -47,6 +47,12 @@ def test_what_is_wrong_is_said_by_labels_and_what_to_do(own_folder: Path) -> Non
     assert f"{SETTINGS['tau'].label} (0.9) must be below {SETTINGS['end'].label} (0.5)." in said
 
 
+def test_it_is_the_prompt_that_is_called_unsafe_and_not_the_context(own_folder: Path) -> None:
+    said = stands(context="violence", mode="auto").text
+    assert "Auto checks each prompt. If it is unsafe, " in said
+    assert said.startswith("<p>The context is <b>Violence</b>.")
+
+
 def test_a_word_list_that_can_t_be_read_is_told_before_the_first_picture(
     host: Host, own_folder: Path, tmp_path: Path
 ) -> None:

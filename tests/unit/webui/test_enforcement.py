@@ -94,7 +94,7 @@ def test_levels_by_name_and_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("{", "policy"),
+        ("{", "it is not written as JSON"),
         ("[]", "table"),
         ('{"minimun": {}}', "Did you mean minimum?"),
         ('{"minimum": {"weigth": 0.5}}', "'weigth' is unknown. Did you mean weight?"),
@@ -114,10 +114,18 @@ def test_a_policy_that_cannot_be_read_says_why(tmp_path: Path, text: str, part: 
         load(str(file))
 
 
-@pytest.mark.parametrize("name", ["sctrict", "no/such/file.json"])
-def test_an_unknown_level_is_no_off(name: str) -> None:
-    with pytest.raises(PolicyError):
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("sctrict", "There is no enforcement level 'sctrict'. Did you mean strict?"),
+        ("much", "Allowed: off, basic, strict, or the path of a .json file."),
+        ("no/such/file.json", "The policy file.json can't be used: it can't be read (No such"),
+    ],
+)
+def test_an_unknown_level_is_no_off(name: str, said: str) -> None:
+    with pytest.raises(PolicyError) as caught:
         load(name)
+    assert said in str(caught.value)
 
 
 def test_two_policies_hold_together() -> None:

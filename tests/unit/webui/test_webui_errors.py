@@ -60,21 +60,27 @@ def test_what_is_wrong_with_a_control_is_said_by_its_label_and_nothing_before_it
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "field"),
+    ("error", "status", "field", "said"),
     [
-        (InvalidValue("weight", 7, "a number from 0 to 1"), 422, "weight"),
-        (Unsupported("not this host"), 422, None),
-        (GuardFailure("it went wrong"), 500, None),
+        (
+            InvalidValue("tau", 7, "a number from 0 to 0.95"),
+            422,
+            "tau",
+            "Global-context threshold: 7 is not allowed. Allowed: a number from 0 to 0.95.",
+        ),
+        (Unsupported("not this host"), 422, None, "Not this host."),
+        (GuardFailure("it went wrong"), 500, None, "It went wrong."),
     ],
 )
-def test_the_api_answers_whose_fault_it_is(
-    error: SafeGenError, status: int, field: str | None
+def test_the_api_answers_whose_fault_it_is_in_words_for_people(
+    error: SafeGenError, status: int, field: str | None, said: str
 ) -> None:
     answer = for_caller(error, API)
     assert answer.status_code == status  # type: ignore[attr-defined]
     detail = answer.detail  # type: ignore[attr-defined]
     assert detail["field"] == field
-    assert detail["message"] == f"SafeGen: {error}"
+    assert detail["message"] == f"SafeGen: {said}"
+    assert detail["plain"] == said
 
 
 def test_an_error_of_our_own_keeps_its_traceback() -> None:
