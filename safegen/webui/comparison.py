@@ -227,7 +227,9 @@ def _said(error: Exception) -> str:
     detail = getattr(error, "detail", None)
     if isinstance(detail, dict):
         return str(detail.get("plain", error))
-    return str(error) if isinstance(error, SafeGenError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, SafeGenError):
+        return plainly(error)
+    return say("The WebUI itself stopped ({error}).", error=str(error) or type(error).__name__)
 
 
 def _number(value: Any, default: float) -> float:

@@ -122,17 +122,24 @@ class Policy:
     def limits(self) -> list[str]:
         """What is limited, a line each."""
         label = {name: told(setting.label) for name, setting in SETTINGS.items()}
+        only = {  # a floor or a ceiling at the end of the range leaves one value
+            **{n: v for n, v in self.minimum.items() if v == SETTINGS[n].maximum},
+            **{n: v for n, v in self.maximum.items() if v == SETTINGS[n].minimum},
+            **self.fixed,
+        }
         found: list[str] = [
             told("{setting}: at least {value}", setting=label[name], value=f"{value:g}")
             for name, value in self.minimum.items()
+            if name not in only
         ]
         found += [
             told("{setting}: at most {value}", setting=label[name], value=f"{value:g}")
             for name, value in self.maximum.items()
+            if name not in only
         ]
         found += [
             told("{setting}: always {value}", setting=label[name], value=_text(name, value))
-            for name, value in self.fixed.items()
+            for name, value in only.items()
         ]
         if ALL in self.required:
             found.append(told("Any context that Auto finds in a prompt applies."))

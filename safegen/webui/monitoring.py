@@ -83,10 +83,7 @@ def line() -> str:
 
 def summary(policy: Policy) -> str:
     """A policy in a few words."""
-    found = [f"{name} ≥ {value:g}" for name, value in policy.minimum.items()]
-    found += [f"{name} ≤ {value:g}" for name, value in policy.maximum.items()]
-    found += [f"{name} = {value}" for name, value in policy.fixed.items()]
-    return f"level {policy.name} ({', '.join(found) or 'no limits'})"
+    return f"level {policy.name}. {'; '.join(policy.limits())}"
 
 
 def status() -> dict[str, Any]:

@@ -225,10 +225,10 @@ def without_user_text(error: BaseException) -> str:
             allowed=error.allowed,
         )
     if not isinstance(error, SafeGenError):
-        return told("The WebUI itself stopped with {error}.", error=type(error).__name__)
+        return told("The WebUI itself stopped. Its log says why.")
     cause = error.__cause__
     if cause is not None and not isinstance(cause, SafeGenError):
-        return f"{str(error).partition(':')[0]}: {type(cause).__name__}"
+        return told("{text}. The log says why.", text=str(error).partition(":")[0])
     return str(error)
 
 

@@ -76,7 +76,7 @@ def register() -> None:
         "",
         "What is said when a picture is refused",
         gr.Textbox,
-        {"placeholder": refusal_by_default()},
+        {"placeholder": refusal_by_default(), "lines": 3},
         restrict_api=True,
         info=told("One sentence for whoever asked. The reason stands behind 'Details'."),
     )
@@ -140,18 +140,23 @@ def register() -> None:
 
 def _levels() -> str:
     """What each level does, in words."""
-    return joined(
-        " ",
-        (
-            told(
-                "{level}: the safe version counts at least {weight}, and a prompt counts as unsafe "
-                "from a score of {limit}.",
-                level=name.capitalize(),
-                weight=f"{level.minimum['weight']:.0%}",
-                limit=f"{level.maximum['threshold']:g}",
-            )
-            for name, level in LEVELS.items()
-        ),
+    return joined(" ", (_level(name, level) for name, level in LEVELS.items()))
+
+
+def _level(name: str, level: Policy) -> str:
+    given = {"level": name.capitalize(), "limit": f"{level.maximum['threshold']:g}"}
+    weight = level.minimum["weight"]
+    if weight == SETTINGS["weight"].maximum:
+        return told(
+            "{level}: the safe version alone counts, and a prompt counts as unsafe from a score of "
+            "{limit}.",
+            **given,
+        )
+    return told(
+        "{level}: the safe version counts at least {weight}, and a prompt counts as unsafe from a "
+        "score of {limit}.",
+        weight=f"{weight:.0%}",
+        **given,
     )
 
 

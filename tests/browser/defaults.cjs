@@ -12,6 +12,7 @@ scenario(async(ui, seen) => {
     };
     await pane(ui, "Defaults");
     seen.before = await ui.get(number("weight")).inputValue();
+    seen.dropdown = await ui.get(`${ID}context select, select${ID}context`).evaluate(field => getComputedStyle(field).appearance);
 
     at("two that do not fit together");
     await ui.fill(number("tau"), 0.9);

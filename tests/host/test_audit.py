@@ -73,7 +73,7 @@ def test_what_failed_has_a_line_too(
         (line,) = lines()
         assert (line["verdict"], line["message"]) == (
             "failed",
-            "The WebUI itself stopped with RuntimeError.",
+            "The WebUI itself stopped. Its log says why.",
         )
 
 

@@ -204,3 +204,13 @@ def test_under_a_picture_enforcement_is_one_short_line(host: Host) -> None:
     lines = host.make(HAZARD, {}).comments.splitlines()
     assert "SafeGen: Enforced here (level basic)." in lines
     assert not any("at least" in line for line in lines)
+
+
+def test_the_line_at_the_start_speaks_by_labels(host: Host) -> None:
+    from safegen.webui import monitoring
+
+    host.shared.opts.data["safegen_enforce"] = "strict"
+    said = monitoring.line()
+    assert "enforced by the settings page: level strict. " in said
+    assert f"{SETTINGS['weight'].label}: always 1; " in said
+    assert not any(sign in said for sign in ("tau", "dial", "=", "≤"))

@@ -41,7 +41,8 @@ LABELS: dict[str, tuple[str, str, int]] = {
     ),
     "neutral": (
         later("Replacements"),
-        f"One a line: risky word {ARROW} neutral one. Leave the right side empty to drop the word.",
+        f"One per line: risky word {ARROW} neutral one. Leave the right side empty to drop the "
+        "word.",
         8,
     ),
     "fallback": (later("Any other risky word becomes"), later("Empty: it is dropped."), 1),

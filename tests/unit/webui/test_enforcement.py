@@ -56,8 +56,8 @@ def test_a_text_that_anybody_may_write_is_no_protection() -> None:
 
 def test_the_explanation_names_level_and_limits() -> None:
     text = LEVELS["strict"].explain()
-    tau = f"{SETTINGS['tau'].label}: at most 0"
-    for part in ("strict", "Safety weight: at least 1", tau, "can't be switched off"):
+    tau = f"{SETTINGS['tau'].label}: always 0"
+    for part in ("strict", "Safety weight: always 1", tau, "can't be switched off"):
         assert part in text
     for part in ("Guard the hires pass: always on", "Detectors: always lexicon, ngram"):
         assert part in text
