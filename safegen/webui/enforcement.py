@@ -14,10 +14,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from safegen.errors import InvalidValue, SafeGenError
+from safegen.errors import InvalidValue
 from safegen.plan import AUTO, CUSTOM, SETTINGS, SafetyPlan
 from safegen.sentence import joined, told
-from safegen.webui.errors import plainly
+from safegen.webui.errors import Blocked, plainly
 from safegen.webui.resources import allowed_from
 
 ALL = "all"
@@ -27,7 +27,7 @@ OFF = "off"
 STAYS_ON = told("SafeGen stays on: it is enforced here")
 
 
-class PolicyError(SafeGenError):
+class PolicyError(Blocked):
     """A policy that cannot be read; generation is refused until it can."""
 
 

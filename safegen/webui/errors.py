@@ -11,12 +11,19 @@ from fastapi import HTTPException
 from safegen.errors import GuardFailure, InvalidValue, SafeGenError, Unsupported
 from safegen.plan import SETTINGS
 from safegen.sentence import Told, told
-from safegen.webui.words import refusal, spoken
+from safegen.webui.words import later, refusal, say, spoken
 
 PREFIX = "SafeGen: "
 """Every message of ours begins so; the page's script goes by it."""
 DETAILS = " Details: "
 """Between what anybody understands and the technical part, which the page's script folds."""
+
+
+class Blocked(SafeGenError):
+    """Nothing can be generated, whatever is asked for."""
+
+
+NOTHING_GENERATED = later("Nothing is generated here until SafeGen can work.")
 
 
 class SafeGen(SafeGenError):
@@ -54,7 +61,7 @@ def plainly(error: BaseException) -> str:
         said = error.args[0] if error.args else ""
         if isinstance(said, Told):
             return said
-        text = str(error).removeprefix(PREFIX).removeprefix("SafeGen ")
+        text = str(error).removeprefix(PREFIX)
         if text.split(" ", 1)[0].rstrip(",:;").isalpha():  # a word, and no file's name
             text = text[:1].upper() + text[1:]
         return text if text.endswith((".", "!", "?")) else f"{text}."
@@ -98,12 +105,13 @@ def for_page(error: BaseException) -> str:
     """``error`` as the page says it.
 
     What is wrong with a control says what to do. Any other refusal begins with the operator's own
-    sentence; the reason comes behind `DETAILS`.
+    sentence, unless other words would be refused too; the reason comes behind `DETAILS`.
     """
     about = _about(error)
     if isinstance(about, InvalidValue) and about.field in SETTINGS:
         return spoken(plainly(about))
-    return f"{refusal()}{DETAILS}{spoken(plainly(error))}"
+    said = say(NOTHING_GENERATED) if isinstance(about, Blocked) else refusal()
+    return f"{said}{DETAILS}{spoken(plainly(error))}"
 
 
 def for_caller(error: SafeGenError, p: Any) -> Exception:

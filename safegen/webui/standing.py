@@ -27,7 +27,7 @@ from safegen.plan import (
 from safegen.webui import arguments, deciding, host, markup, mending, settings
 from safegen.webui.arguments import Resolved
 from safegen.webui.enforcement import Policy
-from safegen.webui.errors import plainly
+from safegen.webui.errors import NOTHING_GENERATED, plainly
 from safegen.webui.words import later, say, say_html, spoken
 
 
@@ -48,7 +48,7 @@ BADGES = {
     "watch": Badge(later("Watch"), later("SafeGen reads each prompt and watches each picture.")),
     "on": Badge(later("on"), later("SafeGen guards every picture.")),
     "enforced": Badge(later("enforced"), later("SafeGen stays on: it is enforced here.")),
-    "blocked": Badge(later("blocked"), later("Nothing is generated here until SafeGen can work.")),
+    "blocked": Badge(later("blocked"), NOTHING_GENERATED),
     "invalid": Badge(later("can't run"), later("With these settings no picture is made.")),
     "failed": Badge(
         later("failed"), later("SafeGen stopped the last picture. The message is under it.")

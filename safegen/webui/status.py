@@ -162,7 +162,7 @@ def last_run() -> Lines:
         Line(say("Finished"), f"{_when(run.finished)}, {run.tab}"),
         Line(say("Outcome"), say(outcome), kind),
     ]
-    if run.outcome != record.OFF:
+    if run.outcome != record.OFF and run.counts.calls:
         counts = run.counts
         whole = counts.guarded >= counts.needed
         found += [

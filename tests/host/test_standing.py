@@ -214,3 +214,11 @@ def test_the_line_at_the_start_speaks_by_labels(host: Host) -> None:
     assert "enforced by the settings page: level strict. " in said
     assert f"{SETTINGS['weight'].label}: always 1; " in said
     assert not any(sign in said for sign in ("tau", "dial", "=", "≤"))
+
+
+def test_what_never_began_has_no_counts_on_the_status_page(host: Host) -> None:
+    from safegen.webui import status
+
+    host.shared.opts.data["safegen_enforce"] = "sctrict"
+    host.make(HAZARD, {}).refused("SafeGen", "Did you mean strict?")
+    assert [line.name for line in status.last_run()] == ["Finished", "Outcome", "Message"]

@@ -9,6 +9,7 @@ import pytest
 from safegen.errors import GuardFailure, InvalidValue, SafeGenError, Unsupported
 from safegen.plan import SETTINGS, SafetyPlan
 from safegen.webui import words
+from safegen.webui.enforcement import PolicyError
 from safegen.webui.errors import (
     DETAILS,
     SafeGen,
@@ -39,7 +40,7 @@ def test_the_page_s_message_is_for_everybody_and_has_the_reason_behind_details()
     assert type(error) is SafeGen, "the host puts this class's name before the text"
     said, reason = str(error).split(DETAILS)
     assert said == words.refusal()
-    assert reason == "Stopped this picture: a call went unguarded."
+    assert reason == "SafeGen stopped this picture: a call went unguarded."
 
 
 def test_the_operator_s_own_sentence_takes_the_place_of_ours(
@@ -47,6 +48,11 @@ def test_the_operator_s_own_sentence_takes_the_place_of_ours(
 ) -> None:
     monkeypatch.setattr(words.Asked, "refusal", staticmethod(lambda: "Ask Miss Lee. "))
     assert str(for_caller(Unsupported("no"), PAGE)).startswith("Ask Miss Lee. Details: ")
+
+
+def test_who_can_t_generate_at_all_is_not_told_to_try_other_words() -> None:
+    said = str(for_caller(PolicyError("The policy can't be used."), PAGE))
+    assert said.startswith("Nothing is generated here until SafeGen can work. Details: ")
 
 
 def test_what_is_wrong_with_a_control_is_said_by_its_label_and_nothing_before_it() -> None:
