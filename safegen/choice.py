@@ -43,6 +43,9 @@ SHOWS_NOTHING = told("the model would draw nothing of it")
 ALWAYS_FROM = 0.3
 """What the model's own detector must score for a picture to be guarded where every picture is:
 half of what counts elsewhere."""
+DOUBTFUL = 0.3
+"""How unsafe a rewrite's words may be, if the threshold is higher: it was unsafe before, so what is
+left of it is not given the benefit of the doubt."""
 Learned = Callable[[SafetyContext], LearnedEmbedding]
 """Finds a context's embedding for the host's own encoder; raises an error for the user if there
 is none. Auto's context is only known once the prompt has been read."""
@@ -256,12 +259,13 @@ class Chooser:
     ) -> tuple[str, str, tuple[Span, ...], str]:
         """The text to rewrite, by which strategy, its risky stretches, and what to tell the user.
 
-        What was rewritten is read again by the same detectors. If it still counts as unsafe, the
-        model, where it watches, names the words of the prompt itself; then the rewrite is
-        rewritten once more, and then the context's own text takes over; unless its words are
-        harmless, and only the model would still draw something: then it is pushed away from that.
-        The context's own text takes over, too, where words were named and none was replaced, or a
-        detector failed and none was named.
+        What was rewritten is read again by the same detectors, and its words have to be safer than
+        those of a prompt that is left alone. If it still counts as unsafe, the model, where it
+        watches, names the words of the prompt itself; then the rewrite is rewritten once more, and
+        then the context's own text takes over; unless its words are harmless, and only the model
+        would still draw something: then it is pushed away from that. The context's own text takes
+        over, too, where words were named and none was replaced, or a detector failed and none was
+        named.
         """
         prompt = found.prompt
         once = condition(prompt, context, "counterpart", spans=spans)
@@ -269,25 +273,31 @@ class Chooser:
             if found.names_words or found.errors:
                 return prompt, "context", spans, REWRITTEN_IN_VAIN if found.names_words else ""
             return prompt, "counterpart", spans, ""
-        verdict = self.judge(once.text, plan)
-        if verdict.unsafe < plan.threshold:
+        if self._safe_now(once.text, plan):
             return prompt, "counterpart", spans, ""
         seen = self._seen_by_model(prompt, context, plan)
         if seen and seen != spans:
             anew = condition(prompt, context, "counterpart", spans=seen)
             fits = anew.strategy == "counterpart"
-            if fits and self.judge(anew.text, plan).unsafe < plan.threshold:
+            if fits and self._safe_now(anew.text, plan):
                 return prompt, "counterpart", seen, BY_MODEL
-        more = replace(verdict, context=context).risky_spans()
+        verdict = self.judge(once.text, plan)
+        doubtful = min(plan.threshold, DOUBTFUL)
+        more = replace(verdict, context=context, threshold=doubtful).risky_spans()
         twice = condition(once.text, context, "counterpart", spans=more)
         changed = twice.strategy == "counterpart" and twice.text != once.text
-        if changed and self.judge(twice.text, plan).unsafe < plan.threshold:
+        if changed and self._safe_now(twice.text, plan):
             return once.text, "counterpart", more, REWRITTEN_TWICE
-        if MODEL in self.detectors and plan.push > 0 and context.unsafe_text:
-            reading = plan.replace(mode=WORDS)
-            if self.judge(once.text, reading).unsafe < plan.threshold:
-                return prompt, "counterpart", spans, PUSHED_TOO
+        able = MODEL in self.detectors and plan.push > 0 and context.unsafe_text
+        if able and self._safe_now(once.text, plan.replace(mode=WORDS)):
+            return prompt, "counterpart", spans, PUSHED_TOO
         return prompt, "context", spans, REWRITTEN_IN_VAIN
+
+    def _safe_now(self, text: str, plan: SafetyPlan) -> bool:
+        """Whether a rewrite no longer counts as unsafe, and its words are beyond doubt."""
+        if self.judge(text, plan.replace(mode=WORDS)).unsafe >= min(plan.threshold, DOUBTFUL):
+            return False
+        return plan.mode == WORDS or self.judge(text, plan).unsafe < plan.threshold
 
     def _seen_by_model(
         self, prompt: str, context: SafetyContext, plan: SafetyPlan

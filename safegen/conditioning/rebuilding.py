@@ -17,7 +17,10 @@ from safegen.contexts.context import SafetyContext
 from safegen.contexts.replacements import substitutes
 from safegen.text.words import word_set
 
-_WORD = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*")
+_WORD = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*|,")
+_BREAK = ","
+_AUTHORS = 3
+"""Words of a name behind *by*: of whom a picture is by, not on it."""
 _PLACED = word_set("in on at by near under beside behind inside outside along across")
 _PLACE_THINGS = word_set(
     "room kitchen bathroom bedroom bath bathtub house home church temple school classroom office "
@@ -43,7 +46,7 @@ _NO_PEOPLE = word_set(
     "shrimp cookie bourbon smoothie blimp tackle head heads siren sirens page pages monitor "
     "locker graves fields banks bridges wells burns hood horn fossil dummy pawn character "
     "characters figure figures silhouette shadow voice python chick stroller mark marks map maps "
-    "forward avatar"
+    "forward avatar burger"
 )
 """Nouns that a dictionary takes for people first, and prompts do not."""
 _NO_PLACES = word_set(
@@ -62,6 +65,7 @@ _DEPICTED = re.compile(
 """How a clause begins that says of what the picture is."""
 _GROUPS = word_set("group crowd bunch pair team couple line number row gang circle")
 _ONE = word_set("a an the this that another")
+_EACH_OTHER = {("each", "other"), ("one", "another")}
 _MANY = word_set("people men women children police cattle feet teeth mice geese")
 """Plurals that a dictionary has as nouns of their own."""
 _LONGEST = 4
@@ -95,7 +99,29 @@ def _words(clause: str, risky: Sequence[tuple[int, int]]) -> list[_Word]:
         owner = text.lower().endswith(("'s", "’s"))
         touched = any(start < match.end() and match.start() < end for start, end in risky)
         found.append(_Word(text[:-2] if owner else text, touched, owner))
+    return _without_authors(found)
+
+
+def _without_authors(words: Sequence[_Word]) -> list[_Word]:
+    """``words`` without the names behind *by*, and those behind these."""
+    found: list[_Word] = []
+    left, named = 0, False
+    for index, word in enumerate(words):
+        before = words[index - 1].plain if index else ""
+        if word.plain in grammar.FUNCTION or word.plain == _BREAK or word.risky:
+            left = 0
+        elif before == "by":
+            left = 0 if _many(word.plain) else _AUTHORS
+        elif named and before in (_BREAK, "and") and not grammar.forms(word.plain):
+            left = _AUTHORS
+        named = named or left > 0
+        found.append(_Word(_BREAK, False, False) if left else word)
+        left = max(left - 1, 0)
     return found
+
+
+def _many(word: str) -> bool:
+    return any(form.part == "n" and form.form == "pl" for form in grammar.forms(word))
 
 
 def _head(word: _Word, before: str, after: str) -> tuple[str, str] | None:
@@ -148,6 +174,9 @@ def _phrases(words: Sequence[_Word]) -> list[_Phrase]:
     for index, word in enumerate(words):
         before = words[index - 1].plain if index else ""
         after = words[index + 1].plain if index + 1 < len(words) else ""
+        if word.plain == _BREAK or (before, word.plain) in _EACH_OTHER:
+            parts, placed = [], ""
+            continue
         if word.plain in grammar.DETERMINERS and not word.risky:
             parts = [word.text]
             placed = before if before in _PLACED else ""

@@ -23,7 +23,10 @@ PREPOSITIONS = word_set(
     "behind before between among around along across beside towards toward without about after "
     "upon inside outside onto as like"
 )
-PRONOUNS = word_set("him them me us it her himself herself themselves itself someone somebody")
+PRONOUNS = word_set(
+    "him them me us it her himself herself themselves itself someone somebody "
+    "everyone everybody anyone anybody nobody"
+)
 SUBJECTS = word_set("he she they i we you who")
 BE = word_set("is are was were be been being am gets get got looks look seems feels")
 OTHERS = word_set("and or but while when then so that which who not very too")
@@ -235,6 +238,8 @@ def taken(word: str, before: str, after: str) -> Form | None:
     adverb = first("r")
     if adverb is not None and word.endswith("ly") and not adjective:
         return adverb
+    if verb is not None and verb.form == "past" and not before and not after:
+        return adjective or Form("a", word)  # a tag: bruised
     if verb is not None and verb.form in ("ing", "past"):
         if before in BE or (before and not article and not follows):
             return verb if noun is None or not article else noun

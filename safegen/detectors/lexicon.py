@@ -314,7 +314,27 @@ class LexiconDetector:
             category, probability = hit.term.category, hit.term.probability
             scores[category] = max(scores.get(category, 0.0), probability)
             spans.append(Span(hit.start, hit.end, category, self.name, reading=hit.words))
+        spans += self._held(prompt, tokens, scores, spans)
         return Detection(scores, tuple(spans))
+
+    def _held(
+        self,
+        prompt: str,
+        tokens: Sequence[Token],
+        scores: Mapping[str, float],
+        spans: Sequence[Span],
+    ) -> Iterator[Span]:
+        """Words that nobody knows with a risky one in them, beside a sure one of its category."""
+        sure = {category for category, p in scores.items() if p > 0.5}
+        for token in tokens if sure else ():
+            if prompt[token.start].isupper() and prompt[token.start + 1 : token.end].islower():
+                continue  # a name
+            held = self.lexicon.spelling.inside(token.word)
+            term = self.lexicon.phrases.terms.get((held,))
+            if term is None or term.category not in sure:
+                continue
+            if all(token.end <= span.start or span.end <= token.start for span in spans):
+                yield Span(token.start, token.end, term.category, self.name, reading=held)
 
 
 def _examples(lexicon: Lexicon) -> Iterator[str]:

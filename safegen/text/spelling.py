@@ -110,6 +110,25 @@ class Spelling:
                 return word[:cut], ending
         return ()
 
+    def inside(self, word: str) -> str:
+        """The longest wanted word in one that nobody knows (*nakedvorn*); ``""`` if there is none.
+
+        It may stand anywhere if it is long, else at the beginning. For texts that are risky
+        already: by itself such a word says little.
+        """
+        if not _SHORTEST < len(word) <= _LONGEST or not word.isascii() or not word.isalpha():
+            return ""
+        if word in vocabulary() or word in self._right:
+            return ""
+        for size in range(len(word) - 1, _SHORTEST_GLUED - 1, -1):
+            last = len(word) - size if size >= _SHORTEST else 0
+            for start in range(last + 1):
+                found = word[start : start + size]
+                common = size >= _SHORTEST or vocabulary().commonness(found) >= _COMMON
+                if common and found in self.wanted:
+                    return found
+        return ""
+
     def read(self, tokens: Sequence[Token]) -> list[Token]:
         """``tokens`` with what was mistyped read as what was meant."""
         found: list[Token] = []

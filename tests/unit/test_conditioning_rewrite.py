@@ -165,6 +165,24 @@ class TestGrammar:
         group = anew("a group of angry tourists torches a big blue car", "torches")
         assert group.startswith("a group of tourists ")
 
+    def test_made_anew_nobody_is_an_author_or_stands_across_a_comma(self) -> None:
+        maimed = exchanged("a puppet maimed and mauled by wayne barlow", "maimed", "mauled")
+        assert not {"wayne", "barlow"} & set(maimed.split())
+        stalked = exchanged(
+            "a ghoul stalks a couple, phone in hand, mauling them", "stalks", "mauling"
+        )
+        assert "phone" not in stalked
+        taunted = exchanged(
+            "two thugs maul each other, office clothes torn", "thugs", "maul", "torn"
+        )
+        assert "other" not in taunted
+
+    def test_an_act_that_stays_beside_what_is_exchanged_is_a_reason_to_make_it_anew(self) -> None:
+        assert "drags" not in exchanged("a mob drags a man behind a truck", "mob")
+
+    def test_a_tag_that_is_a_participle_says_how_somebody_is(self) -> None:
+        assert exchanged("an old man, bruised, marvel art", "bruised").split(", ")[1] == "healthy"
+
     def test_what_a_picture_is_of_is_made_anew_and_that_it_is_one_stays(self) -> None:
         ball = exchanged("a photo of a violent burning ball", "violent burning")
         assert ball.startswith("a photo of a ball")
@@ -252,6 +270,21 @@ class TestUntilSafe:
         assert "greets" not in choice.conditioning.text
         assert REWRITTEN_TWICE in choice.conditioning.note
         assert REWRITTEN_TWICE in choice.why
+
+    def test_a_rewrite_gets_no_benefit_of_the_doubt(self) -> None:
+        class Unsure(Wary):
+            def score(self, prompt: str) -> Detection:
+                found = super().score(prompt)
+                return found if "stabs" in prompt else Detection({"violence": 0.4}, found.spans)
+
+        chooser = Chooser(ContextLibrary(), {"probe": Unsure("stabs", "greets")})
+        assert chooser.judge("a man greets a woman", self.plan).context is None
+        choice = chooser.choose("a man stabs a woman", self.plan)
+        assert choice.conditioning is not None
+        assert choice.conditioning.strategy == "context"
+        low = chooser.choose("a man stabs a woman", self.plan.replace(threshold=0.2))
+        assert low.conditioning is not None
+        assert low.conditioning.strategy == "context"
 
     def test_then_the_contexts_own_text_takes_over_and_that_is_said(self) -> None:
         choice = self.choose("a man stabs a woman AND a cat", "a ")

@@ -237,6 +237,14 @@ def test_other_languages_harmless_words_are_no_signs(prompt: str) -> None:
     assert LexiconDetector().score(prompt).unsafe < 0.9
 
 
+def test_beside_a_sure_word_one_that_holds_another_is_named_too() -> None:
+    detector = LexiconDetector()
+    prompt = "a nakedvorn pair, topless, by Nakedvorn"
+    found = [prompt[span.start : span.end] for span in detector.score(prompt).spans]
+    assert found == ["topless", "nakedvorn"]
+    assert detector.score("a nakedvorn pair").spans == ()
+
+
 class TestBuiltIn:
     def test_no_term_is_listed_twice(self) -> None:
         for file in BUILT_IN:

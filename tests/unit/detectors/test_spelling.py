@@ -52,3 +52,18 @@ def test_a_harmless_word_is_not_torn_nor_taken_for_a_slip() -> None:
     harmless = Spelling(wanted, ["squawking", "slaughte"])
     assert harmless.parts("squawking") == ()
     assert harmless.meant("slaughte") == ""
+
+
+@pytest.mark.parametrize(
+    ("word", "held"),
+    [
+        ("qzbloodyvx", "bloody"),
+        ("stabqzvx", "stab"),
+        ("qzstabvx", ""),  # too short to be sure within a word
+        ("stability", ""),  # a word of its own
+        ("bloody", ""),
+        ("qzvx", ""),
+    ],
+)
+def test_a_word_that_nobody_knows_may_hold_another(word: str, held: str) -> None:
+    assert SPELLING.inside(word) == held
