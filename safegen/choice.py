@@ -8,12 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from safegen.conditioning.rewriting import is_style
 from safegen.conditioning.strategies import NEVER, SafeConditioning, condition, condition_parts
 from safegen.contexts.context import SafetyContext
+from safegen.contexts.grammar import forms
 from safegen.contexts.library import ContextLibrary
 from safegen.detectors.auto import AutoPolicy, Verdict, default_detectors
 from safegen.detectors.coverage import nothing_found
-from safegen.detectors.protocol import MODEL, Detector, Span
+from safegen.detectors.protocol import LEFT, MODEL, Detector, Span
 from safegen.detectors.sentences import NAME as SENTENCES
 from safegen.detectors.sentences import SentenceDetector
 from safegen.errors import InvalidValue, SafeGenError
@@ -46,6 +48,10 @@ half of what counts elsewhere."""
 DOUBTFUL = 0.3
 """How unsafe a rewrite's words may be, if the threshold is higher: it was unsafe before, so what is
 left of it is not given the benefit of the doubt."""
+LEFT_OVER = 0.4
+"""How unsafe its words may be without those that are exchanged."""
+_KEPT = ("P", "L")
+"""Kinds of nouns that are no harm by themselves: people and places."""
 Learned = Callable[[SafetyContext], LearnedEmbedding]
 """Finds a context's embedding for the host's own encoder; raises an error for the user if there
 is none. Auto's context is only known once the prompt has been read."""
@@ -268,6 +274,7 @@ class Chooser:
         named.
         """
         prompt = found.prompt
+        spans = self._with_what_is_left(prompt, context, spans, plan) if found.in_words else spans
         once = condition(prompt, context, "counterpart", spans=spans)
         if once.strategy != "counterpart":
             if found.names_words or found.errors:
@@ -292,6 +299,32 @@ class Chooser:
         if able and self._safe_now(once.text, plan.replace(mode=WORDS)):
             return prompt, "counterpart", spans, PUSHED_TOO
         return prompt, "context", spans, REWRITTEN_IN_VAIN
+
+    def _with_what_is_left(
+        self, prompt: str, context: SafetyContext, spans: tuple[Span, ...], plan: SafetyPlan
+    ) -> tuple[Span, ...]:
+        """``spans``, and what speaks for harm without them: neutral words would outweigh it.
+
+        Who is there and where stays, and how it is made. Where nothing else is named, it is what
+        stands around ``spans``.
+        """
+        letters = list(prompt)
+        for span in spans:
+            letters[span.start : span.end] = " " * (span.end - span.start)
+        left = self.judge("".join(letters), plan.replace(mode=WORDS))
+        doubtful = min(plan.threshold, LEFT_OVER)
+        if not spans or left.errors or left.unsafe < doubtful:
+            return spans
+        more = [
+            replace(one, detector=LEFT)
+            for one in replace(left, context=context, threshold=doubtful).risky_spans()
+            if all(one.end <= span.start or span.end <= one.start for span in spans)
+            and not is_style(prompt[one.start : one.end])
+            and not any(f.kind in _KEPT for f in forms(prompt[one.start : one.end].lower()))
+        ]
+        if not more:
+            return tuple(replace(span, detector=LEFT) for span in spans)
+        return tuple(sorted((*spans, *more)))
 
     def _safe_now(self, text: str, plan: SafetyPlan) -> bool:
         """Whether a rewrite no longer counts as unsafe, and its words are beyond doubt."""

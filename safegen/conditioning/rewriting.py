@@ -9,7 +9,7 @@ from dataclasses import replace
 from safegen.conditioning.rebuilding import rebuilt
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.replacements import Replacer, has_more
-from safegen.detectors.protocol import MODEL, Span
+from safegen.detectors.protocol import LEFT, MODEL, Span
 from safegen.errors import InvalidValue
 
 _ARTICLE = re.compile(r"\b(an?)(\s+[(\[]*)$", re.IGNORECASE)
@@ -141,10 +141,19 @@ _STYLE = re.compile(
     re.IGNORECASE,
 )
 """What a clause has in it that says how a picture is made, and nothing of what is on it."""
+
+
+def is_style(text: str) -> bool:
+    """Whether ``text`` says how a picture is made."""
+    return _STYLE.search(text) is not None
+
+
 _FEWEST_WORDS = 3
 """Words that the clauses of a sentence have on average; tags have fewer."""
 _SHORTEST = 5
 """Words a clause must have to be made anew."""
+_SHORT = 2
+"""Words it must have if it is beyond exchange."""
 _MOST = 2
 """Stretches of a clause that are exchanged one by one; with more it is made anew."""
 
@@ -156,8 +165,8 @@ def rewrite(prompt: str, spans: Sequence[Span], context: SafetyContext) -> str:
     word leaves over (blanks, a comma, brackets with nothing else in them) and the article before
     the span. What only the model found is left out, as it was when the model was asked. A word
     that is cut by syntax, such as ``(bl:1.2)ood``, has one replacement, not one
-    for each piece. A clause that has too many spans, or one that no table has a word for, is made
-    anew from what is harmless in it.
+    for each piece. A clause that has too many spans, one that no table has a word for, or one that
+    speaks for harm without what is exchanged, is made anew from what is harmless in it.
 
     Raises `InvalidValue` for a span that lies outside the prompt.
     """
@@ -167,12 +176,15 @@ def rewrite(prompt: str, spans: Sequence[Span], context: SafetyContext) -> str:
     for start, end in reversed(doubtful):
         if any(span.start < end and start < span.end for span in whole):
             continue
-        if len(prompt[start:end].split()) < _SHORTEST:
+        beyond = any(span.detector == LEFT and start <= span.start < end for span in spans)
+        if len(prompt[start:end].split()) < (_SHORT if beyond else _SHORTEST):
             continue
         inside = [(s - start, e - start) for s, e in merge_spans(spans) if start <= s and e <= end]
         opened = prompt[start:end].count('"') % 2 == 1
         clause = _QUOTED.sub(lambda m: " " * len(m[0]), prompt[start:end])
         text = rebuilt(clause, inside, context, prompt[:start])
+        if text is None and beyond and len(clause.split()) < _SHORTEST:
+            text = context.fallback or None
         if text is None and 2 * (end - start) < len(prompt):
             continue
         if text is None:
@@ -222,7 +234,7 @@ def _exchanged(
     left_out = _only_by_the_model(spans)
     merged = merge_spans(spans)
     starts = {start for start, _ in merged}
-    doubts: list[int] = []
+    doubts = [span.start for span in spans if span.detector == LEFT]
     capitals: list[int] = []
     for start, end in merged:
         result += prompt[position:start]
@@ -297,7 +309,7 @@ def _clauses(prompt: str) -> list[tuple[int, int]]:
     for match in _SENTENCE.finditer(prompt):
         start = match.start()
         told = match.group().split(",")
-        while len(told) > 1 and _STYLE.search(told[-1]):
+        while len(told) > 1 and (not told[-1].strip() or is_style(told[-1])):
             told.pop()
         text = ",".join(told)
         if len(told) <= 4 and len(text.split()) >= _FEWEST_WORDS * len(told):

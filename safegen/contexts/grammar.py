@@ -209,6 +209,8 @@ def pluralised(noun: str) -> str:
     before, _, last = head.rpartition(" ")
     if last.endswith("s") and not last.endswith("ss"):
         many = last
+    elif last.endswith("man") and last != "human":
+        many = last[:-3] + "men"
     else:
         many = _IRREGULAR_PLURALS.get(last) or plural(last)
     return f"{before} {many}".strip() + of + rest

@@ -322,7 +322,7 @@ def _done_by_someone(form: Form, specific: str | None, before: str, rest: str) -
     return (kind == "P" and verb in _TO_PEOPLE) or (kind in ("O", "L") and verb in _TO_THINGS)
 
 
-_NAMELESS = word_set("people men women children and")
+_NAMELESS = word_set("people men women children")
 
 
 def _fits(words: Sequence[str], literal: str, before: str, after: str) -> bool:

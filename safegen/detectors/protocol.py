@@ -8,6 +8,8 @@ from typing import Protocol, runtime_checkable
 
 MODEL = "model"
 """Name of the detector that reads no words but asks the model what it would draw."""
+LEFT = "left"
+"""Who found what speaks for harm once all else that does is gone: the clause is beyond exchange."""
 
 
 @dataclass(frozen=True, order=True)

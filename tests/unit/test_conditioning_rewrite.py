@@ -15,7 +15,7 @@ from safegen.conditioning.edits import MoveAlong, ProjectOut
 from safegen.conditioning.rewriting import rewrite
 from safegen.conditioning.strategies import condition, condition_parts
 from safegen.contexts.context import SafetyContext
-from safegen.contexts.grammar import inflected
+from safegen.contexts.grammar import inflected, pluralised
 from safegen.contexts.library import ContextLibrary, presets
 from safegen.contexts.replacements import substitutes
 from safegen.detectors.auto import AutoPolicy, Verdict, risky_spans
@@ -121,6 +121,11 @@ class TestGrammar:
         self, prompt: str, words: list[str], expected: str
     ) -> None:
         assert exchanged(prompt, *words) == expected
+
+    def test_men_are_many(self) -> None:
+        assert [pluralised(one) for one in ("postman", "woman", "human", "old man")] == [
+            "postmen", "women", "humans", "old men",
+        ]  # fmt: skip
 
     def test_no_word_stands_twice_in_a_row(self) -> None:
         assert exchanged("a cup of water blood", "blood") == "a cup of water"
@@ -285,6 +290,24 @@ class TestUntilSafe:
         low = chooser.choose("a man stabs a woman", self.plan.replace(threshold=0.2))
         assert low.conditioning is not None
         assert low.conditioning.strategy == "context"
+
+    def test_what_speaks_for_harm_without_the_words_that_are_exchanged_goes_too(self) -> None:
+        class Hasty(Wary):
+            """Names the first word alone, and is calmed by a greeting."""
+
+            def score(self, prompt: str) -> Detection:
+                found = super().score(prompt)
+                return (
+                    Detection({}) if "greets" in prompt else replace(found, spans=found.spans[:1])
+                )
+
+        prompt = "a man stabs a woman with wet hair"
+        for words, kept in ((["stabs"], True), (["stabs", "wet"], False)):
+            chooser = Chooser(ContextLibrary(), {"probe": Hasty(*words)})
+            choice = chooser.choose(prompt, self.plan)
+            assert choice.conditioning is not None
+            assert choice.conditioning.strategy == "counterpart"
+            assert ("wet hair" in choice.conditioning.text) is kept
 
     def test_then_the_contexts_own_text_takes_over_and_that_is_said(self) -> None:
         choice = self.choose("a man stabs a woman AND a cat", "a ")
