@@ -77,7 +77,8 @@ NEEDS = {need.name: need for need in (PROBE_MISSING, WATCH_MISSING)}
 
 def missing(plan: SafetyPlan) -> Need | None:
     """What ``plan`` lacks in the loaded model; ``None`` if nothing, or if it can't be told now."""
-    if plan.mode == WATCH and not watching.is_fitted():
+    # Forge loads its model for the first picture, which then says it.
+    if plan.mode == WATCH and host.is_loaded() and not watching.is_fitted():
         return WATCH_MISSING
     if plan.strategy in LEARNED_STRATEGIES and plan.context == CUSTOM:
         return Need(named("strategy", plan.strategy), never=True)

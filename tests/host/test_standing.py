@@ -222,3 +222,18 @@ def test_what_never_began_has_no_counts_on_the_status_page(host: Host) -> None:
     host.shared.opts.data["safegen_enforce"] = "sctrict"
     host.make(HAZARD, {}).refused("SafeGen", "Did you mean strict?")
     assert [line.name for line in status.last_run()] == ["Finished", "Outcome", "Message"]
+
+
+def test_choosing_watch_before_a_model_is_loaded_is_no_error(
+    own_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forge has a model in name only until the first picture."""
+    from safegen.webui import host as asked
+    from safegen.webui import watching
+
+    def nothing_to_ask() -> bool:
+        raise AttributeError("forge_objects")
+
+    monkeypatch.setattr(watching, "is_fitted", nothing_to_ask)
+    monkeypatch.setattr(asked, "is_loaded", lambda: False)
+    assert stands(mode="watch").state == "watch"
