@@ -18,7 +18,7 @@ from safegen.detectors.coverage import nothing_found
 from safegen.detectors.protocol import LEFT, MODEL, Detector, Span
 from safegen.detectors.sentences import NAME as SENTENCES
 from safegen.detectors.sentences import SentenceDetector
-from safegen.errors import InvalidValue, SafeGenError
+from safegen.errors import GuardFailure, InvalidValue, SafeGenError
 from safegen.learned.embedding import LearnedEmbedding
 from safegen.plan import (
     ALWAYS,
@@ -311,7 +311,10 @@ class Chooser:
         letters = list(prompt)
         for span in spans:
             letters[span.start : span.end] = " " * (span.end - span.start)
-        left = self.judge("".join(letters), plan.replace(mode=WORDS))
+        try:
+            left = self.judge("".join(letters), plan.replace(mode=WORDS))
+        except GuardFailure:
+            return spans  # of some part no word is left, which is not read then
         doubtful = min(plan.threshold, LEFT_OVER)
         if not spans or left.errors or left.unsafe < doubtful:
             return spans

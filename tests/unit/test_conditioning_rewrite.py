@@ -309,6 +309,16 @@ class TestUntilSafe:
             assert choice.conditioning.strategy == "counterpart"
             assert ("wet hair" in choice.conditioning.text) is kept
 
+    @pytest.mark.parametrize(
+        "prompt",
+        ["(pool of blood:1.2)", "gore BREAK gore", "gore AND gore:1.2", "gore", "[gore::5]"],
+    )
+    def test_where_nothing_is_left_it_is_exchanged_all_the_same(self, prompt: str) -> None:
+        choice = Chooser.default().choose(prompt, SafetyPlan())
+        assert choice.conditioning is not None
+        assert "blood" not in choice.conditioning.text
+        assert "gore" not in choice.conditioning.text
+
     def test_then_the_contexts_own_text_takes_over_and_that_is_said(self) -> None:
         choice = self.choose("a man stabs a woman AND a cat", "a ")
         assert choice.context is not None
