@@ -118,14 +118,19 @@ class Chooser:
         detectors = [self.detectors[name] for name in plan.detectors]
         watching = self.detectors.get(MODEL) if plan.mode != WORDS else None
         if plan.mode == WATCH and watching is None:
+            label = told(SETTINGS["mode"].label)
+            what = told("{setting}: {value}", setting=label, value=told(WATCH))
             raise InvalidValue(
                 "mode",
                 WATCH,
-                f"{WORDS}; {WATCH} only after fitting what watches to this model",
-                plain=told(
-                    "{mode} 'watch' has to be fitted to this model first: safegen probe fit "
-                    "--watch --model MODEL, or the button beside it.",
-                    mode=told(SETTINGS["mode"].label),
+                f"{WORDS}; {WATCH} only after fitting what watches to this model: safegen probe "
+                "fit --watch --model MODEL",
+                plain=joined(
+                    " ",
+                    (
+                        told("{what} must first be fitted for this model.", what=what),
+                        told("Choose it where SafeGen is ticked: a button there does it."),
+                    ),
                 ),
             )
         found = tuple(self.library if contexts is None else contexts)

@@ -252,7 +252,11 @@ def test_watch_is_refused_before_it_is_fitted() -> None:
     with pytest.raises(InvalidValue, match="after fitting what watches to this model") as caught:
         chooser().choose("a red ball", WATCH)
     assert (caught.value.field, caught.value.value) == ("mode", "watch")
-    assert "safegen probe fit --watch" in (caught.value.plain or "")
+    assert "safegen probe fit --watch" in str(caught.value)
+    assert caught.value.plain == (
+        "When it acts: watch must first be fitted for this model. Choose it where SafeGen is "
+        "ticked: a button there does it."
+    )
 
 
 def test_always_lets_a_picture_go_that_shows_nothing_and_guards_it_if_nobody_watches() -> None:
