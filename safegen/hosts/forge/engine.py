@@ -45,8 +45,12 @@ def is_flow(model: Any) -> bool:
 
 
 def middle(model: Any) -> Any:
-    """The module in the middle of the model's UNet; ``None`` for models without one."""
-    return getattr(model.forge_objects.unet.model.diffusion_model, "middle_block", None)
+    """The last module of the middle of the model's UNet; ``None`` for models without one.
+
+    reForge calls the middle's layers one by one, and never the middle itself.
+    """
+    found = getattr(model.forge_objects.unet.model.diffusion_model, "middle_block", None)
+    return found[-1] if isinstance(found, torch.nn.Sequential) else found
 
 
 def draw(model: Any, x: Any, timestep: int, text: Any, load: Callable[[list[Any]], Any]) -> None:
