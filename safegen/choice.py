@@ -118,8 +118,6 @@ class Chooser:
         detectors = [self.detectors[name] for name in plan.detectors]
         watching = self.detectors.get(MODEL) if plan.mode != WORDS else None
         if plan.mode == WATCH and watching is None:
-            label = told(SETTINGS["mode"].label)
-            what = told("{setting}: {value}", setting=label, value=told(WATCH))
             raise InvalidValue(
                 "mode",
                 WATCH,
@@ -128,7 +126,10 @@ class Chooser:
                 plain=joined(
                     " ",
                     (
-                        told("{what} must first be fitted for this model.", what=what),
+                        told(
+                            "{what} must first be fitted for this model.",
+                            what=SETTINGS["mode"].named(WATCH),
+                        ),
                         told("Choose it where SafeGen is ticked: a button there does it."),
                     ),
                 ),
@@ -313,6 +314,8 @@ class Chooser:
         Who is there and where stays, and how it is made. Where nothing else is named, it is what
         stands around ``spans``.
         """
+        if not spans:
+            return spans
         letters = list(prompt)
         for span in spans:
             letters[span.start : span.end] = " " * (span.end - span.start)
@@ -321,12 +324,12 @@ class Chooser:
         except GuardFailure:
             return spans  # of some part no word is left, which is not read then
         doubtful = min(plan.threshold, LEFT_OVER)
-        if not spans or left.errors or left.unsafe < doubtful:
+        if left.errors or left.unsafe < doubtful:
             return spans
         more = [
             replace(one, detector=LEFT)
             for one in replace(left, context=context, threshold=doubtful).risky_spans()
-            if all(one.end <= span.start or span.end <= one.start for span in spans)
+            if not any(span.meets(one.start, one.end) for span in spans)
             and not is_style(prompt[one.start : one.end])
             and not any(f.kind in _KEPT for f in forms(prompt[one.start : one.end].lower()))
         ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from safegen.errors import InvalidValue
-from safegen.sentence import told
+from safegen.sentence import Told, told
 
 _FRAGILE = re.compile(r"""^[\s"']|\s\Z|^\d+x\d+\Z""")
 """Texts that a host changes on the way through its infotext: it strips blanks, takes outer
@@ -54,6 +54,10 @@ class Setting:
         if self.kind is int:
             return told("a whole number from {least} to {most}", **ends)
         return told("a number from {least} to {most}", **ends)
+
+    def named(self, value: str) -> Told:
+        """The label with a value, for people."""
+        return told("{setting}: {value}", setting=told(self.label), value=told(value))
 
     def check(self, value: Any) -> Any:
         """Return ``value`` in this setting's own type, or raise `InvalidValue`."""

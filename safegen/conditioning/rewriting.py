@@ -174,7 +174,7 @@ def rewrite(prompt: str, spans: Sequence[Span], context: SafetyContext) -> str:
     exchanged, doubtful = _exchanged(prompt, spans, context)
     whole = [span for span in spans if span.whole]
     for start, end in reversed(doubtful):
-        if any(span.start < end and start < span.end for span in whole):
+        if any(span.meets(start, end) for span in whole):
             continue
         beyond = any(span.detector == LEFT and start <= span.start < end for span in spans)
         if len(prompt[start:end].split()) < (_SHORT if beyond else _SHORTEST):

@@ -370,7 +370,7 @@ def risky_spans(
                 found.add(Span(start, end, context.category, "context", whole, hit.words))
     chosen: list[Span] = []
     for span in sorted(found, key=lambda s: (s.start - s.end, s.detector != "context", s)):
-        if all(span.end <= other.start or other.end <= span.start for other in chosen):
+        if not any(other.meets(span.start, span.end) for other in chosen):
             chosen.append(span)
     return tuple(sorted(chosen))
 

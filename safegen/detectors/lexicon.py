@@ -333,7 +333,7 @@ class LexiconDetector:
             term = self.lexicon.phrases.terms.get((held,))
             if term is None or term.category not in sure:
                 continue
-            if all(token.end <= span.start or span.end <= token.start for span in spans):
+            if not any(span.meets(token.start, token.end) for span in spans):
                 yield Span(token.start, token.end, term.category, self.name, reading=held)
 
 

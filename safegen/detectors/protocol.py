@@ -37,6 +37,10 @@ class Span:
     whole: str = ""
     reading: str = field(default="", compare=False)
 
+    def meets(self, start: int, end: int) -> bool:
+        """Whether it has a character of ``text[start:end]``."""
+        return self.start < end and start < self.end
+
 
 @dataclass(frozen=True)
 class Detection:

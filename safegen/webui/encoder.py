@@ -78,15 +78,17 @@ def learned(context: SafetyContext, strategy: str) -> LearnedEmbedding:
     Raises:
         InvalidValue: It can't be learned, or kept; says why.
     """
-    label = told(SETTINGS["strategy"].label)
+    setting = SETTINGS["strategy"]
     if context.name == CUSTOM:
-        what = told("{setting}: {value}", setting=label, value=told(strategy))
         raise InvalidValue(
             "strategy",
             strategy,
             "counterpart, prepend, append or context with texts of your own, as nothing is "
             "learned for those",
-            plain=told("{what} can't be used with custom texts. Choose another.", what=what),
+            plain=told(
+                "{what} can't be used with custom texts. Choose another.",
+                what=setting.named(strategy),
+            ),
         )
     store = LearnedStore(settings.contexts_folder())
     learns = say("SafeGen learns {context} for this model.", context=context.label)
@@ -100,7 +102,7 @@ def learned(context: SafetyContext, strategy: str) -> LearnedEmbedding:
             plain=told(
                 "What SafeGen learns can't be kept here: its folder can't be written. Ask the "
                 "operator, or choose another {field}.",
-                field=label,
+                field=told(setting.label),
             ),
         ) from error
 

@@ -13,7 +13,6 @@ from typing import Any
 from safegen.choice import PROBE
 from safegen.learned.probe import ProbeError, ProbeStore
 from safegen.plan import CUSTOM, LEARNED_STRATEGIES, SETTINGS, WATCH, SafetyPlan
-from safegen.sentence import Told, told
 from safegen.webui import encoder, host, settings, watching
 from safegen.webui.words import say, spoken
 
@@ -63,13 +62,8 @@ class Need:
         return f"{lacks} {say('Ask the operator of this server, or choose another.')}"
 
 
-def named(setting: str, value: str) -> Told:
-    """A setting with its value, for people."""
-    return told("{setting}: {value}", setting=told(SETTINGS[setting].label), value=told(value))
-
-
-PROBE_MISSING = Need(named("detectors", PROBE), probe=True)
-WATCH_MISSING = Need(named("mode", WATCH), watch=True)
+PROBE_MISSING = Need(SETTINGS["detectors"].named(PROBE), probe=True)
+WATCH_MISSING = Need(SETTINGS["mode"].named(WATCH), watch=True)
 
 NEEDS = {need.name: need for need in (PROBE_MISSING, WATCH_MISSING)}
 """What a button can make."""
@@ -81,7 +75,7 @@ def missing(plan: SafetyPlan) -> Need | None:
     if plan.mode == WATCH and host.is_loaded() and not watching.is_fitted():
         return WATCH_MISSING
     if plan.strategy in LEARNED_STRATEGIES and plan.context == CUSTOM:
-        return Need(named("strategy", plan.strategy), never=True)
+        return Need(SETTINGS["strategy"].named(plan.strategy), never=True)
     identity = encoder.identity_at_once() if PROBE in plan.detectors else None
     if identity is None:
         return None

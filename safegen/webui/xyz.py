@@ -129,7 +129,7 @@ def _refused(cell: dict[str, Any], reason: str) -> InvalidValue:
 def _named(setting: Setting, value: Any) -> str:
     """A setting with its value, unless a user has typed it: that stands in no message."""
     typed = setting.kind is str and not setting.choices and setting.name != "context"
-    return told(setting.label) if typed else mending.named(setting.name, setting.format(value))
+    return told(setting.label) if typed else setting.named(setting.format(value))
 
 
 def numbers(module: Any, setting: Setting, text: str) -> list[str]:
