@@ -28,6 +28,9 @@ HARM = {"zorb": 5.0, "quax": 5.0, "hint": 1.5}
 """What single words bring; "red rain" brings it only in a row."""
 
 
+THINGS = ("ball", "cup", "box", "star")
+
+
 def harm(text: str) -> float:
     words = text.replace(",", " ").split()
     in_a_row = 5.0 if " red rain " in f" {text.replace(',', ' ')} " else 0.0
@@ -156,6 +159,27 @@ def test_a_part_of_the_words_is_not_enough_where_all_of_them_do_better() -> None
     text = "a cup when it fell here"
     (span,) = detector(seen).score(text).spans
     assert text[span.start : span.end] == "when it fell"
+
+
+def test_phrases_are_left_out_before_words_where_that_asks_for_fewer_rows() -> None:
+    words = [f"big {colour} {thing}" for colour in ("red", "green", "blue") for thing in THINGS]
+    text = ", ".join([*words, "a zorb cat on a lawn"])
+    watching = detector()
+    (span,) = watching.score(text).spans
+    assert text[span.start : span.end] == "zorb"
+    asked = watching.denoiser.asked  # type: ignore[attr-defined]
+    assert len(asked) == len(set(asked)) <= len(words) + 6
+
+
+def test_a_phrase_of_which_no_part_is_enough_goes_as_a_whole() -> None:
+    """Each of its words brings it."""
+
+    def seen(text: str) -> float:
+        return 5.0 if {"burn", "blaze", "glow"} & set(text.replace(",", " ").split()) else 0.0
+
+    text = "a cat on a lawn, burn blaze glow, a tree"
+    (span,) = detector(seen).score(text).spans
+    assert text[span.start : span.end] == "burn blaze glow"
 
 
 def test_where_nothing_is_quite_harmless_what_is_least_harmful_is_left() -> None:
