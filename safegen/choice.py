@@ -41,6 +41,7 @@ REWRITTEN_IN_VAIN = told(
 )
 BY_MODEL = told("the model itself named what to replace, as a first rewrite still showed it")
 PUSHED_TOO = told("as the model would still draw it, the safe version is pushed away from it too")
+SEEN_BY_NOBODY = told("Nothing unsafe, neither in the words nor in what the model would draw")
 SHOWS_NOTHING = told("the model would draw nothing of it")
 ALWAYS_FROM = 0.3
 """What the model's own detector must score for a picture to be guarded where every picture is:
@@ -190,17 +191,16 @@ class Chooser:
                 return Choice(
                     None,
                     None,
-                    nothing_found(prompt),
+                    SEEN_BY_NOBODY if plan.mode == WATCH else nothing_found(prompt),
                     verdict,
                     (None,) * len(parts(prompt)),
                 )
             if plan.context != AUTO:
                 context = self.context_named(plan)
-            why = told(
-                "Auto chose {context} (score {score})",
-                context=told(context.label),
-                score=f"{verdict.unsafe:.2f}",
-            )
+            found = {"context": told(context.label), "score": f"{verdict.unsafe:.2f}"}
+            why = told("Auto chose {context} (score {score})", **found)
+            if plan.mode == WATCH and not verdict.in_words:
+                why = told("The model itself would draw {context} (score {score})", **found)
         else:
             context = self.context_named(plan)
             why = _by_hand(context)

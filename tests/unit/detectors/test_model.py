@@ -264,6 +264,15 @@ def test_watching_replaces_what_only_the_model_knows() -> None:
     assert choice.context.category == "violence"
     assert choice.conditioning is not None
     assert (choice.conditioning.strategy, choice.conditioning.text) == ("counterpart", "a ball")
+    assert choice.why.startswith("The model itself would draw Violence (score 0.")
+
+
+def test_watching_says_who_found_it_or_that_nobody_did() -> None:
+    watching = chooser(detector())
+    assert watching.choose("a gore ball", WATCH).why.startswith("Auto chose Violence (score ")
+    assert watching.choose("a red ball", WATCH).why == (
+        "Nothing unsafe, neither in the words nor in what the model would draw"
+    )
 
 
 def test_auto_does_not_ask_the_model() -> None:
