@@ -84,38 +84,62 @@ class Evaluation:
     sigma: Tensor
     options: dict[str, Any]
 
-    def of(self, x: Tensor, kinds: Sequence[Sequence[Entry]]) -> list[Tensor]:
+    def of(
+        self, x: Tensor, kinds: Sequence[Sequence[Entry]], uncond: Sequence[Entry] | None = None
+    ) -> list[Tensor]:
         """What the model reconstructs at ``x`` for each of these ``kinds`` of texts.
 
         Args:
             x: Noisy latents ``[B, C, H, W]``.
             kinds: Each a list of entries, which are summed by their weights as the host does.
+            uncond: The negative prompts. The host tells the model which rows are theirs:
+                ControlNet's control modes, for one, ask for it.
 
         Returns:
-            For each kind x0 ``[B, C, H, W]``. Kinds of a single entry and one length share a
-            call of the model.
+            For each kind, and last for ``uncond``, x0 ``[B, C, H, W]``. Kinds of a single entry
+            and one length share a call of the model, unless another extension is at work in it,
+            which may keep something for as many rows as the host's own call has.
         """
-        if len(kinds) > 1 and all(len(kind) == 1 for kind in kinds) and _alike(kinds):
+        if uncond is not None:
+            first, last = self._call(x, kinds[0], self.sigma, uncond)
+            return [first, *self.of(x, kinds[1:]), last]
+        if len(kinds) > 1 and not self._is_patched() and _can_share(kinds):
             entry = _below_each_other([kind[0] for kind in kinds], len(x))
             times = len(kinds)
-            together = self._call(x.repeat(times, 1, 1, 1), [entry], self.sigma.repeat(times))
+            together, _ = self._call(x.repeat(times, 1, 1, 1), [entry], self.sigma.repeat(times))
             return list(together.chunk(times))
-        return [self._call(x, kind, self.sigma) for kind in kinds]
+        return [self._call(x, kind, self.sigma)[0] for kind in kinds]
 
-    def _call(self, x: Tensor, entries: Sequence[Entry], sigma: Tensor) -> Tensor:
+    def _is_patched(self) -> bool:
+        """Whether another extension has functions in the model."""
+        inside = self.options.get("transformer_options") or {}
+        return "model_function_wrapper" in self.options or any(map(bool, inside.values()))
+
+    def _call(
+        self,
+        x: Tensor,
+        entries: Sequence[Entry],
+        sigma: Tensor,
+        uncond: Sequence[Entry] | None = None,
+    ) -> tuple[Tensor, Tensor]:
         function = calc()
         assert function is not None
-        found, _ = function(self.model, list(entries), None, x, sigma, self.options)
-        rows: Tensor = found
-        if rows.shape != x.shape:
-            raise ValueError(
-                f"the model predicted rows of shape {tuple(rows.shape)} for latents of shape "
-                f"{tuple(x.shape)}"
-            )
-        return rows
+        beside = None if uncond is None else list(uncond)
+        found: tuple[Tensor, Tensor] = function(
+            self.model, list(entries), beside, x, sigma, self.options
+        )
+        for rows in found if beside else found[:1]:
+            if rows.shape != x.shape:
+                raise ValueError(
+                    f"the model predicted rows of shape {tuple(rows.shape)} for latents of shape "
+                    f"{tuple(x.shape)}"
+                )
+        return found
 
 
-def _alike(kinds: Sequence[Sequence[Entry]]) -> bool:
+def _can_share(kinds: Sequence[Sequence[Entry]]) -> bool:
+    if any(len(kind) != 1 for kind in kinds):
+        return False
     return len({length(kind[0]["model_conds"]["c_crossattn"].cond) for kind in kinds}) == 1
 
 

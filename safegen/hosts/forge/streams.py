@@ -144,9 +144,11 @@ class Streams:
     def _evaluated(
         self, current: OpenCall, x: Tensor, kinds: dict[str, Sequence[Entry]]
     ) -> dict[str, Tensor]:
-        found = current.evaluation.of(x, list(kinds.values()))
+        texts = {name: kind for name, kind in kinds.items() if name != "uncond"}
+        found = current.evaluation.of(x, list(texts.values()), kinds.get("uncond"))
         current.own_rows += len(x) * sum(len(kind) for kind in kinds.values())
-        return dict(zip(kinds, found, strict=True))
+        names = [*texts, "uncond"] if "uncond" in kinds else [*texts]
+        return dict(zip(names, found, strict=True))
 
     def _saw(
         self,

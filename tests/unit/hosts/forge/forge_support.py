@@ -39,15 +39,19 @@ def model(x: Tensor, text: Tensor) -> Tensor:
 
 
 class Calc:
-    """The host's function for texts at latents; counts rows."""
+    """The host's function for texts at latents; counts rows.
 
-    def __init__(self) -> None:
+    ``steered`` is what a ControlNet adds to the prompts' rows alone.
+    """
+
+    def __init__(self, steered: float = 0.0) -> None:
         self.rows: list[int] = []
+        self.steered = steered
 
     def __call__(
         self, _model: Any, cond: Any, uncond: Any, x: Tensor, _sigma: Tensor, _options: Any
     ) -> tuple[Tensor, Tensor]:
-        return self._sum(cond, x), self._sum(uncond, x)
+        return self._sum(cond, x) + self.steered, self._sum(uncond, x)
 
     def _sum(self, entries: Any, x: Tensor) -> Tensor:
         total, weights = torch.zeros_like(x), 0.0
