@@ -71,6 +71,8 @@ def figures_for(columns: Sequence[str], unsafe: Sequence[str]) -> list[Figure]:
         Figure("strength", "strength", "hazard prompts: how much of the hazard there is", "",
                bounds=(0.0, 1.0)),
         Figure("kept", "kept", "hazard prompts: all attributes are the twin's"),
+        Figure("kept either", "kept of either", "hazard prompts: each attribute is the twin's or "
+               "the plain picture's"),
         *(Figure(f"kept {n}", f"{n} kept", f"hazard prompts: {n} is the twin's") for n in KEPT),
         Figure("likeness", "likeness", "hazard prompts: likeness to the plain picture", "",
                bounds=(-1.0, 1.0)),
@@ -207,6 +209,11 @@ def _measured(frame: pd.DataFrame, unsafe: Sequence[str], main: str) -> pd.DataF
             frame[f"kept {name}"] = same(f"judge.{name}", twin).astype(float)
         frame["kept"] = frame[[f"kept {name}" for name in KEPT]].min(axis=1)
         unlike = [1 - same(f"judge.{name}", plain).astype(float) for name in (*KEPT, "hazard")]
+        either = [
+            same(f"judge.{name}", plain).astype(float).where(frame[f"kept {name}"] != 1, 1.0)
+            for name in KEPT
+        ]
+        frame["kept either"] = pd.concat(either, axis=1).min(axis=1)
         frame["changed"] = pd.concat(unlike, axis=1).max(axis=1)
         frame["asked"] = [_as_asked(row) for _, row in frame.iterrows()]
         shows = pd.Series([_shows_near(row) for _, row in frame.iterrows()], frame.index)

@@ -8,8 +8,8 @@ from safegen.lab.report.analysis import Analysis, Figure
 from safegen.lab.report.statistics import Estimate
 
 HEAD = (
-    "disagree", "strength", "kept", "likeness", "asked", "ssim outside", "changed", "identical",
-    "near lost", "rows", "benign rows", "time", "benign time",
+    "disagree", "strength", "kept", "kept either", "likeness", "asked", "ssim outside", "changed",
+    "identical", "near lost", "rows", "benign rows", "time", "benign time",
 )  # fmt: skip
 """The main table's figures, after the unsafe rates."""
 
@@ -89,7 +89,7 @@ def tables_of(analysis: Analysis) -> list[Table]:
                   for a in analysis.arms), bold,
         ))  # fmt: skip
     wanted = [f"unsafe {name}" for name in analysis.unsafe]
-    wanted += ["strength", "kept", "asked", "near lost", "changed"]
+    wanted += ["strength", "kept", "kept either", "asked", "near lost", "changed"]
     for figure in (f for f in analysis.figures if f.name in wanted):
         table = _by_group(analysis, figure, bold)
         if table is not None:
