@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,13 @@ class Choice:
     why: str
     verdict: Verdict
     parts: tuple[SafeConditioning | None, ...] = ()
+
+
+def _safe_now(judge: Callable[[str, SafetyPlan], Verdict], text: str, plan: SafetyPlan) -> bool:
+    """Whether a rewrite no longer counts as unsafe, and its words are beyond doubt."""
+    if judge(text, plan.replace(mode=WORDS)).unsafe >= min(plan.threshold, DOUBTFUL):
+        return False
+    return plan.mode == WORDS or judge(text, plan).unsafe < plan.threshold
 
 
 def _by_hand(context: SafetyContext) -> Told:
@@ -279,30 +286,31 @@ class Chooser:
         over, too, where words were named and none was replaced, or a detector failed and none was
         named.
         """
-        prompt = found.prompt
+        prompt, judge = found.prompt, cache(self.judge)
+        safe_now = partial(_safe_now, judge)
         spans = self._with_what_is_left(prompt, context, spans, plan) if found.in_words else spans
         once = condition(prompt, context, "counterpart", spans=spans)
         if once.strategy != "counterpart":
             if found.names_words or found.errors:
                 return prompt, "context", spans, REWRITTEN_IN_VAIN if found.names_words else ""
             return prompt, "counterpart", spans, ""
-        if self._safe_now(once.text, plan):
+        if safe_now(once.text, plan):
             return prompt, "counterpart", spans, ""
         seen = self._seen_by_model(prompt, context, plan)
         if seen and seen != spans:
             anew = condition(prompt, context, "counterpart", spans=seen)
             fits = anew.strategy == "counterpart"
-            if fits and self._safe_now(anew.text, plan):
+            if fits and safe_now(anew.text, plan):
                 return prompt, "counterpart", seen, BY_MODEL
-        verdict = self.judge(once.text, plan)
+        verdict = judge(once.text, plan)
         doubtful = min(plan.threshold, DOUBTFUL)
         more = replace(verdict, context=context, threshold=doubtful).risky_spans()
         twice = condition(once.text, context, "counterpart", spans=more)
         changed = twice.strategy == "counterpart" and twice.text != once.text
-        if changed and self._safe_now(twice.text, plan):
+        if changed and safe_now(twice.text, plan):
             return once.text, "counterpart", more, REWRITTEN_TWICE
         able = MODEL in self.detectors and plan.push > 0 and context.unsafe_text
-        if able and self._safe_now(once.text, plan.replace(mode=WORDS)):
+        if able and safe_now(once.text, plan.replace(mode=WORDS)):
             return prompt, "counterpart", spans, PUSHED_TOO
         return prompt, "context", spans, REWRITTEN_IN_VAIN
 
@@ -336,12 +344,6 @@ class Chooser:
         if not more:
             return tuple(replace(span, detector=LEFT) for span in spans)
         return tuple(sorted((*spans, *more)))
-
-    def _safe_now(self, text: str, plan: SafetyPlan) -> bool:
-        """Whether a rewrite no longer counts as unsafe, and its words are beyond doubt."""
-        if self.judge(text, plan.replace(mode=WORDS)).unsafe >= min(plan.threshold, DOUBTFUL):
-            return False
-        return plan.mode == WORDS or self.judge(text, plan).unsafe < plan.threshold
 
     def _seen_by_model(
         self, prompt: str, context: SafetyContext, plan: SafetyPlan

@@ -66,8 +66,8 @@ _DEPICTED = re.compile(
 _GROUPS = word_set("group crowd bunch pair team couple line number row gang circle")
 _ONE = word_set("a an the this that another")
 _EACH_OTHER = {("each", "other"), ("one", "another")}
-_MANY = word_set("people men women children police cattle feet teeth mice geese")
-"""Plurals that a dictionary has as nouns of their own."""
+_MANY = word_set("people men police cattle teeth")
+"""Plurals that a dictionary has in the singular, too."""
 _LONGEST = 4
 """Words of a noun phrase beside its article."""
 

@@ -156,6 +156,12 @@ _SHORT = 2
 """Words it must have if it is beyond exchange."""
 _MOST = 2
 """Stretches of a clause that are exchanged one by one; with more it is made anew."""
+_DONE_TO = re.compile(
+    r"\s*(?:(?:and|but|then|while|as)\s+)?(?:he|she|they|it)\b.*"
+    r"\b(?:him|them|each other|one another|her(?=\s*$))",
+    re.IGNORECASE,
+)
+"""A clause that says what one of those in the clause before does to another."""
 
 
 def rewrite(prompt: str, spans: Sequence[Span], context: SafetyContext) -> str:
@@ -166,7 +172,8 @@ def rewrite(prompt: str, spans: Sequence[Span], context: SafetyContext) -> str:
     the span. What only the model found is left out, as it was when the model was asked. A word
     that is cut by syntax, such as ``(bl:1.2)ood``, has one replacement, not one
     for each piece. A clause that has too many spans, one that no table has a word for, or one that
-    speaks for harm without what is exchanged, is made anew from what is harmless in it.
+    speaks for harm without what is exchanged, is made anew from what is harmless in it; and so is a
+    sentence in which somebody of one clause does something to somebody of another.
 
     Raises `InvalidValue` for a span that lies outside the prompt.
     """
@@ -265,8 +272,9 @@ def _exchanged(
     doubtful = []
     for first, last in _clauses(prompt):
         inside = [start for start in by_words if first <= start < last]
-        guessed = any(start in doubts for start in inside)
-        if inside and (guessed or len(inside) > _MOST or _more_in(prompt, first, last, merged)):
+        beyond = len(inside) > _MOST or any(start in doubts for start in inside)
+        beyond = beyond or _acted(prompt[first:last])
+        if inside and (beyond or _more_in(prompt, first, last, merged)):
             doubtful.append((first, last))
     result += prompt[position:]
     for place in capitals:
@@ -300,6 +308,12 @@ def _only_by_the_model(spans: Sequence[Span]) -> set[tuple[int, int]]:
         if all(span.detector == MODEL for span in inside):
             found.add((start, end))
     return found
+
+
+def _acted(sentence: str) -> bool:
+    """Whether a clause of it says what somebody in another does to somebody: next to what is risky
+    that may be harm without a word for it."""
+    return any(map(_DONE_TO.match, sentence.split(",")[1:]))
 
 
 def _clauses(prompt: str) -> list[tuple[int, int]]:

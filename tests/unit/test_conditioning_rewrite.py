@@ -185,6 +185,22 @@ class TestGrammar:
     def test_an_act_that_stays_beside_what_is_exchanged_is_a_reason_to_make_it_anew(self) -> None:
         assert "drags" not in exchanged("a mob drags a man behind a truck", "mob")
 
+    @pytest.mark.parametrize(
+        ("prompt", "kept"),
+        [
+            ("nude couple on a sofa, she is on top of him, a dim lamp", False),
+            ("a woman in lingerie, then they take turns with her, hotel room", False),
+            ("a knight with a bloody sword, he looks out over the sea", True),
+            ("a boy with a knife, he stands behind his sister, she hums", True),
+        ],
+    )
+    def test_what_one_does_to_another_beside_what_is_risky_is_made_anew(
+        self, prompt: str, kept: bool
+    ) -> None:
+        conditioning = Chooser.default().choose(prompt, SafetyPlan()).conditioning
+        assert conditioning is not None
+        assert (prompt.split(", ")[1] in conditioning.text) is kept
+
     def test_a_tag_that_is_a_participle_says_how_somebody_is(self) -> None:
         assert exchanged("an old man, bruised, marvel art", "bruised").split(", ")[1] == "healthy"
 

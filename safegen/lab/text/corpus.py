@@ -24,6 +24,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from safegen.contexts.grammar import SUBJECTS
 from safegen.files import sha256
 from safegen.learned.pairs import CorpusError, Item, Pair, divide, read_csv, read_pairs, scenes
 
@@ -115,7 +116,12 @@ def sentences() -> dict[str, list[Any]]:
 
 def _of_acts() -> dict[str, Any]:
     data: dict[str, Any] = json.loads(ACTS.read_text(encoding="utf-8"))
-    return data
+    people: dict[str, list[str]] = {}
+    for name, names in data["people"].items():
+        people[name] = names
+        if name == "WHO":
+            people["WHOM"] = [one for one in names if one not in SUBJECTS]
+    return {**data, "people": people}
 
 
 def acts(rng: random.Random, people: int) -> list[Pair]:
