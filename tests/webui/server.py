@@ -299,6 +299,10 @@ class Server:
             "sampler_name": "Euler a",
             **fields,
         }
+        if body.get("enable_hr") and self.kind != WEBUI:
+            body.setdefault("hr_cfg", body["cfg_scale"])  # 1 if it is left out
+        if body.get("enable_hr") and self.kind == FORGE:
+            body.setdefault("hr_additional_modules", ["Use same choices"])  # an error without
         scripts = dict(body.pop("scripts", {}))
         if safegen is not None:
             scripts["SafeGen"] = {"args": safegen if isinstance(safegen, list) else [safegen]}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from common import BENIGN, HAZARD, HIRES, KNOWN, MASK, REPEATABLE, SAFE, SAMPLERS
-from server import FORGE, WEBUI, Answer, Server, difference, png
+from server import WEBUI, Answer, Server, difference, png
 
 from safegen.method.noise_level import progress_at
 
@@ -38,16 +38,12 @@ FORMS: dict[str, dict[str, Any]] = {
     "skip early": {"override_settings": {"skip_early_cond": 0.5}},
     "image to image": {"image": True},
     "inpainting": {"image": True, "mask": True},
-    "AND": {"more": "a blue star"},
+    "AND": {"more": BENIGN},
 }
 
 
 def made(server: Server, prompt: str, safegen: Any, form: dict[str, Any]) -> Answer:
     fields = {"sampler_name": "Euler", **form}
-    if fields.get("enable_hr") and server.kind != WEBUI:
-        fields["hr_cfg"] = 4.0
-    if fields.get("enable_hr") and server.kind == FORGE:
-        fields["hr_additional_modules"] = ["Use same choices"]
     if not fields.pop("image", False):
         return server.txt2img(prompt, safegen, **fields)
     picture = np.random.default_rng(1).integers(0, 255, (96, 96, 3)).astype(np.uint8)
@@ -103,11 +99,11 @@ def test_parts_without_uncond_rows(server: Server, record_property: Any) -> None
     the prompt. The host's ``P :1-w AND X :w`` keeps P as the stand-in, whatever its weight. Forge
     and reForge take the parts' weighted mean there, and nothing stands in.
     """
-    prompt = f"{HAZARD} AND a blue star :0.5"
+    prompt = f"{HAZARD} AND {BENIGN} :0.5"
     skipped: dict[float, dict[str, Any]] = {
         share: {"override_settings": {"skip_early_cond": share}} for share in (0.5, 1.0)
     }
-    star = f"a blue star :{0.5 * (1 - WEIGHT)}"
+    star = f"{BENIGN} :{0.5 * (1 - WEIGHT)}"
     weighted = f"{HAZARD} AND {SAFE} :{WEIGHT} AND {star}"
     if server.kind != WEBUI:
         weighted = f"{HAZARD} :{1 - WEIGHT} AND {star} AND {SAFE} :{1.5 * WEIGHT}"
