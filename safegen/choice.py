@@ -81,8 +81,8 @@ class Choice:
 
 def _safe_now(judge: Callable[[str, SafetyPlan], Verdict], text: str, plan: SafetyPlan) -> bool:
     """Whether a rewrite no longer counts as unsafe, and its words are beyond doubt."""
-    if judge(text, plan.replace(mode=WORDS)).unsafe >= min(plan.threshold, DOUBTFUL):
-        return False
+    if not judge(text, plan.replace(mode=WORDS)).unsafe < min(plan.threshold, DOUBTFUL):
+        return False  # said so that a score which is no number is no permission
     return plan.mode == WORDS or judge(text, plan).unsafe < plan.threshold
 
 

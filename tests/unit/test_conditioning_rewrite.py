@@ -2,8 +2,10 @@
 
 import copy
 import dataclasses
+import math
 import pickle
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -344,6 +346,20 @@ class TestUntilSafe:
         assert "stabs" not in choice.conditioning.text
         assert REWRITTEN_IN_VAIN in choice.why
         assert [part.strategy for part in choice.parts if part] == ["context", "context"]
+
+    def test_a_rewrite_without_a_score_is_not_taken_and_each_text_is_judged_once(self) -> None:
+        judged: list[str] = []
+
+        class Mute(Chooser):
+            def judge(self, prompt: str, *args: Any, **kwargs: Any) -> Verdict:
+                judged.append(prompt)
+                verdict = super().judge(prompt, *args, **kwargs)
+                return verdict if "stabs" in prompt else replace(verdict, unsafe=math.nan)
+
+        choice = Mute(ContextLibrary(), {"probe": Wary("stabs")}).choose("a man stabs", self.plan)
+        assert choice.conditioning is not None
+        assert choice.conditioning.strategy == "context"
+        assert len(judged) == len(set(judged))
 
     def test_no_verdict_is_no_permission(self) -> None:
         class Mute(Chooser):
