@@ -114,11 +114,13 @@ def _judging(holder: Any, judged: str) -> Iterator[None]:
     try:
         yield
     finally:
-        if vars(holder).get(ENCODE) is encode:  # else another extension stands around it
+        # Not by the holder's own methods: reForge takes a model apart when a refiner comes.
+        held = vars(holder)
+        if held.get(ENCODE) is encode:  # else another extension stands around it
             if own is None:
-                delattr(holder, ENCODE)
+                del held[ENCODE]
             else:
-                setattr(holder, ENCODE, own)
+                held[ENCODE] = own
         encode.safegen_run = False  # type: ignore[attr-defined]
 
 
