@@ -206,7 +206,7 @@ class Chooser:
                 context = self.context_named(plan)
             found = {"context": told(context.label), "score": f"{verdict.unsafe:.2f}"}
             why = told("Auto chose {context} (score {score})", **found)
-            if plan.mode == WATCH and not verdict.in_words:
+            if plan.mode == WATCH and not verdict.in_words and not verdict.errors:
                 why = told("The model itself would draw {context} (score {score})", **found)
         else:
             context = self.context_named(plan)

@@ -273,6 +273,9 @@ def test_watching_says_who_found_it_or_that_nobody_did() -> None:
     assert watching.choose("a red ball", WATCH).why == (
         "Nothing unsafe, neither in the words nor in what the model would draw"
     )
+    broken = chooser(detector(lambda _: math.nan)).choose("a red ball", WATCH)
+    assert broken.why.startswith("Auto chose ")
+    assert "a detector failed" in broken.why
 
 
 def test_auto_does_not_ask_the_model() -> None:
