@@ -92,9 +92,10 @@ class _Round:
 
     def _within(self, z: float, row: Row) -> tuple[float, Row]:
         """``row`` or, if it is enough, the shortest part of it that is."""
-        for parts in (self._singles(row), _windows(row)) if z <= self.clear else ():
-            if parts and self._tried(parts)[0] <= self.clear:
-                return self._tried(parts)
+        if z <= self.clear:
+            for parts in (self._singles(row), _windows(row)):
+                if parts and self._tried(parts)[0] <= self.clear:
+                    return self._tried(parts)
         return z, row
 
     def _tried(self, rows: Sequence[Row]) -> tuple[float, Row]:

@@ -208,13 +208,10 @@ def _measured(frame: pd.DataFrame, unsafe: Sequence[str], main: str) -> pd.DataF
         for name in KEPT:
             frame[f"kept {name}"] = same(f"judge.{name}", twin).astype(float)
         frame["kept"] = frame[[f"kept {name}" for name in KEPT]].min(axis=1)
-        unlike = [1 - same(f"judge.{name}", plain).astype(float) for name in (*KEPT, "hazard")]
-        either = [
-            same(f"judge.{name}", plain).astype(float).where(frame[f"kept {name}"] != 1, 1.0)
-            for name in KEPT
-        ]
+        plains = {n: same(f"judge.{n}", plain).astype(float) for n in (*KEPT, "hazard")}
+        either = [plains[name].where(frame[f"kept {name}"] != 1, 1.0) for name in KEPT]
         frame["kept either"] = pd.concat(either, axis=1).min(axis=1)
-        frame["changed"] = pd.concat(unlike, axis=1).max(axis=1)
+        frame["changed"] = 1 - pd.concat(list(plains.values()), axis=1).min(axis=1)
         frame["asked"] = [_as_asked(row) for _, row in frame.iterrows()]
         shows = pd.Series([_shows_near(row) for _, row in frame.iterrows()], frame.index)
         frame["near lost"] = (1 - shows).where(
