@@ -2,12 +2,13 @@
 
 Each learns from renders of its own range of seeds, and from the same renders passed through
 the autoencoder; neither sees a generated picture. Resumable like the model's training, whose
-work folder it needs for the autoencoder.
+work folder it needs for the autoencoder. Both are trained side by side, each with one thread.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing as mp
 from pathlib import Path
 from typing import Any
 
@@ -113,10 +114,26 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--only", choices=tuple(NETWORKS), help="that judge alone")
     args = parser.parse_args()
+    if args.only:
+        _train_and_save(args.only, args)
+        return
+    # A judge uses one thread: two processors train both in the time of one.
+    processes = [
+        mp.get_context("spawn").Process(target=_train_and_save, args=(name, args))
+        for name in NETWORKS
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    if any(process.exitcode for process in processes):
+        raise SystemExit("a judge's training failed; the same command goes on from its checkpoint")
+
+
+def _train_and_save(name: str, args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
-    for name in [args.only] if args.only else NETWORKS:
-        network = train_judge(args.work, name, steps=args.steps)
-        save_network(network, args.export / f"{name}.safetensors")
+    network = train_judge(args.work, name, steps=args.steps)
+    save_network(network, args.export / f"{name}.safetensors")
 
 
 if __name__ == "__main__":
