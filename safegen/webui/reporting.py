@@ -42,7 +42,8 @@ def _adds_noise(p: Any) -> bool:
 def write_infotext(p: Any, plan: SafetyPlan, policy: Policy | None, record: Record) -> None:
     """What repeats each picture and what was decided about it; only that if it came to nothing.
 
-    The host asks for it when it has made the picture.
+    The host asks for it when it has made the picture, and once before it samples, for what its
+    *Read generation parameters* brings back: the settings stand there whatever will be decided.
     """
     params = p.extra_generation_params
     infotext.remove(params)
@@ -50,10 +51,14 @@ def write_infotext(p: Any, plan: SafetyPlan, policy: Policy | None, record: Reco
         params[SETTINGS["weight"].infotext] = SETTINGS["weight"].format(plan.weight)
         return
 
-    def of_picture(read: Callable[[Picture], str], *, always: bool = False) -> Any:
+    def of_picture(
+        read: Callable[[Picture], str], *, always: bool = False, first: str | None = None
+    ) -> Any:
         def value(
             p: Any = None, index: int = 0, use_main_prompt: bool = False, **given: Any
         ) -> str | None:
+            if not record.pictures:  # nothing is decided yet
+                return first
             number = 0 if use_main_prompt else _number(p, index, given.get("all_prompts"))
             picture = record.pictures.get(number)
             if picture is None or not (always or _came_to_something(picture)):
@@ -72,7 +77,7 @@ def write_infotext(p: Any, plan: SafetyPlan, policy: Policy | None, record: Reco
     if policy is not None:
         fixed[infotext.ENFORCED] = policy.name
     for key, text in fixed.items():
-        params[key] = of_picture(lambda _, text=text: text)  # type: ignore[misc]
+        params[key] = of_picture(lambda _, text=text: text, first=text)  # type: ignore[misc]
     if plan.evidence:
         params[infotext.SAW] = of_picture(lambda picture: picture.evidence)
     params[infotext.NOTE] = of_picture(lambda _: "; ".join(dict.fromkeys(record.notes)))

@@ -34,6 +34,28 @@ def infotext_repeats_the_picture(host: Host) -> None:
 
 
 @fact
+def settings_stand_in_the_infotext_before_anything_is_decided(host: Host) -> None:
+    """The host writes it down before it samples, and its button for the last prompt reads that."""
+    asked: list[str] = []
+
+    def note(_self: Any, p: Any, *_args: Any, **_named: Any) -> None:
+        told = {
+            key: value(p=p, index=0) if callable(value) else value
+            for key, value in p.extra_generation_params.items()
+        }
+        asked.append(", ".join(f"{key}: {value}" for key, value in told.items() if value))
+
+    for prompt, named in ((HAZARD, {**ON, "weight": 0.6}), (HAZARD, {**AUTO, "tau": 0.2})):
+        assert host.make_beside(host.script_of(process_batch=note), prompt, named).good
+        again = host.pasted(f"a prompt\nSteps: 4, Seed: 1, {asked[-1]}")
+        script, args = host.script(), host.args()
+        args[script.args_from : script.args_to] = again
+        repeated = host.run(host.ask(prompt), runner=host.runner(), args=args).good
+        assert repeated.infotexts == host.make(prompt, named).infotexts
+        assert "SafeGen chose" not in asked[-1]
+
+
+@fact
 def without_safegen_nothing_of_it_is_told(host: Host) -> None:
     """Pasting such a text switches it off; what is not ours stays."""
     assert host.pasted(host.make(HAZARD).infotexts[0])[0] is False
