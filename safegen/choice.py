@@ -47,8 +47,9 @@ ALWAYS_FROM = 0.3
 """What the model's own detector must score for a picture to be guarded where every picture is:
 half of what counts elsewhere."""
 DOUBTFUL = 0.3
-"""How unsafe a rewrite's words may be, if the threshold is higher: it was unsafe before, so what is
-left of it is not given the benefit of the doubt."""
+"""How unsafe a rewrite's words may be, if the threshold is higher: they were unsafe before, so what
+is left of them is not given the benefit of the doubt. Where only the model found something they
+are: what it named is gone, and the others were harmless before."""
 LEFT_OVER = 0.4
 """How unsafe its words may be without those that are exchanged."""
 _KEPT = ("P", "L")
@@ -79,9 +80,11 @@ class Choice:
     parts: tuple[SafeConditioning | None, ...] = ()
 
 
-def _safe_now(judge: Callable[[str, SafetyPlan], Verdict], text: str, plan: SafetyPlan) -> bool:
-    """Whether a rewrite no longer counts as unsafe, and its words are beyond doubt."""
-    if not judge(text, plan.replace(mode=WORDS)).unsafe < min(plan.threshold, DOUBTFUL):
+def _safe_now(
+    judge: Callable[[str, SafetyPlan], Verdict], doubtful: float, text: str, plan: SafetyPlan
+) -> bool:
+    """Whether a rewrite no longer counts as unsafe, and its words are less than ``doubtful``."""
+    if not judge(text, plan.replace(mode=WORDS)).unsafe < min(plan.threshold, doubtful):
         return False  # said so that a score which is no number is no permission
     return plan.mode == WORDS or judge(text, plan).unsafe < plan.threshold
 
@@ -287,7 +290,8 @@ class Chooser:
         named.
         """
         prompt, judge = found.prompt, cache(self.judge)
-        safe_now = partial(_safe_now, judge)
+        by_model = bool(spans) and all(span.detector == MODEL for span in spans)
+        safe_now = partial(_safe_now, judge, plan.threshold if by_model else DOUBTFUL)
         spans = self._with_what_is_left(prompt, context, spans, plan) if found.in_words else spans
         once = condition(prompt, context, "counterpart", spans=spans)
         if once.strategy != "counterpart":

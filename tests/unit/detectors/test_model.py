@@ -267,6 +267,14 @@ def test_watching_replaces_what_only_the_model_knows() -> None:
     assert choice.why.startswith("The model itself would draw Violence (score 0.")
 
 
+def test_words_that_were_harmless_before_need_not_be_beyond_doubt_after() -> None:
+    """What the model named is gone: the scene stays, and the context's text doesn't take over."""
+    known = {"lexicon": Says("ball", probability=0.45), MODEL: detector()}
+    choice = Chooser(ContextLibrary(), known).choose("a zorb ball", WATCH)
+    assert choice.conditioning is not None
+    assert (choice.conditioning.strategy, choice.conditioning.text) == ("counterpart", "a ball")
+
+
 def test_watching_says_who_found_it_or_that_nobody_did() -> None:
     watching = chooser(detector())
     assert watching.choose("a gore ball", WATCH).why.startswith("Auto chose Violence (score ")
