@@ -230,3 +230,14 @@ def test_the_api_says_what_was_done(server: Server) -> None:
         assert "SafeGen: Auto chose" in text
         assert 'SafeGen note: "this sampler adds noise' in text or "SafeGen note: this" in text
     assert "SafeGen note" not in server.txt2img(HAZARD, {"context": "auto"}).infotexts[0]
+
+
+def test_the_last_prompt_comes_back_with_the_settings(server: Server) -> None:
+    """The host writes it down before it samples, for its button (↙)."""
+    for prompt in (HAZARD, BENIGN):
+        assert server.txt2img(prompt, {"context": "auto", "weight": 0.65}).status == 200
+        last = (server.data / "params.txt").read_text(encoding="utf8")
+        assert last.startswith(prompt)
+        assert "SafeGen weight: 0.65" in last
+    assert server.txt2img(HAZARD).status == 200
+    assert "SafeGen" not in (server.data / "params.txt").read_text(encoding="utf8")
