@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import CodeType
@@ -16,6 +16,8 @@ from safegen.hosts.a1111.conds import length
 from safegen.hosts.forge.entries import Entry, text_of, with_texts
 
 CALC = "calc_cond_uncond_batch"
+UNCOND = "uncond"
+"""The kind of texts that negative prompts are."""
 ARGUMENTS = ["model", "cond", "uncond", "x_in", "timestep", "model_options"]
 _SAMPLING = ("backend.sampling.sampling_function", "ldm_patched.modules.samplers")
 """Where Forge and reForge have it."""
@@ -84,31 +86,31 @@ class Evaluation:
     sigma: Tensor
     options: dict[str, Any]
 
-    def of(
-        self, x: Tensor, kinds: Sequence[Sequence[Entry]], uncond: Sequence[Entry] | None = None
-    ) -> list[Tensor]:
+    def of(self, x: Tensor, kinds: Mapping[str, Sequence[Entry]]) -> dict[str, Tensor]:
         """What the model reconstructs at ``x`` for each of these ``kinds`` of texts.
 
         Args:
             x: Noisy latents ``[B, C, H, W]``.
             kinds: Each a list of entries, which are summed by their weights as the host does.
-            uncond: The negative prompts. The host tells the model which rows are theirs:
-                ControlNet's control modes, for one, ask for it.
+                Those under `UNCOND` are negative prompts, and never alone: the host tells the
+                model which rows are theirs, and ControlNet's control modes, for one, ask for it.
 
         Returns:
-            For each kind, and last for ``uncond``, x0 ``[B, C, H, W]``. Kinds of a single entry
-            and one length share a call of the model, unless another extension is at work in it,
-            which may keep something for as many rows as the host's own call has.
+            x0 ``[B, C, H, W]`` of each kind. Kinds of a single entry and one length share a call
+            of the model, unless another extension is at work in it, which may keep something for
+            as many rows as the host's own call has.
         """
+        found, rest = {}, dict(kinds)
+        uncond = rest.pop(UNCOND, None)
         if uncond is not None:
-            first, last = self._call(x, kinds[0], self.sigma, uncond)
-            return [first, *self.of(x, kinds[1:]), last]
-        if len(kinds) > 1 and not self._is_patched() and _can_share(kinds):
-            entry = _below_each_other([kind[0] for kind in kinds], len(x))
-            times = len(kinds)
+            name = next(iter(rest))
+            found[name], found[UNCOND] = self._call(x, rest.pop(name), self.sigma, uncond)
+        if len(rest) > 1 and not self._is_patched() and _can_share([*rest.values()]):
+            entry = _below_each_other([kind[0] for kind in rest.values()], len(x))
+            times = len(rest)
             together, _ = self._call(x.repeat(times, 1, 1, 1), [entry], self.sigma.repeat(times))
-            return list(together.chunk(times))
-        return [self._call(x, kind, self.sigma)[0] for kind in kinds]
+            return found | dict(zip(rest, together.chunk(times), strict=True))
+        return found | {name: self._call(x, kind, self.sigma)[0] for name, kind in rest.items()}
 
     def _is_patched(self) -> bool:
         """Whether another extension has functions in the model."""

@@ -17,7 +17,7 @@ from safegen.hosts.a1111.conds import mixed_texts
 from safegen.hosts.a1111.rows import RowLayout
 from safegen.hosts.a1111.safe_conds import SafeConds
 from safegen.hosts.forge.entries import Entry, strength, text_of, with_texts
-from safegen.hosts.forge.evaluation import Evaluation
+from safegen.hosts.forge.evaluation import UNCOND, Evaluation
 from safegen.method.evidence import Disagreement
 from safegen.method.push import pushed
 from safegen.method.session import Call, Session
@@ -144,11 +144,8 @@ class Streams:
     def _evaluated(
         self, current: OpenCall, x: Tensor, kinds: dict[str, Sequence[Entry]]
     ) -> dict[str, Tensor]:
-        texts = {name: kind for name, kind in kinds.items() if name != "uncond"}
-        found = current.evaluation.of(x, list(texts.values()), kinds.get("uncond"))
         current.own_rows += len(x) * sum(len(kind) for kind in kinds.values())
-        names = [*texts, "uncond"] if "uncond" in kinds else [*texts]
-        return dict(zip(names, found, strict=True))
+        return current.evaluation.of(x, kinds)
 
     def _saw(
         self,
@@ -178,19 +175,19 @@ class SharedStreams(Streams):
         push: dict[str, Any] = {}
         if call.evaluate:
             kinds: dict[str, Sequence[Entry]] = {}
-            if any(self._has_safe(image) is not False for image in current.call.chosen):
+            if any(self._has_safe(image) for image in current.call.chosen):
                 kinds["safe"] = self._safe(current)
             if call.push:
                 kinds["unsafe"] = self._unsafe(current)
                 if uncond is None:
-                    kinds["uncond"] = self._uncond(current)
-            found = self._evaluated(current, current.x, kinds) if kinds else {}
+                    kinds[UNCOND] = self._uncond(current)
+            found = self._evaluated(current, current.x, kinds)
             safe = cond.clone()
             for image in current.call.chosen:
-                if self._has_safe(image) is not False:
+                if self._has_safe(image):
                     safe[image] = found["safe"][image].to(cond)
             if call.push:
-                base = found["uncond"].to(cond) if uncond is None else uncond
+                base = found[UNCOND].to(cond) if uncond is None else uncond
                 push = {
                     "unsafe": found["unsafe"].to(cond),
                     "uncond": base,
@@ -216,14 +213,14 @@ class IndependentStreams(Streams):
             kinds: dict[str, Sequence[Entry]] = {"safe": self._safe(current)}
             with_uncond = current.uncond is not None and not abs(current.cfg - 1.0) < 1e-9
             if with_uncond or call.push:
-                kinds["uncond"] = self._uncond(current)
+                kinds[UNCOND] = self._uncond(current)
             if call.push:
                 kinds["unsafe"] = self._unsafe(current)
             found = self._evaluated(current, x, kinds)
-            guided = guide(found["safe"], found["uncond"] if with_uncond else None)
+            guided = guide(found["safe"], found[UNCOND] if with_uncond else None)
             safe = original.clone()
             safe[current.call.chosen] = guided[current.call.chosen].to(safe)
             if call.push:
-                push = {name: found[name].to(safe) for name in ("unsafe", "uncond")}
-            self._saw(current, original, safe, found.get("uncond"), push)
+                push = {name: found[name].to(safe) for name in ("unsafe", UNCOND)}
+            self._saw(current, original, safe, found.get(UNCOND), push)
         return self.session.combine(call, original, safe, **push)

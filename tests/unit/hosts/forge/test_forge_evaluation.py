@@ -55,9 +55,10 @@ def test_beside_others_in_the_model_each_call_has_the_hosts_rows(
 def test_kinds_share_a_call_where_nobody_else_is(steered: Calc) -> None:
     x = torch.zeros(2, 4, 2, 6)
     own = evaluation.Evaluation(None, torch.ones(2), {"transformer_options": {"patches": {}}})
-    kinds, negative = [[entry([text, text])] for text in (X, U)], [entry([N, N])]
+    kinds = {"safe": [entry([X, X])], "unsafe": [entry([U, U])]}
+    negative = [entry([N, N])]
     together = own.of(x, kinds)
     assert steered.rows == [4]
-    apart = own.of(x, kinds, negative)
-    assert all(torch.equal(*pair) for pair in zip(together, apart[:2], strict=True))
-    assert torch.equal(apart[2], steered(None, [], negative, x, own.sigma, {})[1])
+    apart = own.of(x, {evaluation.UNCOND: negative, **kinds})
+    assert all(torch.equal(together[name], apart[name]) for name in kinds)
+    assert torch.equal(apart[evaluation.UNCOND], steered(None, [], negative, x, own.sigma, {})[1])
