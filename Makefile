@@ -3,7 +3,7 @@
 # make test-slow  the slow tests: real sweeps, simulations (minutes)
 # make test-webui SD_WEBUI_DIR=…   the extension on an installed WebUI 1.10.1 (minutes)
 # make test-browser SD_WEBUI_DIR=…  its page in headless Chromium (after npm ci)
-# make train  make the embedded model and its judges from nothing (hours)
+# make train  make the embedded model, its judges and what watches it from nothing (hours)
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -62,6 +62,7 @@ train: $(VENV)/ready
 	$(BIN)/python -m safegen.lab.model.train
 	$(BIN)/python -m safegen.lab.judge.train
 	$(BIN)/python -m safegen.lab.judge.calibrate
+	$(BIN)/python -m safegen.lab.embedded.watch
 
 clean:
 	rm -rf $(VENV) out build *.egg-info

@@ -13,11 +13,20 @@ from safegen.detectors.protocol import MODEL, Detector
 from safegen.errors import InvalidValue
 from safegen.hosts.a1111.towards import Guiding, towards
 from safegen.learned.embedding import LearnedEmbedding
-from safegen.plan import AUTO, CUSTOM, LEARNED_STRATEGIES, WORDS, SafetyPlan
-from safegen.sentence import told
+from safegen.plan import AUTO, CUSTOM, LEARNED_STRATEGIES, SETTINGS, WATCH, WORDS, SafetyPlan
+from safegen.sentence import joined, told
 from safegen.text.syntax import as_encoded, as_negative, parts, unweighted
 from safegen.webui import encoder, settings, watching
 from safegen.webui.enforcement import Policy
+
+_UNFITTED = joined(
+    " ",
+    (
+        told("{what} must first be fitted for this model.", what=SETTINGS["mode"].named(WATCH)),
+        told("Ask the operator of this server, or choose another."),
+    ),
+)
+"""What is said where nobody but the operator may fit it."""
 
 _library: ContextLibrary | None = None
 _chooser: Chooser | None = None
@@ -90,6 +99,10 @@ def decide(asked: Asked, plan: SafetyPlan, policy: Policy | None) -> list[Choice
             a picture is moved towards a text that can't be guarded, and that is not harmless.
     """
     choosing = chooser_for(plan)
+    if policy is not None and plan.mode == WATCH and MODEL not in choosing.detectors:
+        raise InvalidValue(
+            "mode", WATCH, f"a checkpoint that {WATCH} is fitted to", plain=_UNFITTED
+        )
     pairs = list(zip(map(as_encoded, asked.prompts), asked.negatives, strict=True))
     try:
         for prompt, negative in dict.fromkeys(pairs):

@@ -358,6 +358,16 @@ def a_picture_that_did_not_come_through_the_door_is_stopped(host: Host) -> None:
 
 
 @fact
+def watch_that_is_demanded_and_not_fitted_makes_nothing(host: Host) -> None:
+    """Only the operator may fit it then; harmless prompts wait for that too."""
+    host.make(BENIGN, {"mode": "watch"}).refused("must first be fitted", "a button there does it")
+    with enforced(host, {"fixed": {"mode": "watch"}}):
+        for named in (None, {"mode": "auto"}, {"enabled": False}):
+            host.make(BENIGN, named).refused("must first be fitted", "Ask the operator")
+    assert host.make(BENIGN, AUTO).good
+
+
+@fact
 def enforcement_goes_for_everything(host: Host) -> None:
     plain = host.make(HAZARD)
     with enforced(host, "basic"):
