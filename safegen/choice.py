@@ -47,11 +47,10 @@ ALWAYS_FROM = 0.3
 """What the model's own detector must score for a picture to be guarded where every picture is:
 half of what counts elsewhere."""
 DOUBTFUL = 0.3
-"""How unsafe a rewrite's words may be, if the threshold is higher: they were unsafe before, so what
-is left of them is not given the benefit of the doubt. Where only the model found something they
-are: what it named is gone, and the others were harmless before."""
-LEFT_OVER = 0.4
-"""How unsafe its words may be without those that are exchanged."""
+"""How unsafe a rewrite's words may be, with and without those that were put in, if the threshold is
+higher: they were unsafe before, so what is left of them is not given the benefit of the doubt.
+Where only the model found something they are: what it named is gone, and the others were harmless
+before."""
 _KEPT = ("P", "L")
 """Kinds of nouns that are no harm by themselves: people and places."""
 Learned = Callable[[SafetyContext], LearnedEmbedding]
@@ -335,7 +334,7 @@ class Chooser:
             left = self.judge("".join(letters), plan.replace(mode=WORDS))
         except GuardFailure:
             return spans  # of some part no word is left, which is not read then
-        doubtful = min(plan.threshold, LEFT_OVER)
+        doubtful = min(plan.threshold, DOUBTFUL)
         if left.errors or left.unsafe < doubtful:
             return spans
         more = [

@@ -23,17 +23,20 @@ _AUTHORS = 3
 """Words of a name behind *by*: of whom a picture is by, not on it."""
 _PLACED = word_set("in on at by near under beside behind inside outside along across")
 _PLACE_THINGS = word_set(
-    "room kitchen bathroom bedroom bath bathtub house home church temple school classroom office "
+    "room kitchen bathroom bedroom house home church temple school classroom office "
     "hospital bar pub restaurant cafe shop store market mall park car truck bus van train boat "
     "ship plane garage alley hallway corridor street road sidewalk pavement path bridge roof "
-    "balcony porch stairs staircase stage floor bed sofa couch chair bench table desk counter "
-    "counters platform station airport prison cell jail lab laboratory studio library museum "
+    "balcony porch staircase stage platform station airport prison cell jail lab laboratory "
+    "studio library museum "
     "theater theatre gym stadium arena pool cellar basement attic chamber hall lobby yard "
     "courtyard garden building factory warehouse barn farm tent cave castle tower suit dress "
-    "shirt coat jacket uniform robe robes hat mask rooftop tub shower toilet closet locker window "
-    "door wall fence gate ground seat carpet rug mat elevator lift subway tunnel pier dock "
+    "shirt coat jacket uniform robe robes hat mask rooftop closet locker window door wall fence "
+    "gate elevator lift subway tunnel pier dock "
     "dungeon club nightclub ballroom court courtroom bank pulpit doorway fireplace"
 )
+_SEATS = word_set("floor ground bed sofa couch chair bench seat stairs carpet rug mat")
+_TABLES = word_set("table desk counter counters")
+"""Where somebody sits, *on* or *at*."""
 _THINGS = "OL"
 _LIVING = "PA"
 _PEOPLE = word_set(
@@ -46,7 +49,7 @@ _NO_PEOPLE = word_set(
     "shrimp cookie bourbon smoothie blimp tackle head heads siren sirens page pages monitor "
     "locker graves fields banks bridges wells burns hood horn fossil dummy pawn character "
     "characters figure figures silhouette shadow voice python chick stroller mark marks map maps "
-    "forward avatar burger"
+    "forward avatar burger heavy"
 )
 """Nouns that a dictionary takes for people first, and prompts do not."""
 _NO_PLACES = word_set(
@@ -146,7 +149,7 @@ def _head(word: _Word, before: str, after: str) -> tuple[str, str] | None:
         noun = substitutes().nouns[lemma]
         if known is not None and known.form == "pl":
             noun = grammar.pluralised(noun)
-        kind = known.kind if known else "P"
+        kind = known.kind if known else _kind(noun)
         return noun, "P" if kind in "PG" else "Q"
     if form is None:
         name = word.text.istitle() and word.text.isalpha() and len(word.text) > 1
@@ -159,6 +162,10 @@ def _head(word: _Word, before: str, after: str) -> tuple[str, str] | None:
             return (grammar.pluralised(other) if form.form == "pl" else other), "P"
         return word.text, "O" if kind == "P" and word.plain in _NO_PEOPLE else kind
     return None
+
+
+def _kind(noun: str) -> str:
+    return next((form.kind for form in grammar.forms(noun) if form.part == "n"), "P")
 
 
 def _somebody(word: str) -> str:
@@ -190,7 +197,7 @@ def _phrases(words: Sequence[_Word]) -> list[_Phrase]:
         if head is None:
             form = grammar.taken(word.plain, before, after)
             # A participle or a word that no dictionary has, between an article and a noun.
-            loose = form is None or word.plain.endswith(("ing", "ed"))
+            loose = word.text.isalpha() and (form is None or word.plain.endswith(("ing", "ed")))
             adjective = bool(parts) and (loose or (form is not None and form.part == "a"))
             adjective = adjective and word.plain not in grammar.FUNCTION
             harmless = not word.risky and word.plain not in substitutes().adjectives
@@ -225,8 +232,14 @@ def _phrases(words: Sequence[_Word]) -> list[_Phrase]:
 
 
 def _is_place(phrase: _Phrase) -> bool:
-    head = phrase.text.split()[-1].lower()
+    head = _last(phrase)
+    if head in _SEATS or head in _TABLES:
+        return phrase.placed in ("on", "at")
     return head in _PLACE_THINGS or (phrase.kind == "L" and head not in _NO_PLACES)
+
+
+def _last(phrase: _Phrase) -> str:
+    return phrase.text.split()[-1].lower()
 
 
 def _with_article(text: str, head: str) -> str:
@@ -266,20 +279,19 @@ def rebuilt(
     turn = crc32(clause.encode())
     if living:
         who = living[0].text
-        others = [
-            p
-            for p in living[1:]
-            if p.kind == "P" and p.text.split()[-1].lower() != who.split()[-1].lower()
-        ]
+        others = [p for p in living[1:] if p.kind == "P" and _last(p) != _last(living[0])]
         if others and not place:
             who += f" and {_lowered(others[0].text)}"
         activities = substitutes().any(context, "activity")
         doing = activities[turn % len(activities)] if living[0].kind == "P" else "rest"
+        at = ""
         if place:
             doing = _ANYWHERE[turn % len(_ANYWHERE)]
-        text = f"{who} {grammar.inflected(doing, 'ing')}"
-        if place:
-            text += f" {place.placed} {_lowered(place.text)}"
+            placed = place.placed
+            if _last(place) in _SEATS or _last(place) in _TABLES:
+                doing, placed = "sit", "at" if _last(place) in _TABLES else "on"
+            at = f" {placed} {_lowered(place.text)}"
+        text = f"{who} {grammar.inflected(doing, 'ing')}{at}"
     else:
         thing = next((p for p in phrases if p.kind in _THINGS and not p.placed), None)
         if thing is None:

@@ -320,6 +320,7 @@ def _clauses(prompt: str) -> list[tuple[int, int]]:
     """What is made anew as a whole: a sentence, or, of a row of tags, each. What follows a
     sentence and only says how the picture is made is no part of it."""
     found: list[tuple[int, int]] = []
+    prompt = _QUOTED.sub(lambda m: re.sub(r"[.!?]", " ", m[0]), prompt)  # said within a sentence
     for match in _SENTENCE.finditer(prompt):
         start = match.start()
         told = match.group().split(",")

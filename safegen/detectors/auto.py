@@ -75,13 +75,9 @@ class Verdict:
 
     @property
     def names_words(self) -> bool:
-        """Whether there must be a word to replace: one of a category that counts, and no name."""
-        named = (
-            self.categories.get(span.category, 0.0) >= self.threshold
-            and (span.detector == LEXICON or not _a_name(self.prompt, span))
-            for span in self.spans
-        )
-        return self.in_words and (not self.spans or any(named))
+        """Whether there must be a word to replace: one that is no name, if any is named."""
+        named = any(not _only_a_name(self.prompt, span) for span in self.spans)
+        return self.in_words and (not self.spans or named)
 
     def risky_spans(self) -> tuple[Span, ...]:
         """The stretches to replace for the ``counterpart`` strategy; none without a context.
@@ -265,11 +261,12 @@ class AutoPolicy:
         shown = (*shown, *encoded(shown, literal(prompt)))
         read = (*shown, *filter(None, map(affirmed, shown)))
         detections = {d.name: score_passages(d, read) for d in self.detectors}
-        in_words = not self._harmless(detections)
+        categories = combine(detections)
+        in_words = not self._harmless(categories, detections)
         if self.watching is not None and not in_words:
             detections[self.watching.name] = score_passages(self.watching, shown)
+            categories = combine(detections)
         errors = [d.error for d in detections.values() if d.error is not None]
-        categories = combine(detections)
         if not all(math.isfinite(p) for p in categories.values()):
             errors.append("combining what the detectors say gave no number")
             categories = {}
@@ -294,9 +291,11 @@ class AutoPolicy:
             in_words=in_words,
         )
 
-    def _harmless(self, detections: Mapping[str, Detection]) -> bool:
+    def _harmless(
+        self, categories: Mapping[str, float], detections: Mapping[str, Detection]
+    ) -> bool:
         """Whether no detector failed and nothing counts so far."""
-        counting = max(combine(detections).values(), default=0.0) >= self.threshold
+        counting = max(categories.values(), default=0.0) >= self.threshold
         return not counting and all(d.error is None for d in detections.values())
 
     def _pick(
@@ -346,20 +345,16 @@ def risky_spans(
 
     These are the words and phrases the context knows a neutral word for, however they are
     spelled, and what detectors found for the context's category and for every other that reaches
-    ``threshold``. Where two overlap the longer one counts, so no two spans of the result overlap.
-    Names stay: a word in capitals that no dictionary has is no cause by itself.
+    ``threshold``, or for any if none of theirs has a word. Where two overlap the longer one counts,
+    so no two spans of the result overlap. Names stay: a word in capitals that no dictionary has is
+    no cause by itself.
     """
     found: set[Span] = set()
     for detection in detections:
         wanted = {name for name, p in detection.categories.items() if p >= threshold}
-        if wanted or not context.category:
-            wanted.add(context.category)
-        found |= {
-            span
-            for span in detection.spans
-            if span.category in wanted
-            and not (span.detector not in (LEXICON, MODEL) and _a_name(prompt, span))
-        }
+        if wanted:
+            named = {span for span in detection.spans if not _only_a_name(prompt, span)}
+            found |= {one for one in named if one.category in {*wanted, context.category}} or named
 
     def is_key(text: str) -> bool:
         return text.strip().lower() in context.neutral
@@ -375,10 +370,12 @@ def risky_spans(
     return tuple(sorted(chosen))
 
 
-def _a_name(prompt: str, span: Span) -> bool:
+def _only_a_name(prompt: str, span: Span) -> bool:
     """Whether a span is one word that starts with a capital within a clause, and is in no
-    dictionary."""
+    dictionary, nor in a word list, nor named by the model."""
     word = prompt[span.start : span.end]
+    if span.detector in (LEXICON, MODEL):
+        return False
     if not word[:1].isupper() or word.isupper() or not word.isascii() or not word.isalpha():
         return False
     within = prompt[: span.start].rstrip()[-1:]

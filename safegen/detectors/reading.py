@@ -86,11 +86,13 @@ def read(tokens: Sequence[Token], harmless: Phrases | None = None) -> Reading:
         clause = token.clause
         size = 1
         is_grammar = foreign[clause] and token.word in SMALL_WORDS
-        if is_grammar or any(hit.start <= token.start < hit.end for hit in shielded):
+        if is_grammar or (shielded and any(hit.start <= token.start < hit.end for hit in shielded)):
             rows.append(UNKNOWN)
         elif _is_unspaced(token):
             size = _unspaced(tokens, index)
             rows.append(_row("".join(t.word for t in tokens[index : index + size])))
+        elif len(token.readings) == 1:
+            rows.append(_row(token.word))
         else:
             rows.append(next((r for r in map(_row, token.readings) if r >= 0), UNKNOWN))
         if size > 1:

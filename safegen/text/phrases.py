@@ -14,6 +14,8 @@ _SHORTEST_STEM = 2
 _BEGINNING = 4
 """Letters of a stem that are looked up first."""
 _LONGEST_STEM_PHRASE = 4
+_REMEMBERED = 1 << 16
+"""Words of which it is kept whether a phrase begins with them."""
 _SHORTEST_INSIDE = 4
 """Letters a term must have to be found inside words run together (*b l o o d y k n i f e*)."""
 _MASKED = re.compile(r"[*]+")
@@ -63,9 +65,11 @@ class Phrases:
     _beginnings: set[str] = field(default_factory=set, repr=False)
     _lengths: dict[str, list[int]] = field(default_factory=dict, repr=False)
     _by_length: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list), repr=False)
+    _may_begin: dict[str, bool] = field(default_factory=dict, repr=False, compare=False)
 
     def add(self, phrase: tuple[str, ...], term: Term) -> None:
         """Add or replace one phrase."""
+        self._may_begin.clear()
         if len(phrase) == 1 and phrase not in self.terms:
             self._by_length[len(phrase[0])].append(phrase[0])
         self.terms[phrase] = term
@@ -76,6 +80,7 @@ class Phrases:
 
     def add_stem(self, phrase: tuple[str, ...], term: Term) -> None:
         """Add or replace the phrases that are ``phrase``, or go on where it ends."""
+        self._may_begin.clear()
         self.stems[phrase] = term
         head = phrase[:-1]
         self._heads[head] = max(self._heads.get(head, 0), len(phrase[-1]))
@@ -84,6 +89,7 @@ class Phrases:
 
     def remove(self, name: str) -> None:
         """Forget every phrase of the term called ``name``."""
+        self._may_begin.clear()
         self.terms = {phrase: term for phrase, term in self.terms.items() if term.name != name}
         self.stems = {stem: term for stem, term in self.stems.items() if term.name != name}
 
@@ -99,11 +105,18 @@ class Phrases:
         """The phrases among ``tokens`` from left to right, none overlapping another."""
         index = 0
         while index < len(tokens):
+            token = tokens[index]
+            may_begin = self._may_begin.get(token.word)
+            if may_begin is None:
+                may_begin = self._begins(token.word)
+            if not may_begin and len(token.readings) == 1 and not token.spelled:
+                index += 1
+                continue
             found = (
                 self._phrase(tokens, index)
                 or self._stem(tokens, index)
-                or self._spelled(tokens[index])
-                or self._masked(tokens[index])
+                or self._spelled(token)
+                or self._masked(token)
             )
             if found is None:
                 index += 1
@@ -113,6 +126,17 @@ class Phrases:
             words = " ".join(token.word for token in tokens[index : index + length])
             yield Hit(term, start, end, words)
             index += length
+
+    def _begins(self, word: str) -> bool:
+        """Whether a phrase may begin with ``word``; kept, as most words begin none."""
+        if len(self._may_begin) > _REMEMBERED:
+            self._may_begin.clear()
+        begins = "*" in word or word in self._lengths or (word,) in self._begun
+        begins = begins or any(
+            (word[:size],) in self.stems for size in range(_SHORTEST_STEM, len(word) + 1)
+        )
+        self._may_begin[word] = begins
+        return begins
 
     def _phrase(self, tokens: Sequence[Token], index: int) -> tuple[Term, int] | None:
         best: tuple[Term, int] | None = None

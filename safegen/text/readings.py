@@ -30,10 +30,15 @@ _NEGATING = re.compile(
     re.IGNORECASE,
 )
 _WITH = "with"
+_LETTERS = re.compile(r"\w+")
+_FIRST = {_LETTERS.findall(words)[0] for words in (*_PREPOSITIONS, *_WORDS)} | {"free"}
+"""Words with one of which everything that negates begins, or ends."""
 
 
 def affirmed(passage: Passage) -> Passage | None:
     """``passage`` without what negates in it, *without* being *with*; ``None`` if nothing does."""
+    if passage.text.isascii() and _FIRST.isdisjoint(_LETTERS.findall(passage.text.lower())):
+        return None  # the faster way to see what the search would
     text, places, position = "", tuple[int, ...](), 0
     for match in _NEGATING.finditer(passage.text):
         text += passage.text[position : match.start()]

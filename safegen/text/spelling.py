@@ -140,14 +140,16 @@ class Spelling:
                 continue
             word = token.word
             following = tokens[index + 1] if index + 1 < len(tokens) else None
-            if following is not None and self._cut(token, following):
-                joined = word + following.word
+            joined = "" if following is None else word + following.word
+            if following is not None and joined in self.wanted and _cut(token, following):
                 readings = (joined, *token.readings)
                 found.append(replace(token, word=joined, end=following.end, readings=readings))
                 skip = True
             elif parts := self.parts(word):
                 found += _torn(token, parts)
-            elif any(reading in vocabulary() for reading in token.readings[1:]):
+            elif len(token.readings) > 1 and any(
+                reading in vocabulary() for reading in token.readings[1:]
+            ):
                 found.append(token)  # as what is drawn to it is: *l'aide*
             elif (meant := self.meant(word)) and not _foreign(tokens, token.clause, foreign):
                 found.append(replace(token, word=meant, readings=(meant, *token.readings)))
@@ -155,15 +157,15 @@ class Spelling:
                 found.append(token)
         return found
 
-    def _cut(self, first: Token, second: Token) -> bool:
-        """Whether two tokens are one wanted word, cut in two."""
-        joined = first.word + second.word
-        if joined not in self.wanted or len(joined) < _SHORTEST:
-            return False
-        if second.start - first.end > 1 or first.clause != second.clause:
-            return False
-        known = vocabulary()
-        return min(known.commonness(first.word), known.commonness(second.word)) < _COMMON
+
+def _cut(first: Token, second: Token) -> bool:
+    """Whether two tokens that make a wanted word may be one, cut in two."""
+    if len(first.word) + len(second.word) < _SHORTEST:
+        return False
+    if second.start - first.end > 1 or first.clause != second.clause:
+        return False
+    known = vocabulary()
+    return min(known.commonness(first.word), known.commonness(second.word)) < _COMMON
 
 
 def _foreign(tokens: Sequence[Token], clause: int, known: dict[int, bool]) -> bool:

@@ -24,8 +24,10 @@ _PART_WEIGHT = re.compile(r"\s*:\s*([-+]?(?:\d+\.?|\d*\.\d+))\s*$")
 _PART_END = re.compile(r"\s*(?::\s*(?P<weight>[-+]?(?:\d+\.?|\d*\.\d+))\s*)?(?:<\w+:[^>]+>\s*)*$")
 
 
-def _without_tags(prompt: str) -> tuple[str, list[int]]:
-    """The prompt without network tags, and the place of each character and of the end."""
+def _without_tags(prompt: str) -> tuple[str, Sequence[int]]:
+    """The prompt without network tags, and the place of each character."""
+    if "<" not in prompt:
+        return prompt, range(len(prompt))
     kept: list[str] = []
     places: list[int] = []
     begin = 0
@@ -138,6 +140,8 @@ def misread(prompt: str) -> tuple[Passage, ...]:
     found = []
     for part, places in _counting(prompt):
         reading = Reading.of(part)
+        if not reading.moves:
+            continue
         try:
             for _ in reading.phases():
                 pass
@@ -154,7 +158,11 @@ def literal(prompt: str) -> tuple[Passage, ...]:
 
 def _part_passages(text: str, places: Sequence[int]) -> Iterator[Passage]:
     try:
-        for letters in Reading.of(text).phases():
+        reading = Reading.of(text)
+        if not reading.moves:
+            yield plain(text, places)
+            return
+        for letters in reading.phases():
             yield _passage(text, places, letters)
     except (TooMany, RecursionError):  # more, or deeper, than anybody writes
         yield plain(text, places)

@@ -203,7 +203,7 @@ def tokenize(text: str) -> list[Token]:
 def _tokens(text: str) -> tuple[Token, ...]:
     folded, places = fold(text)
     tokens: list[Token] = []
-    clause, any_hyphen = 0, _HYPHEN.search(folded) is not None
+    clause, any_hyphen, plain = 0, _HYPHEN.search(folded) is not None, text.isascii()
     for match in _WORD.finditer(folded):
         kind, start, end = match.lastgroup, match.start(), match.end()
         if kind == "stop":
@@ -217,7 +217,7 @@ def _tokens(text: str) -> tuple[Token, ...]:
             continue
         # Up to the next visible letter: accents and invisible characters belong to the word.
         stop = max(places[end], places[end - 1] + 1)
-        readings = _cyrillic(text[places[start] : stop]) or _readings(raw)
+        readings = (not plain and _cyrillic(text[places[start] : stop])) or _readings(raw)
         if readings:
             spelled = kind == "spelled"
             hyphenated = any_hyphen and bool(_HYPHEN.match(folded, max(start - 2, 0)))

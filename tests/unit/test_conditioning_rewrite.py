@@ -172,6 +172,30 @@ class TestGrammar:
         group = anew("a group of angry tourists torches a big blue car", "torches")
         assert group.startswith("a group of tourists ")
 
+    @pytest.mark.parametrize(
+        ("behind", "kept"),
+        [
+            ("on the floor", "sitting on the floor"),
+            ("on a bar counter", "sitting at a bar counter"),
+            ("under the table", ""),
+            ("in the tub", ""),
+            ("for a $2 burger", ""),
+        ],
+    )
+    def test_made_anew_people_sit_where_one_sits(self, behind: str, kept: str) -> None:
+        prompt = f"a thug mauls and wildly smashes an old nun {behind}"
+        text = exchanged(prompt, "thug", "mauls", "wildly", "smashes")
+        assert text.endswith(kept)
+        assert not {"table", "tub", "2"} & set(text.split())
+
+    def test_a_group_is_of_people_and_not_of_groups(self) -> None:
+        for word in ("rioters", "protesters"):
+            assert "groups" not in exchanged(f"a group of {word}", word)
+
+    def test_what_is_said_in_a_sentence_is_part_of_it(self) -> None:
+        text = exchanged('A thug moans, "Harder, moron!" as he fumbles inside her', "thug", "moron")
+        assert "inside her" not in text
+
     def test_made_anew_nobody_is_an_author_or_stands_across_a_comma(self) -> None:
         maimed = exchanged("a puppet maimed and mauled by wayne barlow", "maimed", "mauled")
         assert not {"wayne", "barlow"} & set(maimed.split())

@@ -232,6 +232,12 @@ class TestRiskySpans:
         found = Span(2, 6, "shocking", "x"), Span(7, 11, "hate", "x")
         assert self.spans(prompt, *found) == ["grim"]
 
+    def test_those_of_any_where_none_of_these_has_a_word(self) -> None:
+        prompt = "a grim vile ball"
+        assert self.spans(prompt, Span(7, 11, "hate", "x")) == ["vile"]
+        unlikely = Detection({"violence": 0.1, "hate": 0.2}, (Span(7, 11, "hate", "x"),))
+        assert risky_spans(prompt, VIOLENCE, [unlikely]) == ()
+
     def test_names_stay(self) -> None:
         found = [Span(i, i + 7, "violence", "ngram") for i in (0, 14)]
         assert self.spans("Xqzzyqx meets Xqzzyqx", *found) == ["Xqzzyqx"]  # a first word may be any
