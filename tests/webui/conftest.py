@@ -5,8 +5,8 @@ It may be a WebUI 1.10.1, or Forge or reForge, on which the tests in `EVERYWHERE
 Without ``SD_WEBUI_DIR`` they are skipped. ``SD_WEBUI_PYTHON`` is the WebUI's interpreter, if it
 is not ``venv/bin/python`` in its folder; ``SD_WEBUI_FLAGS`` replaces `FLAGS` (on a processor).
 Forge and reForge need a checkpoint in SD1.5's shapes: the embedded model, widened, or the file that
-``SAFEGEN_SD15`` names. With ``SAFEGEN_SMALL_UNET=1`` its UNet is replaced by a few numbers, which a
-processor evaluates in no time.
+``SAFEGEN_SD15`` names. With ``SAFEGEN_SMALL_UNET=1`` UNet and autoencoder are a few numbers, which
+a processor evaluates in no time, and there are checkpoints of the other families.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 import families  # noqa: E402
+import fork_families  # noqa: E402
 from server import ROOT, WEBUI, Server, kind_of, python_of  # noqa: E402
 
 EXTENSIONS = {
@@ -34,15 +35,25 @@ EXTENSIONS = {
 _RESULTS = pytest.StashKey[list[tuple[str, str]]]()
 
 
-EVERYWHERE = ("test_failures.py", "test_oracle.py", "test_widened.py")
+EVERYWHERE = ("test_failures.py", "test_families.py", "test_oracle.py", "test_widened.py")
 """Files whose tests every host has to pass; the others ask for what is the WebUI's own."""
+ALSO = (
+    "test_axes_refuse_before_the_first_cell",
+    "test_every_axis_does_what_it_says",
+    "test_infotext_repeats_the_picture",
+    "test_positional_and_named_arguments",
+    "test_routes",
+    "test_two_requests_do_not_mix",
+)
+"""Tests of the other files that every host has to pass."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if os.environ.get("SD_WEBUI_DIR") or os.environ.get("SD_WEBUI_URL"):
         kind = kind_of(Path(os.environ.get("SD_WEBUI_DIR", ".")))
         for item in items:
-            if kind != WEBUI and HERE in item.path.parents and item.path.name not in EVERYWHERE:
+            everywhere = item.path.name in EVERYWHERE or item.originalname in ALSO
+            if kind != WEBUI and HERE in item.path.parents and not everywhere:
                 item.add_marker(pytest.mark.skip(reason=f"asks for what {kind} does otherwise"))
         return
     for item in items:
@@ -97,9 +108,13 @@ def read() -> Callable[[Any], Any]:
 
 @pytest.fixture(scope="session")
 def family_checkpoints(shared_server: Server) -> None:
-    """The checkpoints in the WebUI's folder. open_clip, which they need, is the WebUI's own."""
+    """The checkpoints in the host's folder. open_clip, which the WebUI's need, is its own."""
+    if shared_server.kind != WEBUI and not os.environ.get("SAFEGEN_SMALL_UNET"):
+        pytest.skip("without SAFEGEN_SMALL_UNET=1 there are no families for Forge and reForge")
     folder = shared_server.data / "models" / "Stable-diffusion"
-    if not families.made(folder):
+    if shared_server.kind != WEBUI:
+        fork_families.put(shared_server)
+    elif not families.made(folder):
         python = python_of(Path(os.environ.get("SD_WEBUI_DIR", ".")))
         subprocess.run([python, families.__file__, str(folder)], check=True)
     shared_server.call("POST", "/sdapi/v1/refresh-checkpoints")

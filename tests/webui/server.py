@@ -147,7 +147,8 @@ class Server:
         server = cls.__new__(cls)
         server.url, server.data, server.log = url.rstrip("/"), data, data / "log.txt"
         server.auth, server.process = None, None
-        server.kind = kind_of(Path(os.environ.get("SD_WEBUI_DIR", ".")))
+        server.webui = Path(os.environ.get("SD_WEBUI_DIR", ".")).resolve()
+        server.kind = kind_of(server.webui)
         return server
 
     def _install_model(self) -> str:
