@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from common import BENIGN, HAZARD, ON
-from server import Answer, Server, difference
+from server import REFORGE, Answer, Server, difference
 
 BAD: dict[str, tuple[Any, str]] = {
     "weight too large": ({"weight": 1.5}, "weight"),
@@ -136,7 +136,10 @@ def plot(server: Server, axes: list[tuple[str, str]], safegen: Any, **more: Any)
     arguments: list[Any] = []
     for index, values in indices:  # an axis with choices reads the list, any other the text
         arguments += [index, values, [v for v in values.split(", ") if v]]
-    arguments += [False, True, False, False, False, False, False, 0, False]
+    arguments += [False]
+    if server.kind == REFORGE:  # labels of single pictures, no grid, how many pictures a grid has
+        arguments += [False, False, 0]
+    arguments += [True, False, False, False, False, False, 0, False]
     return server.txt2img(HAZARD, safegen, script_name="x/y/z plot", script_args=arguments, **more)
 
 
