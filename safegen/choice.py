@@ -49,8 +49,8 @@ half of what counts elsewhere."""
 DOUBTFUL = 0.3
 """How unsafe a rewrite's words may be, with and without those that were put in, if the threshold is
 higher: they were unsafe before, so what is left of them is not given the benefit of the doubt.
-Where only the model found something they are: what it named is gone, and the others were harmless
-before."""
+Where only the model found something the threshold counts: what it named is gone, and the other
+words were harmless before."""
 _KEPT = ("P", "L")
 """Kinds of nouns that are no harm by themselves: people and places."""
 Learned = Callable[[SafetyContext], LearnedEmbedding]

@@ -175,7 +175,7 @@ class SharedStreams(Streams):
         push: dict[str, Any] = {}
         if call.evaluate:
             kinds: dict[str, Sequence[Entry]] = {}
-            if any(self._has_safe(image) for image in current.call.chosen):
+            if any(self._has_safe(image) is not False for image in current.call.chosen):
                 kinds["safe"] = self._safe(current)
             if call.push:
                 kinds["unsafe"] = self._unsafe(current)
@@ -184,7 +184,7 @@ class SharedStreams(Streams):
             found = self._evaluated(current, current.x, kinds)
             safe = cond.clone()
             for image in current.call.chosen:
-                if self._has_safe(image):
+                if self._has_safe(image) is not False:
                     safe[image] = found["safe"][image].to(cond)
             if call.push:
                 base = found[UNCOND].to(cond) if uncond is None else uncond
