@@ -298,7 +298,7 @@ class LexiconDetector:
         tokens, behind = tokenize(prompt), len(prompt) + 1
         clauses = tokens[-1].clause + 1 if tokens else 0
         known = [
-            replace(t, start=t.start + behind, end=t.end + behind, clause=t.clause + clauses)
+            t._replace(start=t.start + behind, end=t.end + behind, clause=t.clause + clauses)
             for t in self._known
         ]
         words = self.lexicon.spelling.read([*tokens, *known])

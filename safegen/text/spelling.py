@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import lru_cache
 
 from safegen.text.languages import is_foreign
@@ -143,7 +142,7 @@ class Spelling:
             joined = "" if following is None else word + following.word
             if following is not None and joined in self.wanted and _cut(token, following):
                 readings = (joined, *token.readings)
-                found.append(replace(token, word=joined, end=following.end, readings=readings))
+                found.append(token._replace(word=joined, end=following.end, readings=readings))
                 skip = True
             elif parts := self.parts(word):
                 found += _torn(token, parts)
@@ -152,7 +151,7 @@ class Spelling:
             ):
                 found.append(token)  # as what is drawn to it is: *l'aide*
             elif (meant := self.meant(word)) and not _foreign(tokens, token.clause, foreign):
-                found.append(replace(token, word=meant, readings=(meant, *token.readings)))
+                found.append(token._replace(word=meant, readings=(meant, *token.readings)))
             else:
                 found.append(token)
         return found
@@ -178,10 +177,10 @@ def _foreign(tokens: Sequence[Token], clause: int, known: dict[int, bool]) -> bo
 def _torn(token: Token, parts: tuple[str, ...]) -> list[Token]:
     """One token for each of ``parts``, in their own places if every letter has one."""
     if token.end - token.start != sum(map(len, parts)):
-        return [replace(token, word=part, readings=(part,)) for part in parts]
+        return [token._replace(word=part, readings=(part,)) for part in parts]
     found, start = [], token.start
     for part in parts:
         end = start + len(part)
-        found.append(replace(token, word=part, readings=(part,), start=start, end=end))
+        found.append(token._replace(word=part, readings=(part,), start=start, end=end))
         start = end
     return found
