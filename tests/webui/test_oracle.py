@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from common import BENIGN, HAZARD, HIRES, KNOWN, MASK, REPEATABLE, SAFE, SAMPLERS
-from server import WEBUI, Answer, Server, difference, png
+from server import REFORGE, WEBUI, Answer, Server, difference, png
 
 from safegen.method.noise_level import progress_at
 
@@ -92,6 +92,37 @@ def test_form(server: Server, form: str, record_property: Any) -> None:
     """The same on other ways."""
     with server.keeping(*FORMS[form].get("override_settings", {})):
         compared(server, FORMS[form], record_property)
+
+
+def test_a_hires_scale_of_0(server: Server, record_property: Any) -> None:
+    """reForge's page asks for CFG scale 0 in the hires pass, and means the first pass's.
+
+    With a checkpoint of its own for that pass the host says so only when it begins.
+    """
+    if server.kind != REFORGE:
+        pytest.skip(f"on {server.kind} 0 is 0, or there is no such scale")
+    title = server.call("GET", "/sdapi/v1/options").body["sd_model_checkpoint"]
+    form = {**HIRES, "hr_cfg": 0}
+    compared(server, form, record_property)
+    compared(server, {**form, "hr_checkpoint_name": title}, record_property)
+
+
+def test_dynamic_clip_skip(server: Server, record_property: Any) -> None:
+    """reForge's dynamic clip skip: guarded; hires prompts, which it passes over, are refused."""
+    if server.kind != REFORGE:
+        pytest.skip(f"{server.kind} has none")
+    form: dict[str, Any] = {"override_settings": {"dynamic_clip_skip_enabled": True}}
+    own = {**HIRES, **form, "hr_prompt": BENIGN}
+    auto = {"context": "auto"}
+    with server.keeping("dynamic_clip_skip_enabled"):
+        compared(server, form, record_property)
+        compared(server, {**HIRES, **form}, record_property)
+        for prompt, hires in ((HAZARD, BENIGN), (BENIGN, HAZARD)):
+            made = server.txt2img(prompt, auto, **{**own, "hr_prompt": hires})
+            assert made.status == 422, made.message
+            assert "switch dynamic clip skip off" in made.message
+        harmless = server.txt2img(BENIGN, auto, **{**own, "hr_prompt": SAFE})
+        assert harmless.status == 200, harmless.message
 
 
 def test_parts_without_uncond_rows(server: Server, record_property: Any) -> None:

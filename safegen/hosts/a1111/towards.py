@@ -51,7 +51,7 @@ class Guiding:
     @classmethod
     def _of(cls, host: Any, p: Any, factor: float, cfg: Any = None, *, hires: bool) -> Guiding:
         """Raises `InvalidValue` where the scale is no number."""
-        own = getattr(p, "hr_cfg", None) if hires else None  # Forge has one for the hires pass
+        own = hires_cfg(p) if hires else None
         cfg = own if own is not None else p.cfg_scale if cfg is None else cfg
         if not isinstance(cfg, int | float) or not math.isfinite(cfg):
             raise InvalidValue("cfg_scale", cfg, "a number")
@@ -67,6 +67,19 @@ class Guiding:
             if host.is_forge():  # it takes no notice of the sampler's own factor
                 factor /= CFG_PP["DDIM CFG++"]
         return cls(float(cfg), float(cfg) * factor, skips)
+
+
+def hires_cfg(p: Any) -> Any:
+    """The hires pass's own CFG scale, which Forge and reForge have; ``None`` elsewhere.
+
+    0 means the first pass's on reForge, which puts that in its place only when it encodes the
+    prompts: with a checkpoint of its own not before that pass. Forge takes it as it is.
+    """
+    own = getattr(p, "hr_cfg", None)
+    code = getattr(getattr(p, "calculate_hr_conds", None), "__code__", None)
+    if own == 0 and "cfg_scale" in getattr(code, "co_names", ()):
+        return p.cfg_scale
+    return own
 
 
 def first_step(alphas: Tensor | None, steps: int) -> float:

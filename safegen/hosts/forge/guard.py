@@ -13,6 +13,7 @@ from safegen.conditioning.strategies import SafeConditioning
 from safegen.hosts import a1111
 from safegen.hosts.a1111.beside import changed_behind_us
 from safegen.hosts.a1111.seal import is_result, same
+from safegen.hosts.a1111.towards import hires_cfg
 from safegen.hosts.a1111.wrapping import Wrapping
 from safegen.hosts.forge.evaluation import Evaluation
 from safegen.hosts.forge.limits import check_pass
@@ -30,7 +31,7 @@ class PassGuard(a1111.PassGuard):
     @staticmethod
     def texts_beside(p: Any, plan: SafetyPlan, *, hires: bool) -> list[SafeConditioning]:
         """The negative prompts, where the host leaves them out and the push needs them."""
-        cfg = p.hr_cfg if hires else p.cfg_scale
+        cfg = hires_cfg(p) if hires else p.cfg_scale
         if not plan.push > 0 or not math.isclose(cfg, 1.0):
             return []
         texts = p.hr_negative_prompts if hires else p.negative_prompts
