@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from zlib import crc32
 
+from safegen.conditioning.remains import is_known
 from safegen.contexts import grammar
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.replacements import substitutes
@@ -43,6 +44,8 @@ _PEOPLE = word_set(
     "man woman men women girl boy girls boys person people child children couple family group "
     "crowd lady guy teenager teen teens student students worker workers kid kids"
 )
+_NAMES = word_set("superman batman santa jesus hillary trump putin walter ana mary victoria")
+"""Names that a dictionary has."""
 _NO_PEOPLE = word_set(
     "brownie trailer cracker piston toaster calculator torpedo transmitter router monitor plunger "
     "wiper tumbler camper streak diner planter adapter slider cutter printer crane booster taco "
@@ -52,11 +55,23 @@ _NO_PEOPLE = word_set(
     "forward avatar burger heavy"
 )
 """Nouns that a dictionary takes for people first, and prompts do not."""
+_QUALITIES = word_set(
+    "heavy infernal white same general familiar domestic ordinary private modern main prior "
+    "natural probable romantic lovely sensitive dear extra major minor mute straight super sweet "
+    "great fine handy hardy swift transient provincial lush alternate antique equal frank moderate "
+    "steady lame stiff gray grey good silly weird crazy federal grand regular comic neutral "
+    "independent mandatory british american european german french italian"
+)
+"""Adjectives that a dictionary takes for people, too."""
 _NO_PLACES = word_set(
     "front chain chains web cage noose rope pile puddle line order attempt moment manner way hand "
     "hands face eyes arms head camera knife gun weapon video film scene picture photo image"
 )
 """Nouns behind *in* or *on* that are not where somebody is."""
+_SIDES = word_set(
+    "side right left center centre top bottom middle background foreground edge distance end"
+)
+"""Where something is in a picture; nothing is left to show of a side alone."""
 _POSSESSIVES = word_set("his her its their my your our")
 _ANYWHERE = ("smile", "stand", "wait")
 _DEPICTED = re.compile(
@@ -67,6 +82,7 @@ _DEPICTED = re.compile(
 )
 """How a clause begins that says of what the picture is."""
 _GROUPS = word_set("group crowd bunch pair team couple line number row gang circle")
+_NUMBERS = word_set("two three four five six several many few these those")
 _ONE = word_set("a an the this that another")
 _EACH_OTHER = {("each", "other"), ("one", "another")}
 _MANY = word_set("people men police cattle teeth")
@@ -152,16 +168,28 @@ def _head(word: _Word, before: str, after: str) -> tuple[str, str] | None:
         kind = known.kind if known else _kind(noun)
         return noun, "P" if kind in "PG" else "Q"
     if form is None:
-        name = word.text.istitle() and word.text.isalpha() and len(word.text) > 1
-        named = name and before and not (after and grammar.follows_as_noun(after))
-        return (word.text, "P") if named or word.owner else None
+        return _nameless(word, before, after)
     if form.part == "n":
-        kind = "P" if word.plain in _PEOPLE else form.kind
-        other = substitutes().nouns.get(form.lemma) if kind == "P" else None
+        kind = "P" if word.plain in _PEOPLE or word.plain in _NAMES else form.kind
+        other = None if _can_be_place(word.plain, kind) else substitutes().nouns.get(form.lemma)
         if other and word.plain not in _PEOPLE:
-            return (grammar.pluralised(other) if form.form == "pl" else other), "P"
+            return (grammar.pluralised(other) if form.form == "pl" else other), kind
+        if kind == "P" and word.plain in _QUALITIES:
+            return None
         return word.text, "O" if kind == "P" and word.plain in _NO_PEOPLE else kind
     return None
+
+
+def _nameless(word: _Word, before: str, after: str) -> tuple[str, str] | None:
+    """Whom a word names that no dictionary has: somebody by a name, or, as it may be an insult or a
+    slip, anybody."""
+    name = word.text.istitle() and word.text.isalpha() and len(word.text) > 1
+    if name and (before not in grammar.DETERMINERS or word.plain.endswith(("ese", "ian"))):
+        named = before not in ("", _BREAK) and not (after and grammar.follows_as_noun(after))
+        return (word.text, "P") if named or word.owner else None
+    if not word.owner or not word.text.isalpha() or before not in grammar.DETERMINERS:
+        return None
+    return _somebody(word.plain), "P"
 
 
 def _kind(noun: str) -> str:
@@ -197,7 +225,7 @@ def _phrases(words: Sequence[_Word]) -> list[_Phrase]:
         if head is None:
             form = grammar.taken(word.plain, before, after)
             # A participle or a word that no dictionary has, between an article and a noun.
-            loose = word.text.isalpha() and (form is None or word.plain.endswith(("ing", "ed")))
+            loose = word.text.isalpha() and _may_stay(word.plain, form)
             adjective = bool(parts) and (loose or (form is not None and form.part == "a"))
             adjective = adjective and word.plain not in grammar.FUNCTION
             harmless = not word.risky and word.plain not in substitutes().adjectives
@@ -225,17 +253,42 @@ def _phrases(words: Sequence[_Word]) -> list[_Phrase]:
             # Nobody is a *war neighbour*.
             parts = parts[: parts.index("of") + 1] if "of" in parts else parts[:1]
         if len(parts) <= _LONGEST + 1:
-            text = " ".join([*parts, head[0]])
-            found.append(_Phrase(_with_article(text, head[0]), head[1], placed))
+            noun = grammar.pluralised(head[0]) if _are_many(parts, head[0]) else head[0]
+            text = " ".join([*parts, noun])
+            found.append(_Phrase(_with_article(text, noun), head[1], placed))
         parts, placed = [], ""
     return found
+
+
+def _are_many(parts: Sequence[str], head: str) -> bool:
+    """Whether a phrase begins with how many there are, and its noun is one of them: *two sniper*,
+    as of rifles."""
+    last = head.split()[-1].lower()
+    single = last not in _MANY and any(form.form == "sg" for form in grammar.forms(last))
+    return single and bool(parts) and parts[0].lower() in _NUMBERS
+
+
+def _may_stay(word: str, form: grammar.Form | None) -> bool:
+    """Whether a word before a noun that is no adjective says how somebody is: *a parked car*, *a
+    Muslim girl*; not *a burning car*, nor what may be a slip or a piece of another word."""
+    if form is None:
+        return is_known(word)
+    verbs = substitutes().verbs
+    harmful = any(one.part == "v" and one.lemma in verbs for one in grammar.forms(word))
+    return word.endswith(("ing", "ed")) and not harmful
 
 
 def _is_place(phrase: _Phrase) -> bool:
     head = _last(phrase)
     if head in _SEATS or head in _TABLES:
         return phrase.placed in ("on", "at")
-    return head in _PLACE_THINGS or (phrase.kind == "L" and head not in _NO_PLACES)
+    if phrase.kind == "E" and phrase.placed == "at":
+        return True  # at a wedding
+    return _can_be_place(head, phrase.kind)
+
+
+def _can_be_place(head: str, kind: str) -> bool:
+    return head in _PLACE_THINGS or (kind == "L" and head not in _NO_PLACES)
 
 
 def _last(phrase: _Phrase) -> str:
@@ -245,7 +298,7 @@ def _last(phrase: _Phrase) -> str:
 def _with_article(text: str, head: str) -> str:
     """``text`` with an article, where it is one thing and has none."""
     first = text.split()[0].lower()
-    if first in grammar.DETERMINERS or not head.islower():
+    if first in grammar.DETERMINERS or first in _NAMES or not head.islower():
         return text
     if head.split()[-1] in _MANY:
         return text
@@ -275,7 +328,8 @@ def rebuilt(
     living = [p for p in phrases if p.kind in _LIVING and not p.placed]
     living += [p for p in phrases if p.kind == "P" and p.placed]
     living = [p for p in living if p.text.split()[0].lower() not in _POSSESSIVES]
-    place = next((p for p in phrases if p.placed and _is_place(p)), None)
+    places = [p for p in phrases if p.placed and _is_place(p)]
+    place = next((p for p in places if not living or _last(p) not in _SIDES), None)
     turn = crc32(clause.encode())
     if living:
         who = living[0].text
@@ -293,10 +347,11 @@ def rebuilt(
             at = f" {placed} {_lowered(place.text)}"
         text = f"{who} {grammar.inflected(doing, 'ing')}{at}"
     else:
-        thing = next((p for p in phrases if p.kind in _THINGS and not p.placed), None)
+        things = (p for p in phrases if not p.placed)
+        thing = next((p for p in things if p.kind in _THINGS or _last(p) == "heart"), None)
         if thing is None:
             thing, place = place, None
-        if thing is None:
+        if thing is None or _last(thing) in _SIDES:
             return None
         text = thing.text
         if place:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from safegen.conditioning.rebuilding import rebuilt
+from safegen.conditioning.remains import tells, tells_of_them
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.replacements import Replacer, has_more
 from safegen.detectors.protocol import LEFT, MODEL, Span
@@ -148,9 +149,12 @@ def is_style(text: str) -> bool:
     return _STYLE.search(text) is not None
 
 
+_NO_STOP = re.compile(r"\b(?:St|Mr|Mrs|Ms|Dr|Jr|Sr|vs)\.(?= )|\b[A-Z]\.(?=[ A-Z])|(?<=\d):(?=\d)")
+"""A sign that ends a sentence elsewhere."""
+_PARTED = re.compile(r"\b(?:BREAK|AND)\b")
 _FEWEST_WORDS = 3
 """Words that the clauses of a sentence have on average; tags have fewer."""
-_SHORTEST = 5
+_SHORTEST = 4
 """Words a clause must have to be made anew."""
 _SHORT = 2
 """Words it must have if it is beyond exchange."""
@@ -180,39 +184,43 @@ def rewrite(prompt: str, spans: Sequence[Span], context: SafetyContext) -> str:
     check_spans(prompt, spans)
     exchanged, doubtful = _exchanged(prompt, spans, context)
     whole = [span for span in spans if span.whole]
-    for start, end in reversed(doubtful):
+    for start, end, beyond in reversed(doubtful):
         if any(span.meets(start, end) for span in whole):
             continue
-        beyond = any(span.detector == LEFT and start <= span.start < end for span in spans)
         if len(prompt[start:end].split()) < (_SHORT if beyond else _SHORTEST):
             continue
         inside = [(s - start, e - start) for s, e in merge_spans(spans) if start <= s and e <= end]
         opened = prompt[start:end].count('"') % 2 == 1
         clause = _QUOTED.sub(lambda m: " " * len(m[0]), prompt[start:end])
-        text = rebuilt(clause, inside, context, prompt[:start])
-        if text is None and beyond and len(clause.split()) < _SHORTEST:
-            text = context.fallback or None
-        if text is None and 2 * (end - start) < len(prompt):
-            continue
-        if text is None:
+        text = rebuilt(clause, inside, context, prompt[:start]) if inside else ""
+        if text is None and 2 * (end - start) >= len(prompt):
             text = context.safe_text
+        if text is None and len(clause.split()) < _SHORTEST:
+            text = context.fallback or None
+        if text is None and not beyond:
+            continue
         first = [span for span in spans if span.end <= start]
         moved = [
             replace(span, start=span.start - end, end=span.end - end)
             for span in spans
             if span.start >= end
         ]
+        before = rewrite(prompt[:start], first, context)
+        after = _without_quote(_exchanged(prompt[end:], moved, context)[0], opened)
+        if not text or (text == context.safe_text and text in before + after):
+            return "".join(_close_gap(*_drop_empty(*_unended(before, after))))
         clause = prompt[start:end]
         left = clause[: len(clause) - len(clause.lstrip())]
         right = clause[len(clause.rstrip()) :]
-        return (
-            rewrite(prompt[:start], first, context)
-            + left
-            + _articles(text)
-            + right
-            + _without_quote(_exchanged(prompt[end:], moved, context)[0], opened)
-        )
+        return before + left + _articles(text) + right + after
     return exchanged
+
+
+def _unended(before: str, after: str) -> tuple[str, str]:
+    """What stands around a dropped clause, without the stop of a sentence that is gone."""
+    if not before.strip() or before.rstrip()[-1] in ".!?":
+        after = re.sub(r"^\s*[.!?]+", "", after)
+    return before, after
 
 
 def _without_quote(text: str, opened: bool) -> str:
@@ -230,8 +238,9 @@ def _articles(text: str) -> str:
 
 def _exchanged(
     prompt: str, spans: Sequence[Span], context: SafetyContext
-) -> tuple[str, list[tuple[int, int]]]:
-    """``prompt`` with each span exchanged, and the clauses in which that was a guess."""
+) -> tuple[str, list[tuple[int, int, bool]]]:
+    """``prompt`` with each span exchanged, and the clauses in which that was a guess; and of each
+    whether it is beyond exchange, as what is left of it tells of harm."""
     result, position = "", 0
     replacer = Replacer(context)
     of_pieces = {
@@ -241,7 +250,7 @@ def _exchanged(
     left_out = _only_by_the_model(spans)
     merged = merge_spans(spans)
     starts = {start for start, _ in merged}
-    doubts = [span.start for span in spans if span.detector == LEFT]
+    doubts: list[int] = []
     capitals: list[int] = []
     for start, end in merged:
         result += prompt[position:start]
@@ -269,13 +278,22 @@ def _exchanged(
         result = _fit_article(result, word or rest) + word
         position = len(prompt) - len(rest)
     by_words = [stretch[0] for stretch in merged if stretch not in left_out]
+    left = [span.start for span in spans if span.detector == LEFT]
     doubtful = []
     for first, last in _clauses(prompt):
         inside = [start for start in by_words if first <= start < last]
-        beyond = len(inside) > _MOST or any(start in doubts for start in inside)
-        beyond = beyond or _acted(prompt[first:last])
-        if inside and (beyond or _more_in(prompt, first, last, merged)):
-            doubtful.append((first, last))
+        kept = _kept(prompt, first, last, merged)
+        if not inside:
+            if by_words and tells_of_them(kept):
+                doubtful.append((first, last, True))
+            continue
+        categories = {span.category for span in spans if span.start in inside}
+        beyond = any(start in left for start in inside)
+        beyond = beyond or tells(kept, sexual=categories <= {"sexual"})
+        doubt = len(inside) > _MOST or any(start in doubts for start in inside)
+        doubt = doubt or _acted(prompt[first:last])
+        if beyond or doubt or _more_in(prompt, first, last, merged):
+            doubtful.append((first, last, beyond))
     result += prompt[position:]
     for place in capitals:
         result = result[:place] + result[place : place + 1].upper() + result[place + 1 :]
@@ -290,14 +308,19 @@ def _rest(text: str) -> str:
 
 def _more_in(prompt: str, first: int, last: int, merged: Sequence[tuple[int, int]]) -> bool:
     """Whether a clause of which a part is exchanged has more in it that might be."""
-    inside = [(start, end) for start, end in merged if first <= start < last]
-    if any(prompt[first:start].count('"') % 2 for start, _ in inside):
-        return True  # in a quotation
+    if any(len(said[0].split()) > 1 for said in _QUOTED.finditer(prompt[first:last])):
+        return True  # somebody says it, or a sign
+    return has_more(_kept(prompt, first, last, merged))
+
+
+def _kept(prompt: str, first: int, last: int, merged: Sequence[tuple[int, int]]) -> str:
+    """What of a clause is not exchanged."""
     position, kept = first, ""
-    for start, end in inside:
-        kept += prompt[position:start] + " "
-        position = end
-    return has_more(kept + prompt[position:last])
+    for start, end in merged:
+        if first <= start < last:
+            kept += prompt[position:start] + " "
+            position = end
+    return kept + prompt[position:last]
 
 
 def _only_by_the_model(spans: Sequence[Span]) -> set[tuple[int, int]]:
@@ -321,6 +344,8 @@ def _clauses(prompt: str) -> list[tuple[int, int]]:
     sentence and only says how the picture is made is no part of it."""
     found: list[tuple[int, int]] = []
     prompt = _QUOTED.sub(lambda m: re.sub(r"[.!?]", " ", m[0]), prompt)  # said within a sentence
+    prompt = _NO_STOP.sub(lambda m: m[0].replace(".", " ").replace(":", " "), prompt)
+    prompt = _PARTED.sub(lambda m: "|" * len(m[0]), prompt)
     for match in _SENTENCE.finditer(prompt):
         start = match.start()
         told = match.group().split(",")

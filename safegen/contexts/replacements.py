@@ -40,6 +40,12 @@ _TO_THINGS = word_set(
     "paint carry study decorate repair visit buy water trim gather explore cover light share "
     "deliver count photograph draw clean protect open"
 )
+_TELLING = frozenset({
+    "person", "sleeping person", "paintbrush", "camera", "walking stick", "book", "sweater", "coat",
+    "sleeve", "belt", "rainbow flag",
+})  # fmt: skip
+"""What takes the place of a body or a part of it, a weapon, a toy or a sign: who lies there, is led
+by whom or does what to it still tells of it."""
 _COUNTED = {
     "water": "glass of water", "tea": "cup of tea", "soup": "bowl of soup", "calm": "quiet moment",
     "sleep": "nap", "friendship": "handshake", "joy": "happy moment", "clothing": "coat",
@@ -144,6 +150,7 @@ class Replacer:
         if literal is None and reading and reading != found:
             literal = self._own(reading)
         words = _words(reading or found)
+        self.guesses += _is_told_of(words)
         if literal is not None:
             self.guesses += not _fits(words, literal, before.lower(), after.lower())
             return self._kept(found, literal, before)
@@ -179,6 +186,7 @@ class Replacer:
         """``word``, with a capital if it begins a sentence that began with one."""
         if word:
             self.used.append(word)
+        self.guesses += word in _TELLING
         begins = not before and found[:1].isupper() and not found[:2].isupper()
         return word[:1].upper() + word[1:] if begins else word
 
@@ -319,9 +327,21 @@ def _done_by_someone(form: Form, specific: str | None, before: str, rest: str) -
     if specific is None or not doer or (form.form == "past" and before in grammar.BE):
         return False
     kind, verb = grammar.object_kind(rest), specific.split()[0]
-    return (kind == "P" and verb in _TO_PEOPLE) or (kind in ("O", "L") and verb in _TO_THINGS)
+    return (kind == "P" and verb in _TO_PEOPLE) or (kind in ("O", "L", "G") and verb in _TO_THINGS)
 
 
+def _is_told_of(words: Sequence[str]) -> bool:
+    """Whether ``words`` are one, and a part of the body or another thing that a sentence goes on
+    about: nobody does to a sweater what is done to a breast."""
+    found = grammar.forms(words[0]) if len(words) == 1 else ()
+    form = next((one for one in found if one.part == "n"), None)
+    if form is None:
+        return False
+    of_body = form.kind == "B" and form.lemma not in _FLUIDS
+    return of_body or substitutes().nouns.get(form.lemma) in _TELLING
+
+
+_FLUIDS = word_set("blood sweat saliva perspiration")
 _NAMELESS = word_set("people men women children")
 
 

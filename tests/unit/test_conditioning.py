@@ -220,11 +220,11 @@ def test_a_counterpart_of_nothing_but_dropped_words_says_that_the_context_speaks
             "bloody, masterpiece, (best:1.2), style of X, 8k",
             "clean, masterpiece, (best:1.2), style of X, 8k",
         ),
-        ("größer 日本 bloody 🙂 knife", "größer 日本 clean 🙂 spoon"),
+        ("größer 日本 bloody 🙂 blood", "größer 日本 clean 🙂 water"),
         ("((bloody ball", "((clean ball"),
         ("bloody:1.3) ]", "clean:1.3) ]"),
         ("BLOODY Knife", "clean spoon"),
-        ("bloodyblood blood", "bloodyblood water"),
+        ("bloodcolour, blood", "bloodcolour, water"),
     ],
 )
 def test_a_counterpart_changes_risky_words_alone(prompt: str, text: str) -> None:
