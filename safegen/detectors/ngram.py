@@ -7,6 +7,8 @@ much speaks for harm there, z, in log-odds. The prompt's own log-odds pool the p
 
     z = log Σ exp(zᵢ)        P(unsafe) = 1 / (1 + exp(-(slope · z + offset)))
 
+Three such networks, trained on texts drawn anew, stand side by side; zᵢ is the mean of theirs.
+
 What stands within eight words counts for a place and against it, so that *a dead man* and *a dead
 tree* differ. What stands farther away cannot hide it, however harmless: a place adds, and takes
 nothing from another.
@@ -17,6 +19,7 @@ Only numpy is needed to score; `safegen.lab.text.train` makes the weights.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +41,7 @@ from safegen.text.words import tokenize, word_set
 Floats = NDArray[np.float32]
 
 WEIGHTS = Path(__file__).with_name("ngram.safetensors")
-FORMAT = "safegen-ngram-3"
+FORMAT = "safegen-ngram-4"
 REACH = 5
 """Words in a run."""
 STRIDE = 3
@@ -72,12 +75,12 @@ class Weights:
     """What training gave.
 
     Args:
-        first: ``[REACH · (width + 2 + own), hidden]`` and its bias ``[hidden]``; beside a word's
+        first: ``[REACH · (width + 2 + own), networks · hidden]`` and its bias; beside a word's
             vector stand two columns that say that it is unknown, and that a clause ends, and then
             the word's own vector.
-        second: ``[REACH · hidden, hidden]`` and its bias.
-        out: ``[2 · hidden, 1 + categories]`` and its bias, over both layers; the first column is
-            harm, the others which kind.
+        second: ``[networks, REACH · hidden, hidden]`` and its bias ``[networks · hidden]``.
+        out: ``[2 · networks · hidden, 1 + categories]`` and its bias, over both layers; the first
+            column is harm, the others which kind.
         words: Hashes of the words that have a vector of their own, ``[words]``.
         own: Those vectors, ``[words, own]``.
         categories: Their names.
@@ -174,23 +177,38 @@ INPUT_SCALE = 4.0
 """What vectors of unit length are multiplied with: half the root of their width."""
 
 
+def _products(a: Floats, b: Floats) -> Floats:
+    """``[networks, n, k]`` times ``[networks, k, m]``.
+
+    Torch multiplies matrices as small as these several times as fast as numpy. Hosts have loaded
+    it; the command line does not, and to load it would take longer than it saves.
+    """
+    torch = sys.modules.get("torch")
+    if not hasattr(torch, "bmm"):
+        return np.asarray(a @ b)
+    assert torch is not None
+    with torch.inference_mode():
+        return np.asarray(torch.bmm(torch.from_numpy(a), torch.from_numpy(b)).numpy())
+
+
 def _run(
     x: Floats, layer: tuple[Floats, Floats], stride: int, first: int = 0, last: int | None = None
 ) -> Floats:
-    """A layer over runs of `REACH` places, ``stride`` apart, for the places from ``first`` to
-    ``last``: ``[batch, places, ...]``."""
+    """A layer of one or several networks over runs of `REACH` places, ``stride`` apart, for the
+    places from ``first`` to ``last``: ``[batch, places, networks · hidden]``."""
     weight, bias = layer
-    batch, n, width = x.shape
+    networks, width, hidden = weight.shape
+    batch, n, _ = x.shape
     last = n if last is None else last
-    half, hidden = REACH // 2 * stride, weight.shape[1]
-    padded = np.zeros((batch, n + 2 * half, width), np.float32)
-    padded[:, half : half + n] = x
+    half = REACH // 2 * stride
+    padded = np.zeros((networks, batch, n + 2 * half, width // REACH), np.float32)
+    padded[:, :, half : half + n] = x.reshape(batch, n, networks, -1).transpose(2, 0, 1, 3)
     starts = range(first, first + REACH * stride, stride)
-    seen = np.concatenate([padded[:, i : i + last - first] for i in starts], axis=-1)
-    said = seen.reshape(-1, REACH * width) @ weight
+    seen = np.concatenate([padded[:, :, i : i + last - first] for i in starts], axis=-1)
+    said = _products(seen.reshape(networks, -1, width), weight)
+    said = said.transpose(1, 0, 2).reshape(batch, last - first, networks * hidden)
     said += bias
-    np.maximum(said, 0.0, out=said)
-    return np.asarray(said.reshape(batch, last - first, hidden), np.float32)
+    return np.asarray(np.maximum(said, 0.0, out=said))
 
 
 class NgramDetector:
@@ -231,7 +249,8 @@ class NgramDetector:
         index = np.asarray(rows, np.int64)
         single = index.ndim == 1
         x = inputs(index[None] if single else index, self._known, self._own)
-        near = _run(x, self.weights.first, 1)
+        weight, bias = self.weights.first
+        near = _run(x, (weight[None], bias), 1)
         far = _run(near, self.weights.second, STRIDE, first, last)
         both = np.concatenate([near[:, first:last], far], axis=-1)
         said = both @ self.weights.out[0] + self.weights.out[1]

@@ -31,7 +31,7 @@ PEOPLE = 4
 """By how many different people each act of our own is done."""
 TOLD = 45
 """How many harmful acts are made of each of our patterns."""
-HARMLESS = 30
+HARMLESS = 60
 """How many harmless ones."""
 LONGEST_SUBJECT = 5
 """Words of a prompt's subject that stands for somebody in acts of our own."""
@@ -169,21 +169,21 @@ def subjects_of(prompts: Sequence[str]) -> list[str]:
     return list(found)
 
 
-def training_texts(files: Mapping[str, Path], categories: Sequence[str]) -> list[Text]:
-    """Everything that is learned from."""
+def training_texts(files: Mapping[str, Path], categories: Sequence[str], seed: int) -> list[Text]:
+    """Everything that is learned from; with another ``seed`` other people, openings and tags."""
     lexicon = LexiconDetector()
     written = [row.text for row in corpus.divided(files["prompts"])["train"]]
     written = [text for text in written if not risky(text, lexicon)]
     subjects = subjects_of(written)
     prompts = [rows_of(text) for text in written]
-    out = Collector(pieces_of(prompts), corpus.SEED)
+    out = Collector(pieces_of(prompts), seed)
     for rows in prompts:
-        out.add(rows, weight=5.0)
+        out.add(rows, weight=7.0)
         subject = rows[: rows.index(STOP)] if STOP in rows else rows
         if len(subject) <= 12:
             out.add(subject, weight=3.0)
     for pair in corpus.divided_pairs(files["pairs"])["train"]:
-        out.add(rows_of(pair.unsafe), categories.index(pair.category), 1.3, around=0.8, abroad=0.25)
+        out.add(rows_of(pair.unsafe), categories.index(pair.category), 1.6, around=0.8, abroad=0.25)
         out.add(rows_of(pair.safe), around=0.8, abroad=0.25)
     for row in corpus.divided(files["requests"])["train"]:
         out.add(rows_of(row.text), weight=2.0, abroad=0.25)

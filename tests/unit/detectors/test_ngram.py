@@ -1,3 +1,4 @@
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def weights(word: str, *, slope: float = 4.0) -> Weights:
     out[0, 0] = 6.0
     return Weights(
         first=(first, np.asarray([-3.0, 0.0], np.float32)),
-        second=(np.zeros((REACH * 2, 2), np.float32), np.zeros(2, np.float32)),
+        second=(np.zeros((1, REACH * 2, 2), np.float32), np.zeros(2, np.float32)),
         out=(out, np.asarray([-3.0, 0.5, 0.0], np.float32)),
         words=np.zeros(0, np.uint32),
         own=np.zeros((0, 1), np.float32),
@@ -80,6 +81,13 @@ def test_a_words_own_vector_counts_for_it_alone(detector: NgramDetector) -> None
     )
     assert NgramDetector(more).log_odds("carrot") > detector.log_odds("carrot") + 1
     assert NgramDetector(more).log_odds("potato") == detector.log_odds("potato")
+
+
+def test_with_torch_it_says_what_it_says_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = ("a cat on a mat", "a bloody knife in the kitchen", "a woman at the sea, painting")
+    with_torch = [SHIPPED.log_odds(prompt) for prompt in prompts]
+    monkeypatch.delitem(sys.modules, "torch")
+    assert with_torch == pytest.approx([SHIPPED.log_odds(prompt) for prompt in prompts], abs=1e-4)
 
 
 def test_shielded_words_say_nothing(detector: NgramDetector) -> None:
@@ -162,7 +170,7 @@ class TestShipped:
         assert SHIPPED.score(prompt).unsafe == 0.0
 
     def test_weights_are_small_and_say_where_they_come_from(self) -> None:
-        assert WEIGHTS.stat().st_size < 2_000_000
+        assert WEIGHTS.stat().st_size < 4_000_000
         assert set(SHIPPED.weights.origin["sha256"]) == set(LEARNED)
 
     @pytest.mark.parametrize(

@@ -10,34 +10,39 @@ from safegen.detectors.lexicon import LexiconDetector
 from safegen.detectors.ngram import NgramDetector, inputs
 from safegen.detectors.reading import STOP, UNKNOWN
 from safegen.lab.text.texts import Collector, Text, nearest_words, pieces_of, risky, rows_of
-from safegen.lab.text.train import OWN_SCALE, Network, _loss, calibrate, exported
+from safegen.lab.text.train import Network, _loss, calibrate, exported, fit
 from safegen.text.vocabulary import vocabulary
 
 CATEGORIES = ("one", "two")
 
 
-def network(words: int) -> Network:
-    torch.manual_seed(0)
+def network(words: int, seed: int) -> Network:
+    torch.manual_seed(seed)
     width = vocabulary().vectors.shape[1]
     return Network(width, len(CATEGORIES), words, hidden=8).eval()
 
 
-def test_numpy_gives_what_torch_gives() -> None:
+def test_numpy_gives_what_networks_in_torch_give_on_average() -> None:
     rows = np.asarray([rows_of("a red cat, xqzzyq on the mat in a big old house by the sea")])
     known = vocabulary()
-    own = sorted({known.row("cat"), known.row("mat")} - {None})
-    made = network(len(own))
-    torch.nn.init.normal_(made.own.weight[1:])
-    numbers = np.asarray([[own.index(row) + 1 if row in own else 0 for row in rows[0]]])
-    x = inputs(rows, known, np.zeros((len(known.vectors), 0), np.float32))
+    cat, mat, sea = (row for word in ("cat", "mat", "sea") if (row := known.row(word)) is not None)
+    none = np.zeros((len(known.vectors), 0), np.float32)
+    x = torch.from_numpy(inputs(rows, known, none))
     mask = torch.ones(rows.shape, dtype=torch.bool)
-    places, kinds = made(torch.from_numpy(x), torch.from_numpy(numbers), mask)
-    expected = torch.cat([places[..., None], kinds], -1).detach().numpy()
-    weights = exported(made, own, CATEGORIES, {})
+    networks, said = [], []
+    for seed, own in enumerate(([cat, mat], [mat, sea])):
+        made = network(len(own), seed)
+        torch.nn.init.normal_(made.own.weight[1:])
+        numbers = np.asarray([[own.index(row) + 1 if row in own else 0 for row in rows[0]]])
+        places, kinds = made(x, torch.from_numpy(numbers), mask)
+        said.append(torch.cat([places[..., None], kinds], -1).detach().numpy())
+        networks.append((made, own))
+    expected = np.mean(said, axis=0)
+    weights = exported(networks, CATEGORIES, {})
     np.testing.assert_allclose(NgramDetector(weights)._places(rows), expected, atol=1e-4)
-    assert np.allclose(weights.own, OWN_SCALE * made.own.weight.detach().numpy()[1:])
     without = replace(weights, own=0 * weights.own)
     assert not np.allclose(NgramDetector(without)._places(rows), expected, atol=1e-4)
+    assert not np.allclose(said[0], said[1], atol=1e-2)
 
 
 def test_the_loss_falls_where_harm_is_told_from_harmless() -> None:
@@ -46,6 +51,13 @@ def test_the_loss_falls_where_harm_is_told_from_harmless() -> None:
     right = _loss(torch.tensor([[3.0, -9.0], [-9.0, -9.0]]), kinds, batch)
     wrong = _loss(torch.tensor([[-9.0, -9.0], [3.0, -9.0]]), kinds, batch)
     assert right < wrong
+
+
+def test_what_is_learned_depends_on_texts_and_seed_alone() -> None:
+    texts = [Text((row, row + 1), row % 2 - 1, 1.0) for row in range(1, 60)]
+    made = [fit(texts, CATEGORIES, seed, 1)[0].state_dict()["first.weight"] for seed in (1, 1, 2)]
+    assert torch.equal(made[0], made[1])
+    assert not torch.equal(made[0], made[2])
 
 
 def test_pieces_are_clauses_without_the_first() -> None:
