@@ -22,8 +22,8 @@ dropped at random, and their own vectors more often, so that their meaning has t
 loss is the logistic one over the pooled places, plus the categories'.
 
 `SEEDS` many networks learn so, each from texts drawn anew, and stand side by side in one: what they
-say of a place is averaged, and what only one of them takes for a sign counts for less. About
-25 minutes on one free core.
+say of a place is averaged, and what only one of them takes for a sign counts for less. About half
+an hour on one free core.
 """
 
 from __future__ import annotations
