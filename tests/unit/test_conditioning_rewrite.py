@@ -117,6 +117,8 @@ class TestGrammar:
             ("Incendiary words on a wall", ["Incendiary"], "Words on a wall"),
             ("he attacks the village", ["attacks"], "he visits the village"),
             ("Killers in the park", ["Killers"], "Travellers in the park"),
+            ("he attempts suicide", ["attempts suicide"], "he takes a walk"),
+            ("he committed suicide", ["committed suicide"], "he took a walk"),
         ],
     )
     def test_a_replacement_is_of_the_same_part_of_speech_and_form(
