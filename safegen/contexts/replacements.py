@@ -19,6 +19,7 @@ from zlib import crc32
 from safegen.contexts import grammar
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.grammar import Form
+from safegen.contexts.library import presets
 from safegen.text.phrases import Hit, Phrases, Term, plural
 from safegen.text.spelling import Spelling
 from safegen.text.words import tokenize, word_set
@@ -82,6 +83,12 @@ def substitutes() -> Substitutes:
     """The shipped table."""
     data: dict[str, Any] = json.loads(SUBSTITUTES.read_text(encoding="utf-8"))
     return Substitutes(*(data[f] for f in ("phrases", "verbs", "nouns", "adjectives", "kinds")))
+
+
+@lru_cache(maxsize=1)
+def _shipped() -> frozenset[str]:
+    """The names of the built-in contexts, which nobody else's can have."""
+    return frozenset(presets())
 
 
 def hits(text: str, context: SafetyContext) -> list[Hit]:
@@ -150,6 +157,11 @@ class Replacer:
         if literal is None and reading and reading != found:
             literal = self._own(reading)
         words = _words(reading or found)
+        if literal is not None and self.context.name not in _shipped():
+            # Whoever wrote it wants it exchanged, whatever it is a word for.
+            self.guesses += not _fits(words, literal, before.lower(), after.lower())
+            self.used += [literal] if literal else []
+            return self._capital(found, literal, before)
         self.guesses += _is_told_of(words)
         if literal is not None:
             self.guesses += not _fits(words, literal, before.lower(), after.lower())
@@ -187,6 +199,10 @@ class Replacer:
         if word:
             self.used.append(word)
         self.guesses += word in _TELLING
+        return self._capital(found, word, before)
+
+    @staticmethod
+    def _capital(found: str, word: str, before: str) -> str:
         begins = not before and found[:1].isupper() and not found[:2].isupper()
         return word[:1].upper() + word[1:] if begins else word
 

@@ -21,7 +21,7 @@ from safegen.errors import InvalidValue, Unsupported
 
 
 def test_one_prompt_is_shown_in_full(window: Window) -> None:
-    found = window.check("a bloody knight with a sword")
+    found = window.check("a bloody knight on a horse")
     assert "<b>Violence</b>" in found
     assert "bloody <small>Violence</small></mark>" in found
     assert "<ins>clean</ins>" in found

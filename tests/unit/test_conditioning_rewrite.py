@@ -93,6 +93,18 @@ class TestSpelling:
         assert rewritten("two knifes") == "two brushes"
 
 
+def test_a_context_of_ones_own_is_followed_to_the_letter() -> None:
+    own = replace(
+        presets()["violence"], name="fairy-tale", neutral={"frog": "princess", "sword": "cane"}
+    )
+    shipped = replace(own, name="violence")
+    prompt = "a frog with a sword in a garden"
+    assert (
+        rewrite(prompt, risky_spans(prompt, own, []), own) == "a princess with a cane in a garden"
+    )
+    assert "princess with" not in rewrite(prompt, risky_spans(prompt, shipped, []), shipped)
+
+
 def exchanged(prompt: str, *words: str) -> str:
     """``prompt`` with the first of each of ``words`` taken for risky."""
     places = [(prompt.index(word), len(word)) for word in words]

@@ -13,7 +13,7 @@ from safegen.webui.tab import fields
 from safegen.webui.words import later, say, translated
 
 ID = "safegen_context_"
-SAMPLE = "a bloody knight with a sword on a battlefield, oil painting"
+SAMPLE = "a bloody knight on a horse in front of a castle, oil painting"
 """What the preview begins with."""
 
 
