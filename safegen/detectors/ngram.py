@@ -187,8 +187,10 @@ def _products(a: Floats, b: Floats) -> Floats:
     if not hasattr(torch, "bmm"):
         return np.asarray(a @ b)
     assert torch is not None
-    with torch.inference_mode():
-        return np.asarray(torch.bmm(torch.from_numpy(a), torch.from_numpy(b)).numpy())
+    said = np.empty((*a.shape[:2], b.shape[2]), np.float32)
+    with torch.inference_mode():  # autocast leaves what is written to `out` alone
+        torch.bmm(torch.from_numpy(a), torch.from_numpy(b), out=torch.from_numpy(said))
+    return said
 
 
 def _run(

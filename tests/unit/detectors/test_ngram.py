@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -86,6 +87,8 @@ def test_a_words_own_vector_counts_for_it_alone(detector: NgramDetector) -> None
 def test_with_torch_it_says_what_it_says_without(monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = ("a cat on a mat", "a bloody knife in the kitchen", "a woman at the sea, painting")
     with_torch = [SHIPPED.log_odds(prompt) for prompt in prompts]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert [SHIPPED.log_odds(prompt) for prompt in prompts] == with_torch
     monkeypatch.delitem(sys.modules, "torch")
     assert with_torch == pytest.approx([SHIPPED.log_odds(prompt) for prompt in prompts], abs=1e-4)
 
