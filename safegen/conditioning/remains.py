@@ -35,7 +35,7 @@ _SHORTEST = 3
 """Letters of a word that has to be known."""
 
 
-def of_body(word: str, looks: frozenset[str] = _LOOKS) -> bool:
+def _of_body(word: str, looks: frozenset[str]) -> bool:
     """Whether ``word`` names a part of a body that is none of ``looks``."""
     return any(
         form.part == "n" and (form.kind == "B" or form.lemma in _PIECES) and form.lemma not in looks
@@ -56,7 +56,7 @@ def tells(left: str, *, sexual: bool = False) -> bool:
         sexual: Whether nothing but sexual words is exchanged in it.
     """
     words, looks = _words(left), _LOOKS | _SHOWN if sexual else _LOOKS
-    return any(of_body(word, looks) or _unknown(word) or _exchangeable(word) for word in words)
+    return any(_of_body(word, looks) or _unknown(word) or _exchangeable(word) for word in words)
 
 
 def tells_of_them(clause: str) -> bool:
@@ -66,7 +66,7 @@ def tells_of_them(clause: str) -> bool:
     if not _OWN & set(words):
         return False
     looks = _LOOKS | _SHOWN
-    return "other" in words or any(of_body(word, looks) or _exchangeable(word) for word in words)
+    return "other" in words or any(_of_body(word, looks) or _exchangeable(word) for word in words)
 
 
 def _words(text: str) -> list[str]:

@@ -292,7 +292,7 @@ def _exchanged(
         beyond = beyond or tells(kept, sexual=categories <= {"sexual"})
         doubt = len(inside) > _MOST or any(start in doubts for start in inside)
         doubt = doubt or _acted(prompt[first:last])
-        if beyond or doubt or _more_in(prompt, first, last, merged):
+        if beyond or doubt or _says(prompt[first:last]) or has_more(kept):
             doubtful.append((first, last, beyond))
     result += prompt[position:]
     for place in capitals:
@@ -306,11 +306,9 @@ def _rest(text: str) -> str:
     return found[0] if found else ""
 
 
-def _more_in(prompt: str, first: int, last: int, merged: Sequence[tuple[int, int]]) -> bool:
-    """Whether a clause of which a part is exchanged has more in it that might be."""
-    if any(len(said[0].split()) > 1 for said in _QUOTED.finditer(prompt[first:last])):
-        return True  # somebody says it, or a sign
-    return has_more(_kept(prompt, first, last, merged))
+def _says(clause: str) -> bool:
+    """Whether somebody in it says something, or a sign."""
+    return any(len(said[0].split()) > 1 for said in _QUOTED.finditer(clause))
 
 
 def _kept(prompt: str, first: int, last: int, merged: Sequence[tuple[int, int]]) -> str:

@@ -157,15 +157,12 @@ class Replacer:
         if literal is None and reading and reading != found:
             literal = self._own(reading)
         words = _words(reading or found)
-        if literal is not None and self.context.name not in _shipped():
-            # Whoever wrote it wants it exchanged, whatever it is a word for.
-            self.guesses += not _fits(words, literal, before.lower(), after.lower())
-            self.used += [literal] if literal else []
-            return self._capital(found, literal, before)
-        self.guesses += _is_told_of(words)
+        # What somebody wrote for a context of their own is exchanged, whatever it is a word for.
+        ours = literal is None or self.context.name in _shipped()
+        self.guesses += ours and _is_told_of(words)
         if literal is not None:
             self.guesses += not _fits(words, literal, before.lower(), after.lower())
-            return self._kept(found, literal, before)
+            return self._kept(found, literal, before, ours=ours)
         shared = substitutes().phrases.get(" ".join(words))
         if shared is not None:
             return self._kept(found, shared, before)
@@ -194,15 +191,11 @@ class Replacer:
             words.append(grammar.pluralised(neutral) if many and neutral else neutral)
         return " ".join(word for word in words if word)
 
-    def _kept(self, found: str, word: str, before: str) -> str:
+    def _kept(self, found: str, word: str, before: str, *, ours: bool = True) -> str:
         """``word``, with a capital if it begins a sentence that began with one."""
         if word:
             self.used.append(word)
-        self.guesses += word in _TELLING
-        return self._capital(found, word, before)
-
-    @staticmethod
-    def _capital(found: str, word: str, before: str) -> str:
+        self.guesses += ours and word in _TELLING
         begins = not before and found[:1].isupper() and not found[:2].isupper()
         return word[:1].upper() + word[1:] if begins else word
 

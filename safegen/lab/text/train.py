@@ -21,7 +21,7 @@ prompts before and behind them, so that style says nothing and padding hides not
 dropped at random, and their own vectors more often, so that their meaning has to do as well. The
 loss is the logistic one over the pooled places, plus the categories'.
 
-`SEEDS` many networks learn so, each from texts drawn anew, and stand side by side in one: what they
+One network for each of `SEEDS` learns so, from texts drawn anew. They stand side by side: what they
 say of a place is averaged, and what only one of them takes for a sign counts for less. About half
 an hour on one free core.
 """
