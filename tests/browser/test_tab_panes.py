@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 from browser import Seen, Site, named, windows
 
+from safegen.choice import Chooser
+from safegen.plan import SafetyPlan
+
 WIDE, PHONE = (1400, "light"), (400, "dark")
 
 
@@ -100,7 +103,11 @@ def test_one_prompt_in_full(check: Seen) -> None:
     assert "Violence scores" in check["one"]
     assert "counts as unsafe from 0.60" in check["one"]
     assert any(mark.startswith("bloody") for mark in check["marks"])
-    assert "clean" in check["inserted"]
+    prompt = "a bloody knight with a sword"
+    rewritten = Chooser.default().choose(prompt, SafetyPlan()).conditioning.text
+    new = [word for word in rewritten.split() if word not in prompt.split()]
+    assert new
+    assert check["inserted"] == new
     beyond = {bar["category"] for bar in check["bars"] if bar["beyond"]}
     assert beyond == {"Violence"}
     assert len(check["bars"]) >= 7
