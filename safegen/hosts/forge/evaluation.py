@@ -80,11 +80,14 @@ class Evaluation:
         model: The host's model.
         sigma: The call's noise levels, one for each image.
         options: The model's options as they are without SafeGen.
+        show: Shows other extensions that are at work in the model a call's latents, noise levels,
+            negative and other texts, before it is made.
     """
 
     model: Any
     sigma: Tensor
     options: dict[str, Any]
+    show: Callable[..., None] | None = None
 
     def of(self, x: Tensor, kinds: Mapping[str, Sequence[Entry]]) -> dict[str, Tensor]:
         """What the model reconstructs at ``x`` for each of these ``kinds`` of texts.
@@ -127,6 +130,8 @@ class Evaluation:
         function = calc()
         assert function is not None
         beside = None if uncond is None else list(uncond)
+        if self.show is not None and self._is_patched():
+            self.show(x, sigma, beside, entries)
         found: tuple[Tensor, Tensor] = function(
             self.model, list(entries), beside, x, sigma, self.options
         )

@@ -16,6 +16,7 @@ from safegen.hosts.a1111.seal import is_result, same
 from safegen.hosts.a1111.towards import hires_cfg
 from safegen.hosts.a1111.wrapping import Wrapping
 from safegen.hosts.forge.evaluation import Evaluation
+from safegen.hosts.forge.keeping import Keepers
 from safegen.hosts.forge.limits import check_pass
 from safegen.hosts.forge.patch import AFTER, GUIDANCE, Patch
 from safegen.hosts.forge.streams import IndependentStreams, OpenCall, SharedStreams
@@ -59,6 +60,7 @@ class PassGuard(a1111.PassGuard):
         """The ``cfg_denoiser`` callback: the modifier has to be where the host will look."""
         with self.session.failing_closed():
             self._patch.put_in(params.denoiser)
+            self._keepers = Keepers(self._patch.others(params.denoiser))
 
     def after(self, _params: Any) -> None:
         """The ``cfg_denoised`` callback, which these hosts never call."""
@@ -81,7 +83,13 @@ class PassGuard(a1111.PassGuard):
             if self._open is not None:
                 self.session.fail("one denoiser call asked for its texts twice")
             call = self._begin(float(sigma.flatten()[0]))
-            current = OpenCall(call, x, cond, uncond, float(cfg), Evaluation(model, sigma, options))
+
+            def show(x: Tensor, sigma: Tensor, beside: Any, texts: Any) -> None:
+                negative = uncond if beside is None else beside
+                self._keepers.show(model, x, sigma, negative, texts, cfg, without, seed)
+
+            without, evaluation = options, Evaluation(model, sigma, options, show)
+            current = OpenCall(call, x, cond, uncond, float(cfg), evaluation)
             self._open = current
             if call.active or call.evaluate:
                 options = self._with_our_own(current, options)

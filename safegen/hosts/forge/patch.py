@@ -40,6 +40,11 @@ class Patch:
         unet.add_conditioning_modifier(self._modifier)
         engine.forge_objects.unet = unet
 
+    def others(self, denoiser: Any) -> list[Modifier]:
+        """The modifiers that ``denoiser`` will call beside ours."""
+        options = denoiser.inner_model.inner_model.forge_objects.unet.model_options
+        return [one for one in options[MODIFIERS] if one is not self._modifier]
+
     def off(self) -> None:
         """From now on do nothing, in every copy."""
         self.is_on = False
