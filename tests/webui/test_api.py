@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from common import BENIGN, HAZARD, ON
-from server import REFORGE, Answer, Server, difference
+from common import BENIGN, HAZARD, KNOWN, ON
+from server import FORGE, REFORGE, Answer, Server, difference
 
 BAD: dict[str, tuple[Any, str]] = {
     "weight too large": ({"weight": 1.5}, "weight"),
@@ -110,6 +110,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("case", SETTINGS)
 def test_infotext_repeats_the_picture(server: Server, case: str) -> None:
     """Infotext: read back alone, it makes the same picture with the same infotext."""
+    if server.kind == FORGE:
+        pytest.skip("Forge's API ends in an error of its own, with and without SafeGen")
     made = server.txt2img(HAZARD, SETTINGS[case], negative_prompt="a house")
     assert made.status == 200, made.message
     again = server.call(
@@ -151,7 +153,7 @@ CELLS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "streams": ("shared", "independent", {"weight": 0.5}),
     "curve": ("constant", "linear", {"steps": 10}),
     "end": ("0.5", "1", {}),
-    "region": ("everywhere", "disagreement", {"weight": 0.5}),
+    "region": ("everywhere", "disagreement", {**KNOWN, "weight": 0.5}),
     "refresh": ("1", "2", {"weight": 0.5}),
     "threshold": ("0.5", "1", {"context": "auto"}),
     "enabled": ("True", "False", {}),

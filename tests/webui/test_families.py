@@ -51,6 +51,8 @@ def close(one: Answer, other: Answer) -> int:
 @pytest.mark.parametrize("checkpoint", SAME_PICTURE)
 def test_the_checkpoint_is_wired_as_its_family_is(server: Server, checkpoint: str) -> None:
     """Family, without SafeGen: the picture is the embedded model's own."""
+    if server.kind != WEBUI:
+        pytest.skip("on Forge and reForge the families are of random weights")
     wanted = server.txt2img(HAZARD, steps=8)
     load(server, checkpoint)
     close(server.txt2img(HAZARD, steps=8), wanted)
