@@ -9,6 +9,9 @@ much speaks for harm there, z, in log-odds. The prompt's own log-odds pool the p
 
 Three such networks, trained on texts drawn anew, stand side by side; zᵢ is the mean of theirs.
 
+A linear model over the words of whole clauses says once more how much speaks for harm
+(`safegen.detectors.bag`); that is added to z.
+
 What stands within eight words counts for a place and against it, so that *a dead man* and *a dead
 tree* differ. What stands farther away cannot hide it, however harmless: a place adds, and takes
 nothing from another.
@@ -21,13 +24,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from safegen.detectors.bag import Bag, hashes_of
 from safegen.detectors.lexicon import built_in
 from safegen.detectors.protocol import Detection, Span
 from safegen.detectors.reading import STOP, UNKNOWN, Reading, read
@@ -41,7 +45,7 @@ from safegen.text.words import tokenize, word_set
 Floats = NDArray[np.float32]
 
 WEIGHTS = Path(__file__).with_name("ngram.safetensors")
-FORMAT = "safegen-ngram-4"
+FORMAT = "safegen-ngram-5"
 REACH = 5
 """Words in a run."""
 STRIDE = 3
@@ -83,6 +87,7 @@ class Weights:
             column is harm, the others which kind.
         words: Hashes of the words that have a vector of their own, ``[words]``.
         own: Those vectors, ``[words, own]``.
+        bag: The linear model; what it says is added to what the networks say.
         categories: Their names.
         slope: Calibration, together with ``offset``.
         offset: Calibration.
@@ -95,6 +100,7 @@ class Weights:
     out: tuple[Floats, Floats]
     words: NDArray[np.uint32]
     own: Floats
+    bag: Bag
     categories: tuple[str, ...]
     slope: float
     offset: float
@@ -120,12 +126,30 @@ class Weights:
                 out=layer("out"),
                 words=tensors.get_tensor("words"),
                 own=tensors.get_tensor("own").astype(np.float32),
+                bag=Bag(
+                    keys=tensors.get_tensor("bag"),
+                    weight=tensors.get_tensor("bag_weight").astype(np.float32),
+                    rarity=tensors.get_tensor("bag_rarity").astype(np.float32),
+                    offset=float(header["bag_offset"]),
+                ),
                 categories=tuple(header["categories"]),
                 slope=float(header["slope"]),
                 offset=float(header["offset"]),
                 wanted=tuple(header["wanted"]),
                 origin=header["origin"],
             )
+
+    def rounded(self) -> Weights:
+        """Layers, vectors and linear model as precise as a file keeps them."""
+        bag = replace(self.bag, weight=_half(self.bag.weight), rarity=_half(self.bag.rarity))
+        return replace(
+            self,
+            first=(_half(self.first[0]), self.first[1]),
+            second=(_half(self.second[0]), self.second[1]),
+            out=(_half(self.out[0]), self.out[1]),
+            own=_half(self.own),
+            bag=bag,
+        )
 
     def save(self, file: Path = WEIGHTS) -> None:
         """Write weights, as float16 tensors and a JSON header."""
@@ -136,18 +160,26 @@ class Weights:
             "categories": list(self.categories),
             "slope": self.slope,
             "offset": self.offset,
+            "bag_offset": self.bag.offset,
             "wanted": list(self.wanted),
             "origin": self.origin,
         }
         tensors: dict[str, NDArray[Any]] = {
             "words": self.words,
             "own": np.ascontiguousarray(self.own, np.float16),
+            "bag": self.bag.keys,
+            "bag_weight": np.ascontiguousarray(self.bag.weight, np.float16),
+            "bag_rarity": np.ascontiguousarray(self.bag.rarity, np.float16),
         }
         for name in ("first", "second", "out"):
             weight, bias = getattr(self, name)
             tensors[name] = np.ascontiguousarray(weight, np.float16)
             tensors[f"{name}_bias"] = np.ascontiguousarray(bias, np.float32)
         save_file(tensors, file, metadata={"safegen": json.dumps(header, sort_keys=True)})
+
+
+def _half(a: Floats) -> Floats:
+    return a.astype(np.float16).astype(np.float32)
 
 
 def inputs(rows: Sequence[int] | NDArray[np.int64], known: Vocabulary, own: Floats) -> Floats:
@@ -233,6 +265,7 @@ class NgramDetector:
         self.weights = weights or Weights.load()
         self.harmless = harmless or built_in().harmless
         self._known = vocabulary()
+        self._hashes = hashes_of(self._known)
         self._own = np.zeros((len(self._known.vectors), self.weights.own.shape[1]), np.float32)
         for word, vector in zip(self.weights.words.tolist(), self.weights.own, strict=True):
             if word in self._known.rows:
@@ -265,7 +298,13 @@ class NgramDetector:
     def log_odds(self, prompt: str) -> float:
         """z of one prompt, not calibrated; minus infinity if there is no word in it."""
         reading = self.reading(prompt)
-        return _pooled(self._all_places(reading)[:, 0]) if reading.rows else -np.inf
+        if not reading.rows:
+            return -np.inf
+        return _pooled(self._all_places(reading)[:, 0]) + self._in_all(reading)
+
+    def _in_all(self, reading: Reading) -> float:
+        """What the linear model says."""
+        return self.weights.bag.log_odds(reading.rows, reading.foreign, self._hashes)
 
     def _all_places(self, reading: Reading) -> Floats:
         rows = reading.rows
@@ -285,7 +324,8 @@ class NgramDetector:
             return Detection(dict.fromkeys(self.weights.categories, 0.0))
         said = self._all_places(reading)
         z = said[:, 0]
-        probability = self.probability(_pooled(z))
+        in_all = self._in_all(reading)
+        probability = self.probability(_pooled(z) + in_all)
         weight = np.exp(z - z.max())
         kinds = _shares((weight[:, None] * said[:, 1:]).sum(0) / weight.sum())
         relative = kinds / kinds.max()
@@ -293,17 +333,25 @@ class NgramDetector:
             category: probability * float(share)
             for category, share in zip(self.weights.categories, relative, strict=True)
         }
-        causes = self._causes(reading, said, relative) if probability >= NAMED else ()
+        causes = self._causes(reading, said, relative, in_all) if probability >= NAMED else ()
         return Detection(scores, tuple(causes))
 
-    def _causes(self, reading: Reading, said: Floats, relative: Floats) -> list[Span]:
-        """The words without which the places that speak most would say markedly less."""
-        z = said[:, 0].copy()
+    def _causes(
+        self, reading: Reading, said: Floats, relative: Floats, in_all: float
+    ) -> list[Span]:
+        """The words without which the places that speak most would say markedly less.
+
+        The linear model names words only where the networks alone found too little.
+        """
+        by_word = np.zeros(len(reading.rows))
+        if self.probability(_pooled(said[:, 0])) < NAMED:
+            by_word = self.weights.bag.evidence(reading.rows, reading.foreign, self._hashes)
+        z = said[:, 0] + by_word.astype(np.float32)
         reach = REACH // 2 * (1 + STRIDE)
         found: dict[Span, None] = {}
         for _ in range(_PLACES):
             place = int(z.argmax())
-            if found and self.probability(float(z[place])) < NAMED / 2:
+            if found and self.probability(float(z[place]) + in_all) < NAMED / 2:
                 break
             first, last = max(0, place - reach), min(len(z), place + reach + 1)
             window = np.asarray(reading.rows[first:last], np.int64)
@@ -320,7 +368,10 @@ class NgramDetector:
                 without[np.arange(1, 1 + len(asked)), asked] = UNKNOWN
                 here = max(0, place - 2 - first), min(place + 3, last) - first
                 left = [_pooled(one) for one in self._places(without, *here)[..., 0]]
-                drops = [left[0] - one for one in left[1:]]
+                drops = [
+                    left[0] - one + by_word[first + i]
+                    for i, one in zip(asked, left[1:], strict=True)
+                ]
                 least = min(max(SPAN_EVIDENCE, SPAN_SHARE * max(drops)), max(max(drops), 1e-3))
                 for i, drop in zip(asked, drops, strict=True):
                     token = reading.tokens[first + i]

@@ -68,6 +68,7 @@ class Spelling:
                     self._near[key].append(word)
         self.meant = lru_cache(maxsize=1 << 14)(self._meant)
         self.parts = lru_cache(maxsize=1 << 14)(self._parts)
+        self._as_written = lru_cache(maxsize=1 << 14)(self._is_as_written)
 
     def _meant(self, word: str) -> str:
         """The wanted word that ``word`` is a slip of; ``""`` if it is known or like none."""
@@ -99,6 +100,10 @@ class Spelling:
             if common >= _COMMON and common > best[0]:
                 best = common, (left, right)
         return best[1] or self._ending(word)
+
+    def _is_as_written(self, word: str) -> bool:
+        """Whether ``word`` is neither two in one nor a slip of another; true of nearly all."""
+        return not self.parts(word) and not self.meant(word)
 
     def _ending(self, word: str) -> tuple[str, ...]:
         """A wanted word that people write, and any letters before it: of ``xnaked`` CLIP's
@@ -144,6 +149,8 @@ class Spelling:
                 readings = (joined, *token.readings)
                 found.append(token._replace(word=joined, end=following.end, readings=readings))
                 skip = True
+            elif self._as_written(word):
+                found.append(token)
             elif parts := self.parts(word):
                 found += _torn(token, parts)
             elif len(token.readings) > 1 and any(

@@ -22,8 +22,8 @@ LONGEST_COMPARED = 4000
 """Characters of a text up to which its changed words are looked for: it takes quadratic time."""
 SHORTENED = 160
 """Characters of a prompt that a table's row shows."""
-SHOWN = 0.005
-"""Scores below are 0.00 on the page: none is the highest."""
+SHOWN = 0.01
+"""A score below is next to nothing: none is the highest."""
 
 Data = Mapping[str, Any]
 """One prompt's findings, as `safegen.webui.checking.to_data` gives them."""

@@ -33,6 +33,8 @@ TOLD = 45
 """How many harmful acts are made of each of our patterns."""
 HARMLESS = 60
 """How many harmless ones."""
+PAIRS = 4.0
+"""How much more pairs count among bare texts."""
 LONGEST_SUBJECT = 5
 """Words of a prompt's subject that stands for somebody in acts of our own."""
 UNKNOWN_IN_PIECES = 0.4
@@ -81,16 +83,19 @@ def nearest_words(language: str) -> NDArray[np.int64]:
 
 
 class Collector:
-    """Texts, with what is put around them."""
+    """Texts, with what is put around them; ``bare`` ones without, and in their own language."""
 
-    def __init__(self, pieces: Sequence[Rows], seed: int) -> None:
+    def __init__(self, pieces: Sequence[Rows], seed: int, *, bare: bool = False) -> None:
         self.texts: list[Text] = []
         self.pieces = pieces
+        self.bare = bare
         self.rng = random.Random(seed)
         self.openings = [rows_of(opening) for opening in corpus.OPENINGS]
 
     def styled(self, rows: Rows) -> Rows:
         """``rows`` with one to eight pieces of people's prompts, some of them before it."""
+        if self.bare:
+            return rows
         chosen = self.rng.sample(self.pieces, self.rng.randint(1, 8))
         before = len(chosen) // 2 if self.rng.random() < 0.3 else 0
         out: list[int] = []
@@ -123,6 +128,8 @@ class Collector:
         """A text; with probability ``around`` once more with something around it, and with
         ``abroad`` in another language."""
         self.texts.append(Text(rows, kind, weight))
+        if self.bare:
+            return
         if self.rng.random() < abroad:
             self.texts.append(Text(self.translated(rows), kind, 0.7 * weight))
         if self.rng.random() < around:
@@ -169,22 +176,29 @@ def subjects_of(prompts: Sequence[str]) -> list[str]:
     return list(found)
 
 
-def training_texts(files: Mapping[str, Path], categories: Sequence[str], seed: int) -> list[Text]:
-    """Everything that is learned from; with another ``seed`` other people, openings and tags."""
+def training_texts(
+    files: Mapping[str, Path], categories: Sequence[str], seed: int, *, bare: bool = False
+) -> list[Text]:
+    """Everything that is learned from; with another ``seed`` other people, openings and tags.
+
+    ``bare`` texts have nothing put around them, and are not once more in another language.
+    """
     lexicon = LexiconDetector()
     written = [row.text for row in corpus.divided(files["prompts"])["train"]]
     written = [text for text in written if not risky(text, lexicon)]
     subjects = subjects_of(written)
     prompts = [rows_of(text) for text in written]
-    out = Collector(pieces_of(prompts), seed)
+    out = Collector(pieces_of(prompts), seed, bare=bare)
     for rows in prompts:
         out.add(rows, weight=7.0)
         subject = rows[: rows.index(STOP)] if STOP in rows else rows
         if len(subject) <= 12:
             out.add(subject, weight=3.0)
+    more = PAIRS if bare else 1.0
     for pair in corpus.divided_pairs(files["pairs"])["train"]:
-        out.add(rows_of(pair.unsafe), categories.index(pair.category), 1.6, around=0.8, abroad=0.25)
-        out.add(rows_of(pair.safe), around=0.8, abroad=0.25)
+        kind = categories.index(pair.category)
+        out.add(rows_of(pair.unsafe), kind, 1.6 * more, around=0.8, abroad=0.25)
+        out.add(rows_of(pair.safe), weight=more, around=0.8, abroad=0.25)
     for row in corpus.divided(files["requests"])["train"]:
         out.add(rows_of(row.text), weight=2.0, abroad=0.25)
     for row in corpus.divided(files["scenes"])["train"]:

@@ -22,7 +22,8 @@ dropped at random, and their own vectors more often, so that their meaning has t
 loss is the logistic one over the pooled places, plus the categories'.
 
 One network for each of `SEEDS` learns so, from texts drawn anew. They stand side by side: what they
-say of a place is averaged, and what only one of them takes for a sign counts for less. About half
+say of a place is averaged, and what only one of them takes for a sign counts for less. A linear
+model learns from the same without openings and pieces, and in their own language alone. About half
 an hour on one free core.
 """
 
@@ -42,11 +43,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from safegen.detectors.bag import Bag
 from safegen.detectors.lexicon import LexiconDetector, built_in
 from safegen.detectors.ngram import REACH, STRIDE, WEIGHTS, NgramDetector, Weights, inputs
 from safegen.detectors.reading import STOP, UNKNOWN
 from safegen.files import sha256
-from safegen.lab.text import corpus
+from safegen.lab.text import bag, corpus
 from safegen.lab.text.texts import Text, risky, training_texts
 from safegen.learned.pairs import read_pairs
 from safegen.text.vocabulary import vocabulary
@@ -114,6 +116,7 @@ def _flat(by_run: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def exported(
     networks: Sequence[tuple[Network, Sequence[int]]],
+    linear: Bag,
     categories: Sequence[str],
     origin: dict[str, Any],
 ) -> Weights:
@@ -144,6 +147,7 @@ def exported(
         out=(np.concatenate([*near, *far]), np.mean(bias, axis=0)),
         words=np.asarray([hashes[row] for row in words], np.uint32),
         own=own,
+        bag=linear,
         categories=tuple(categories),
         slope=1.0,
         offset=0.0,
@@ -306,7 +310,8 @@ def train(files: Mapping[str, Path], epochs: int = EPOCHS) -> Weights:
         "networks": len(networks),
         "epochs": epochs,
     }
-    weights = exported(networks, categories, origin)
+    linear = bag.fit(training_texts(files, categories, SEEDS[0], bare=True))
+    weights = exported(networks, linear, categories, origin).rounded()
     texts_held, label, weight = held_out(files)
     detector = NgramDetector(weights)
     z = np.asarray([detector.log_odds(text) for text in texts_held])

@@ -57,6 +57,9 @@ HARMLESS = (
     "a dead bird", "killer whale", "a dead tree", "great tits at a feeder", "cocker spaniel",
     # History.
     "a battle scene with horses", "world war museum", "a medieval executioner's axe in a museum",
+    # Names.
+    "a heroine in armor", "galactic nudibranch", "full frontal facial features", "loid forger",
+    "a blood mage casting a spell", "bloodwave aesthetic", "hordeum vulgare", "corpse flower",
     # Mood.
     "a sad clown crying", "a lonely man in the rain", "angry face", "melancholy, despair, tears",
 )  # fmt: skip

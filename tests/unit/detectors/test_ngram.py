@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from safegen.detectors.bag import Bag
 from safegen.detectors.ngram import REACH, WEIGHTS, NgramDetector, Weights, WeightsError
 from safegen.detectors.protocol import Detector
 from safegen.detectors.reading import STOP, UNKNOWN, read
@@ -38,6 +39,7 @@ def weights(word: str, *, slope: float = 4.0) -> Weights:
         out=(out, np.asarray([-3.0, 0.5, 0.0], np.float32)),
         words=np.zeros(0, np.uint32),
         own=np.zeros((0, 1), np.float32),
+        bag=Bag(np.zeros(0, np.uint32), *np.zeros((2, 0), np.float32), offset=0.0),
         categories=("one", "two"),
         slope=slope,
         offset=0.0,
@@ -138,10 +140,34 @@ def test_long_prompts_are_read_to_their_end(detector: NgramDetector) -> None:
     assert detector.score("flower " * 900 + "knife").unsafe > 0.5
 
 
+def with_bag(detector: NgramDetector, word: str, weight: float) -> NgramDetector:
+    """``detector`` whose linear model knows one word."""
+    key, evidence = np.asarray([word_hash(word)], np.uint32), np.asarray([weight], np.float32)
+    bag = Bag(key, evidence, np.ones(1, np.float32), offset=0.5)
+    return NgramDetector(replace(detector.weights, bag=bag))
+
+
+def test_what_the_linear_model_says_is_added(detector: NgramDetector) -> None:
+    more = with_bag(detector, "carrot", 2.0)
+    assert more.log_odds("a carrot") == pytest.approx(detector.log_odds("a carrot") + 2.5)
+    assert more.score("a carrot").unsafe == pytest.approx(
+        detector.probability(detector.log_odds("a carrot") + 2.5)
+    )
+    assert more.log_odds("a potato") == detector.log_odds("a potato")
+
+
+def test_what_only_the_linear_model_finds_has_a_cause(detector: NgramDetector) -> None:
+    found = with_bag(detector, "carrot", 9.0).score("a carrot in the garden")
+    assert found.unsafe > 0.9
+    assert found.spans
+
+
 def test_weights_survive_a_file(detector: NgramDetector, tmp_path: Path) -> None:
     file = tmp_path / "w.safetensors"
+    detector = with_bag(detector, "carrot", 2.0)
     detector.weights.save(file)
     again = NgramDetector(Weights.load(file))
+    assert again.log_odds("a carrot") == pytest.approx(detector.log_odds("a carrot"), abs=1e-2)
     assert again.weights.origin == {"made": "here"}
     assert again.weights.wanted == ("knife",)
     assert again.score("a knife").unsafe == pytest.approx(
@@ -173,7 +199,7 @@ class TestShipped:
         assert SHIPPED.score(prompt).unsafe == 0.0
 
     def test_weights_are_small_and_say_where_they_come_from(self) -> None:
-        assert WEIGHTS.stat().st_size < 4_000_000
+        assert WEIGHTS.stat().st_size < 4_200_000
         assert set(SHIPPED.weights.origin["sha256"]) == set(LEARNED)
 
     @pytest.mark.parametrize(

@@ -267,6 +267,23 @@ class TestRiskySpans:
         assert self.spans("a (bloo:1.3)dy ball") == ["bloo", "dy"]
 
 
+NAMES = (
+    "fight club", "corpse bride", "death stranding", "chainsaw man", "drunken master", "queer eye",
+    "spitting cobra", "poison dart frogs", "nudibranch", "horny toad", "armadillidium vulgare",
+    "the heroine", "rabbi", "spy", "scarecrow", "hacker", "plague doctor", "ugly duckling",
+    "blood mage", "flesh golem", "loid forger", "drop pod", "bath bomb", "smoking gun", "pieta",
+    "slapstick", "broken heart", "virgin mary", "an old wrinkled witch stirring her cauldron",
+    "nude descending a staircase", "full frontal view of a house", "death valley", "mug shot",
+)  # fmt: skip
+"""Of films, games, animals, things and people. They sound of harm; new ones found go here."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("how", ["{}", "{}, digital art, highly detailed"])
+def test_names_that_sound_of_harm_are_left_alone(name: str, how: str) -> None:
+    assert picked(AutoPolicy().judge(how.format(name))) is None
+
+
 def test_the_time_grows_with_the_prompt_and_not_faster() -> None:
     import time
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from safegen.detectors.bag import Bag
 from safegen.detectors.lexicon import LexiconDetector
 from safegen.detectors.ngram import NgramDetector, inputs
 from safegen.detectors.reading import STOP, UNKNOWN
@@ -38,7 +39,8 @@ def test_numpy_gives_what_networks_in_torch_give_on_average() -> None:
         said.append(torch.cat([places[..., None], kinds], -1).detach().numpy())
         networks.append((made, own))
     expected = np.mean(said, axis=0)
-    weights = exported(networks, CATEGORIES, {})
+    linear = Bag(np.zeros(0, np.uint32), *np.zeros((2, 0), np.float32), offset=0.0)
+    weights = exported(networks, linear, CATEGORIES, {})
     np.testing.assert_allclose(NgramDetector(weights)._places(rows), expected, atol=1e-4)
     without = replace(weights, own=0 * weights.own)
     assert not np.allclose(NgramDetector(without)._places(rows), expected, atol=1e-4)
@@ -110,3 +112,10 @@ def test_calibration_finds_the_slope_that_made_the_labels() -> None:
     slope, offset = calibrate(z, label, np.ones(4000))
     assert slope == pytest.approx(2.0, abs=0.2)
     assert offset == pytest.approx(-1.0, abs=0.2)
+
+
+def test_bare_texts_stand_alone_and_in_their_own_language() -> None:
+    out = Collector([(7,), (8, 9)] * 8, seed=1, bare=True)
+    out.add((1, 2, 3), 0, around=1.0, abroad=1.0)
+    assert [text.rows for text in out.texts] == [(1, 2, 3)]
+    assert out.styled((1, 2, 3)) == (1, 2, 3)

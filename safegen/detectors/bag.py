@@ -1,0 +1,176 @@
+"""What the words of a few clauses say together: a linear model over words and pairs of them.
+
+The networks of `safegen.detectors.ngram` read eight words to either side of a place. This reads
+whole clauses, however their words lie apart, but knows nothing of words that it has not met. The
+log-odds of a stretch of a prompt are those of a logistic regression on tf-idf vectors of unit
+length::
+
+    z = Σ wᵢ / √(Σ rᵢ²) + offset
+
+where i are the words and pairs of neighbours in the stretch that it has met, r is how rare each is
+(its inverse document frequency) and w its evidence times r.
+
+A prompt is read in all stretches of up to `CLAUSES` clauses; the highest z counts. So what is
+added in other clauses cannot hide anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safegen.detectors.reading import STOP, UNKNOWN
+from safegen.text.vocabulary import Vocabulary
+
+CLAUSES = 3
+"""Clauses of a stretch, at most."""
+FEWEST = 5
+"""Words of a stretch, at least, unless the prompt has fewer."""
+MOST = 24
+"""Places of a stretch, at most; a longer one is read in pieces that overlap by half."""
+LEAST = -1.0
+"""Log-odds that harmless words come to at least, however many they are: they shall not outweigh
+what the networks find."""
+
+
+@dataclass(frozen=True, eq=False)
+class Bag:
+    """The linear model.
+
+    Args:
+        keys: What `features` says of each word and pair, ascending, ``[features]``.
+        weight: Their evidence, in log-odds times rarity, ``[features]``.
+        rarity: How rare they are, above 0, ``[features]``.
+        offset: Log-odds of a stretch that speaks neither way.
+    """
+
+    keys: NDArray[np.uint32]
+    weight: NDArray[np.float32]
+    rarity: NDArray[np.float32]
+    offset: float
+
+    def log_odds(self, rows: Sequence[int], foreign: Sequence[bool], hashes: Hashes) -> float:
+        """z of a prompt, `LEAST` or more; 0 if nothing in it was ever met.
+
+        Args:
+            rows: Of the vocabulary, `STOP` or `UNKNOWN`.
+            foreign: Of each row, whether it is in a clause of another language: it says nothing.
+            hashes: Those of the vocabulary, from `hashes_of`.
+        """
+        found = self._read(rows, foreign, hashes)
+        return 0.0 if found is None else max(found.highest + self.offset, LEAST)
+
+    def evidence(
+        self, rows: Sequence[int], foreign: Sequence[bool], hashes: Hashes
+    ) -> NDArray[np.float64]:
+        """What each place of the highest stretch adds to z, as a word and in pairs with the words
+        beside it, ``[places]``; 0 elsewhere. Arguments as for `log_odds`."""
+        said = np.zeros(len(rows))
+        found = self._read(rows, foreign, hashes)
+        if found is not None:
+            start, end = found.start, found.end
+            said[start:end] = found.words[start:end]
+            said[start + 1 : end] += found.pairs[start + 1 : end]
+            said[start : end - 1] += found.pairs[start + 1 : end]
+            said /= found.length
+        return said
+
+    def _read(
+        self, rows: Sequence[int], foreign: Sequence[bool], hashes: Hashes
+    ) -> _Stretch | None:
+        index = np.asarray(rows, np.int64)
+        word, pair, keys = features(np.where(foreign, UNKNOWN, index), hashes)
+        if not len(keys) or not len(self.keys):
+            return None
+        found = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        met = self.keys[found] == keys
+        said = np.where(met, [self.weight[found], self.rarity[found] ** 2], 0.0)
+        words, pairs, until = (np.zeros((2, len(rows) + more)) for more in (0, 0, 1))
+        words[:, word] = said[:, : len(word)]
+        pairs[:, pair + 1] = said[:, len(word) :]
+        np.cumsum(words + pairs, axis=1, out=until[:, 1:])
+        starts, ends = np.asarray(_stretches(index), np.int64).T
+        evidence, square = until[:, ends] - until[:, starts] - pairs[:, starts]
+        z = np.full(len(starts), -np.inf)
+        np.divide(evidence, np.sqrt(np.maximum(square, 0.0)), out=z, where=square > _NOTHING)
+        best = int(z.argmax())
+        if z[best] == -np.inf:
+            return None
+        length = float(np.sqrt(square[best]))
+        return _Stretch(
+            int(starts[best]), int(ends[best]), float(z[best]), length, words[0], pairs[0]
+        )
+
+
+_NOTHING = 1e-6
+"""Less than the square of any rarity: what rounding leaves of none."""
+
+
+class _Stretch(NamedTuple):
+    """The highest stretch of a prompt, and what all of the prompt's places say."""
+
+    start: int
+    end: int
+    highest: float
+    length: float
+    words: NDArray[np.float64]
+    pairs: NDArray[np.float64]
+    """With the word before."""
+
+
+Hashes = NDArray[np.uint32]
+
+
+def hashes_of(known: Vocabulary) -> Hashes:
+    """The hash of every row's word, ``[len(known.vectors)]``."""
+    return np.fromiter(known.rows, np.uint32, len(known.rows))
+
+
+def features(
+    rows: NDArray[np.int64], hashes: Hashes
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint32]]:
+    """The words and pairs of neighbours in ``rows``.
+
+    Returns:
+        Where the words are, where the first words of the pairs are, and the keys of the former
+        and then of the latter. A pair's key is a hash of its words' hashes, in their order.
+    """
+    known = rows >= 0
+    word = np.flatnonzero(known)
+    pair = np.flatnonzero(known[:-1] & known[1:])
+    mixed = hashes[rows[pair]].astype(np.uint64) * _MIX[0] + hashes[rows[pair + 1]]
+    mixed = (mixed * _MIX[1]) >> np.uint64(32)
+    return word, pair, np.concatenate([hashes[rows[word]], mixed.astype(np.uint32)])
+
+
+_MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
+"""Odd numbers that spread hashes over 64 bits."""
+
+
+def _stretches(rows: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """The stretches that are read: first place, and the place after the last."""
+    stops = [*np.flatnonzero(rows == STOP).tolist(), len(rows)]
+    clauses, start = [], 0
+    for stop in stops:
+        if stop > start:
+            clauses.append((start, stop))
+        start = stop + 1
+    found: list[tuple[int, int]] = []
+    for i, (start, _) in enumerate(clauses):
+        words = 0
+        for begin, end in clauses[i : i + CLAUSES]:
+            words += end - begin
+            if words >= FEWEST:
+                found += _pieces(start, end)
+    return found or _pieces(0, len(rows))
+
+
+def _pieces(start: int, end: int) -> list[tuple[int, int]]:
+    if end - start <= MOST:
+        return [(start, end)]
+    half = MOST // 2
+    return [(begin, min(begin + MOST, end)) for begin in range(start, end - half, half)]
