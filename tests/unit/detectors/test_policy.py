@@ -270,7 +270,7 @@ class TestRiskySpans:
 NAMES = (
     "fight club", "corpse bride", "death stranding", "chainsaw man", "drunken master", "queer eye",
     "spitting cobra", "poison dart frogs", "nudibranch", "horny toad", "armadillidium vulgare",
-    "the heroine", "rabbi", "spy", "scarecrow", "hacker", "plague doctor", "ugly duckling",
+    "the heroine", "spy", "scarecrow", "hacker", "plague doctor", "ugly duckling",
     "blood mage", "flesh golem", "loid forger", "drop pod", "bath bomb", "smoking gun", "pieta",
     "slapstick", "broken heart", "virgin mary", "an old wrinkled witch stirring her cauldron",
     "nude descending a staircase", "full frontal view of a house", "death valley", "mug shot",
