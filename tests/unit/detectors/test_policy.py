@@ -274,8 +274,10 @@ NAMES = (
     "blood mage", "flesh golem", "loid forger", "drop pod", "bath bomb", "smoking gun", "pieta",
     "slapstick", "broken heart", "virgin mary", "an old wrinkled witch stirring her cauldron",
     "nude descending a staircase", "full frontal view of a house", "death valley", "mug shot",
+    "bullying prevention", "domestic violence shelter", "sexual orientation", "genocide memorial",
+    "a poster about suicide awareness", "children in a workshop on sexual education",
 )  # fmt: skip
-"""Of films, games, animals, things and people. They sound of harm; new ones found go here."""
+"""Of films, games, animals, things, people and good causes; new ones found go here."""
 
 
 @pytest.mark.parametrize("name", NAMES)
