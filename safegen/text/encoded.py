@@ -29,7 +29,7 @@ _PLAIN = re.compile(r"[(\"]*(?:[A-Za-z]+(?:-[A-Za-z]+)*|\d+[A-Za-z]{0,2}|-)?[)\"
 """Between blanks, what the tokenizer cuts where words are told apart anyway."""
 _CONTRACTION = re.compile(r"['’](?:s|t|re|ve|m|ll|d)", re.IGNORECASE)
 _ASCII_PIECES = re.compile(
-    r"(?P<contraction>'(?i:s|t|re|ve|m|ll|d))|(?P<letters>[A-Za-z]+)|[^A-Za-z']+|'"
+    rf"(?P<apart>(?i:{_CONTRACTION.pattern})|[A-Za-z]{{{_SHORTEST},}})|[A-Za-z]+|[^A-Za-z']+|'"
 )
 
 
@@ -106,13 +106,7 @@ def _pieces(text: str) -> Iterator[tuple[int, int, bool]]:
     """Start and end of each piece, and whether blanks are to stand around it."""
     if text.isascii():  # nearly every text, so in one go
         for match in _ASCII_PIECES.finditer(text):
-            start, end = match.span()
-            yield (
-                start,
-                end,
-                match.lastgroup == "contraction"
-                or (match.lastgroup == "letters" and end - start >= _SHORTEST),
-            )
+            yield match.start(), match.end(), match["apart"] is not None
         return
     start = 0
     while start < len(text):

@@ -84,11 +84,13 @@ class PassGuard(a1111.PassGuard):
                 self.session.fail("one denoiser call asked for its texts twice")
             call = self._begin(float(sigma.flatten()[0]))
 
+            without = options
+
             def show(x: Tensor, sigma: Tensor, beside: Any, texts: Any) -> None:
                 negative = uncond if beside is None else beside
                 self._keepers.show(model, x, sigma, negative, texts, cfg, without, seed)
 
-            without, evaluation = options, Evaluation(model, sigma, options, show)
+            evaluation = Evaluation(model, sigma, options, show)
             current = OpenCall(call, x, cond, uncond, float(cfg), evaluation)
             self._open = current
             if call.active or call.evaluate:
