@@ -17,6 +17,11 @@ from safegen.text.words import Token
 
 _SHORTEST = 5
 """Letters a word must have to be recognised with a letter missing, doubled or swapped."""
+_SHORT = 6
+"""Letters up to which the word that was meant must be one that people write: near a short rare
+word lie many names (Kote, *kotze*)."""
+_RARE = 2.2
+"""Zipf frequency below which it isn't."""
 _SHORTEST_GLUED = 4
 """Letters a word must have to be found in one that is run together with another."""
 _COMMON = 3.3
@@ -62,8 +67,9 @@ class Spelling:
         self._right = self.wanted | frozenset(harmless)
         self._endings = self.wanted if endings is None else endings
         self._near: dict[str, list[str]] = defaultdict(list)
+        known = vocabulary()
         for word in sorted(self.wanted):
-            if len(word) >= _SHORTEST:
+            if len(word) > _SHORT or (len(word) >= _SHORTEST and known.commonness(word) >= _RARE):
                 for key in {word, *_without_one(word)}:
                     self._near[key].append(word)
         self.meant = lru_cache(maxsize=1 << 14)(self._meant)
