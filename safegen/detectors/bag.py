@@ -16,14 +16,18 @@ added in other clauses cannot hide anything.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from operator import add, and_
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from safegen.detectors.reading import STOP, UNKNOWN
+from safegen.detectors.reading import STOP
 from safegen.text.vocabulary import Vocabulary
 
 CLAUSES = 3
@@ -73,37 +77,45 @@ class Bag:
         found = self._read(rows, foreign, hashes)
         if found is not None:
             start, end = found.start, found.end
-            said[start:end] = found.words[start:end]
-            said[start + 1 : end] += found.pairs[start + 1 : end]
-            said[start : end - 1] += found.pairs[start + 1 : end]
+            pairs = np.real(found.pairs[start + 1 : end])
+            said[start:end] = np.real(found.words[start:end])
+            said[start + 1 : end] += pairs
+            said[start : end - 1] += pairs
             said /= found.length
         return said
 
     def _read(
         self, rows: Sequence[int], foreign: Sequence[bool], hashes: Hashes
     ) -> _Stretch | None:
-        index = np.asarray(rows, np.int64)
-        word, pair, keys = features(np.where(foreign, UNKNOWN, index), hashes)
-        if not len(keys) or not len(self.keys):
+        if not rows:
             return None
-        found = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        met = self.keys[found] == keys
-        said = np.where(met, [self.weight[found], self.rarity[found] ** 2], 0.0)
-        words, pairs, until = (np.zeros((2, len(rows) + more)) for more in (0, 0, 1))
-        words[:, word] = said[:, : len(word)]
-        pairs[:, pair + 1] = said[:, len(word) :]
-        np.cumsum(words + pairs, axis=1, out=until[:, 1:])
-        starts, ends = np.asarray(_stretches(index), np.int64).T
-        evidence, square = until[:, ends] - until[:, starts] - pairs[:, starts]
-        z = np.full(len(starts), -np.inf)
-        np.divide(evidence, np.sqrt(np.maximum(square, 0.0)), out=z, where=square > _NOTHING)
-        best = int(z.argmax())
-        if z[best] == -np.inf:
-            return None
-        length = float(np.sqrt(square[best]))
-        return _Stretch(
-            int(starts[best]), int(ends[best]), float(z[best]), length, words[0], pairs[0]
-        )
+        # Prompts are short: lists are faster than arrays here.
+        own = hashes[np.asarray(rows, np.int64)]
+        known = [row >= 0 and not other for row, other in zip(rows, foreign, strict=True)]
+        words = self._look_up(own, known)
+        pairs = [0j, *self._look_up(_paired(own[:-1], own[1:]), map(and_, known, known[1:]))]
+        until = [0j, *accumulate(map(add, words, pairs))]
+        best = None
+        for start, end in _stretches(rows):
+            said = until[end] - until[start] - pairs[start]
+            if said.imag > _NOTHING:
+                length = math.sqrt(said.imag)
+                if best is None or said.real / length > best.highest:
+                    best = _Stretch(start, end, said.real / length, length, words, pairs)
+        return best
+
+    def _look_up(self, keys: Hashes, known: Iterable[bool]) -> list[complex]:
+        return [
+            self._met.get(key, 0j) if ok else 0j
+            for key, ok in zip(keys.tolist(), known, strict=True)
+        ]
+
+    @cached_property
+    def _met(self) -> dict[int, complex]:
+        """The evidence of each key and, as imaginary part, its rarity's square: both are summed
+        over the same stretches."""
+        said = map(complex, self.weight.tolist(), (self.rarity**2).tolist())
+        return dict(zip(self.keys.tolist(), said, strict=True))
 
 
 _NOTHING = 1e-6
@@ -117,8 +129,8 @@ class _Stretch(NamedTuple):
     end: int
     highest: float
     length: float
-    words: NDArray[np.float64]
-    pairs: NDArray[np.float64]
+    words: list[complex]
+    pairs: list[complex]
     """With the word before."""
 
 
@@ -142,18 +154,22 @@ def features(
     known = rows >= 0
     word = np.flatnonzero(known)
     pair = np.flatnonzero(known[:-1] & known[1:])
-    mixed = hashes[rows[pair]].astype(np.uint64) * _MIX[0] + hashes[rows[pair + 1]]
-    mixed = (mixed * _MIX[1]) >> np.uint64(32)
-    return word, pair, np.concatenate([hashes[rows[word]], mixed.astype(np.uint32)])
+    pairs = _paired(hashes[rows[pair]], hashes[rows[pair + 1]])
+    return word, pair, np.concatenate([hashes[rows[word]], pairs])
+
+
+def _paired(first: Hashes, second: Hashes) -> Hashes:
+    mixed = (first.astype(np.uint64) * _MIX[0] + second) * _MIX[1]
+    return (mixed >> np.uint64(32)).astype(np.uint32)
 
 
 _MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
 """Odd numbers that spread hashes over 64 bits."""
 
 
-def _stretches(rows: NDArray[np.int64]) -> list[tuple[int, int]]:
+def _stretches(rows: Sequence[int]) -> list[tuple[int, int]]:
     """The stretches that are read: first place, and the place after the last."""
-    stops = [*np.flatnonzero(rows == STOP).tolist(), len(rows)]
+    stops = [*(place for place, row in enumerate(rows) if row == STOP), len(rows)]
     clauses, start = [], 0
     for stop in stops:
         if stop > start:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 from safegen.text.languages import is_foreign
 from safegen.text.vocabulary import vocabulary
@@ -98,6 +99,8 @@ class Spelling:
         best: tuple[float, tuple[str, ...]] = (0.0, ())
         for cut in range(3, len(word) - 2):
             left, right = word[:cut], word[cut:]
+            if left not in self.wanted and right not in self.wanted:
+                continue
             wanted = [w for w in (left, right) if w in self.wanted and len(w) >= _SHORTEST_GLUED]
             if not wanted:
                 continue
@@ -109,6 +112,8 @@ class Spelling:
 
     def _is_as_written(self, word: str) -> bool:
         """Whether ``word`` is neither two in one nor a slip of another; true of nearly all."""
+        if word in vocabulary() or word in self._right:
+            return True
         return not self.parts(word) and not self.meant(word)
 
     def _ending(self, word: str) -> tuple[str, ...]:
@@ -141,6 +146,10 @@ class Spelling:
 
     def read(self, tokens: Sequence[Token]) -> list[Token]:
         """``tokens`` with what was mistyped read as what was meant."""
+        words = [token.word for token in tokens]
+        pairs = (first + second for first, second in pairwise(words))
+        if self.wanted.isdisjoint(pairs) and all(map(self._as_written, words)):
+            return list(tokens)
         found: list[Token] = []
         skip = False
         foreign: dict[int, bool] = {}
