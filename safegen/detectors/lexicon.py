@@ -27,6 +27,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import groupby, islice
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -246,7 +247,7 @@ class Lexicon:
         ]
 
     def _tags(self, tokens: Sequence[Token]) -> Iterator[Hit]:
-        for _, clause in groupby(tokens, lambda token: token.clause):
+        for _, clause in groupby(tokens, attrgetter("clause")):
             of = list(clause)
             words = tuple(token.word for token in of)
             term = self.tags.get(words)

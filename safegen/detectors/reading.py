@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import groupby
 
 from safegen.detectors.lexicon import built_in
-from safegen.text.languages import SMALL_WORDS, is_foreign
+from safegen.text.languages import SMALL_WORDS, foreign_clauses
 from safegen.text.phrases import Phrases
 from safegen.text.vocabulary import vocabulary
 from safegen.text.words import Token
@@ -62,43 +61,38 @@ def _unspaced(tokens: Sequence[Token], index: int) -> int:
 
 
 def _is_unspaced(token: Token) -> bool:
-    return (
-        token.end - token.start == 1
-        and "\u2e80" <= token.word[:1] <= "\U0003ffff"
-        and not ("\uac00" <= token.word[:1] <= "\ud7ff")
-    )
+    """Of a token of one character."""
+    first = token.word[:1]
+    return "\u2e80" <= first <= "\U0003ffff" and not "\uac00" <= first <= "\ud7ff"
 
 
 def read(tokens: Sequence[Token], harmless: Phrases | None = None) -> Reading:
     """``tokens`` as rows. The words of ``harmless`` phrases say nothing."""
-    shielded = list((harmless or built_in().harmless).find(tokens))
+    hits = (harmless or built_in().harmless).find(tokens)
+    shielded = {place for hit in hits for place in range(hit.start, hit.end)}
+    foreign = foreign_clauses(tokens)
     rows: list[int] = []
     kept: list[Token | None] = []
-    foreign = {
-        clause: is_foreign(list(of)) for clause, of in groupby(tokens, lambda token: token.clause)
-    }
-    index, clause = 0, None
-    while index < len(tokens):
-        token = tokens[index]
-        if clause is not None and token.clause != clause:
+    behind = 0
+    for index, token in enumerate(tokens):
+        if index < behind:
+            continue
+        if index and token.clause != tokens[index - 1].clause:
             rows.append(STOP)
             kept.append(None)
-        clause = token.clause
-        size = 1
-        is_grammar = foreign[clause] and token.word in SMALL_WORDS
-        if is_grammar or (shielded and any(hit.start <= token.start < hit.end for hit in shielded)):
+        is_grammar = token.clause in foreign and token.word in SMALL_WORDS
+        if is_grammar or token.start in shielded:
             rows.append(UNKNOWN)
-        elif _is_unspaced(token):
-            size = _unspaced(tokens, index)
-            rows.append(_row("".join(t.word for t in tokens[index : index + size])))
+        elif token.end - token.start == 1 and _is_unspaced(token):
+            behind = index + _unspaced(tokens, index)
+            word = "".join(one.word for one in tokens[index:behind])
+            rows.append(_row(word))
+            if behind > index + 1:
+                token = token._replace(word=word, end=tokens[behind - 1].end, readings=(word,))
         elif len(token.readings) == 1:
             rows.append(_row(token.word))
         else:
             rows.append(next((r for r in map(_row, token.readings) if r >= 0), UNKNOWN))
-        if size > 1:
-            word = "".join(t.word for t in tokens[index : index + size])
-            token = Token(word, token.start, tokens[index + size - 1].end, token.clause, (word,))
         kept.append(token)
-        index += size
-    of = [token is not None and foreign[token.clause] for token in kept]
+    of = [token is not None and token.clause in foreign for token in kept]
     return Reading(tuple(rows), tuple(kept), tuple(of))

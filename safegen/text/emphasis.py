@@ -10,6 +10,7 @@ from safegen.text.passage import Passage
 _PIECE = re.compile(
     r"\\(?P<letter>[()\[\]\\])|\\|:\s*[+-]?[.\d]+\s*(?P<weight>\))|[()\[\]]|[^\\()\[\]:]+|:"
 )
+_SYNTAX = re.compile(r"[\\()\[\]:]")
 _BREAK = re.compile(r"\bBREAK\b")
 
 
@@ -19,6 +20,8 @@ def plain(text: str, places: Sequence[int]) -> Passage:
     A bracket that closes nothing is a letter, and what stands on both sides of a cut may be one
     word or two: that goes by the weights.
     """
+    if not _SYNTAX.search(text):
+        return Passage(_BREAK.sub("\n" * len("BREAK"), text), tuple(places))
     letters: list[str] = []
     kept: list[int] = []
     cuts: list[int] = []
@@ -33,8 +36,8 @@ def plain(text: str, places: Sequence[int]) -> Passage:
         else:
             if piece[0] == "\\":
                 piece, start = match["letter"] or "", start + 1
-            letters += _BREAK.sub("\n" * len("BREAK"), piece)
+            letters.append(_BREAK.sub("\n" * len("BREAK"), piece))
             kept += places[start : start + len(piece)]
             continue
-        cuts.append(len(letters))
+        cuts.append(len(kept))
     return Passage("".join(letters), tuple(kept), tuple(dict.fromkeys(cuts)))

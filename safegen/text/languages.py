@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain, groupby
+from operator import attrgetter
 
 from safegen.text.words import Token, word_set
 
@@ -23,6 +25,15 @@ _ENGLISH = word_set(
 """Small words of English that are none elsewhere, as *in* is."""
 _FEW = 6
 """Words among which one small word of another language is enough."""
+
+
+def foreign_clauses(tokens: Sequence[Token]) -> set[int]:
+    """The numbers of the clauses that are of another language; in most prompts none is."""
+    small = not SMALL_WORDS.isdisjoint(chain.from_iterable(token.readings for token in tokens))
+    if not small and all(token.word.isascii() for token in tokens):
+        return set()
+    clauses = groupby(tokens, attrgetter("clause"))
+    return {clause for clause, of in clauses if is_foreign(list(of))}
 
 
 def is_foreign(clause: Sequence[Token]) -> bool:

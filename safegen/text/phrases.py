@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from safegen.text.words import Token
@@ -15,7 +15,7 @@ _BEGINNING = 4
 """Letters of a stem that are looked up first."""
 _LONGEST_STEM_PHRASE = 4
 _REMEMBERED = 1 << 16
-"""Words of which it is kept whether a phrase begins with them."""
+"""Words of which it is kept how a phrase may begin with them."""
 _SHORTEST_INSIDE = 4
 """Letters a term must have to be found inside words run together (*b l o o d y k n i f e*)."""
 _MASKED = re.compile(r"[*]+")
@@ -63,24 +63,24 @@ class Phrases:
     _heads: dict[tuple[str, ...], int] = field(default_factory=dict, repr=False)
     _begun: set[tuple[str, ...]] = field(default_factory=set, repr=False)
     _beginnings: set[str] = field(default_factory=set, repr=False)
-    _lengths: dict[str, list[int]] = field(default_factory=dict, repr=False)
+    _lengths: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
+    _pairs: set[tuple[str, ...]] = field(default_factory=set, repr=False)
     _by_length: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list), repr=False)
-    _may_begin: dict[str, bool] = field(default_factory=dict, repr=False, compare=False)
+    _ways: dict[str, tuple[_Way, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def add(self, phrase: tuple[str, ...], term: Term) -> None:
         """Add or replace one phrase."""
-        self._may_begin.clear()
+        self._ways.clear()
         if len(phrase) == 1 and phrase not in self.terms:
             self._by_length[len(phrase[0])].append(phrase[0])
         self.terms[phrase] = term
-        lengths = self._lengths.setdefault(phrase[0], [])
-        if len(phrase) not in lengths:
-            lengths.append(len(phrase))
-            lengths.sort(reverse=True)
+        self._pairs.add(phrase[:2])
+        lengths = self._lengths.get(phrase[0], ())
+        self._lengths[phrase[0]] = tuple(sorted({*lengths, len(phrase)}, reverse=True))
 
     def add_stem(self, phrase: tuple[str, ...], term: Term) -> None:
         """Add or replace the phrases that are ``phrase``, or go on where it ends."""
-        self._may_begin.clear()
+        self._ways.clear()
         self.stems[phrase] = term
         head = phrase[:-1]
         self._heads[head] = max(self._heads.get(head, 0), len(phrase[-1]))
@@ -89,7 +89,7 @@ class Phrases:
 
     def remove(self, name: str) -> None:
         """Forget every phrase of the term called ``name``."""
-        self._may_begin.clear()
+        self._ways.clear()
         self.terms = {phrase: term for phrase, term in self.terms.items() if term.name != name}
         self.stems = {stem: term for stem, term in self.stems.items() if term.name != name}
 
@@ -103,45 +103,47 @@ class Phrases:
 
     def find(self, tokens: Sequence[Token]) -> Iterator[Hit]:
         """The phrases among ``tokens`` from left to right, none overlapping another."""
-        index = 0
-        while index < len(tokens):
-            token = tokens[index]
-            may_begin = self._may_begin.get(token.word)
-            if may_begin is None:
-                may_begin = self._begins(token.word)
-            if not may_begin and len(token.readings) == 1 and not token.spelled:
-                index += 1
+        behind = 0
+        for index, token in enumerate(tokens):
+            if index < behind:
                 continue
-            found = (
-                self._phrase(tokens, index)
-                or self._stem(tokens, index)
-                or self._spelled(token)
-                or self._masked(token)
-            )
-            if found is None:
-                index += 1
+            ways = _WAYS
+            if len(token.readings) == 1 and not token.spelled:
+                known = self._ways.get(token.word)
+                ways = self._ways_of(token.word) if known is None else known
+            for way in ways:
+                found = way(self, tokens, index)
+                if found is not None:
+                    break
+            else:
                 continue
             term, length = found
-            start, end = tokens[index].start, tokens[index + length - 1].end
-            words = " ".join(token.word for token in tokens[index : index + length])
-            yield Hit(term, start, end, words)
-            index += length
+            behind = index + length
+            words = " ".join(token.word for token in tokens[index:behind])
+            yield Hit(term, token.start, tokens[behind - 1].end, words)
 
-    def _begins(self, word: str) -> bool:
-        """Whether a phrase may begin with ``word``; kept, as most words begin none."""
-        if len(self._may_begin) > _REMEMBERED:
-            self._may_begin.clear()
-        begins = "*" in word or word in self._lengths or (word,) in self._begun
-        begins = begins or any(
-            (word[:size],) in self.stems for size in range(_SHORTEST_STEM, len(word) + 1)
-        )
-        self._may_begin[word] = begins
-        return begins
+    def _ways_of(self, word: str) -> tuple[_Way, ...]:
+        """How a phrase may begin with ``word``, read so only; kept, as most words begin none."""
+        if len(self._ways) > _REMEMBERED:
+            self._ways.clear()
+        sizes = range(_SHORTEST_STEM, len(word) + 1)
+        may_be = {
+            Phrases._phrase: word in self._lengths,
+            Phrases._stem: (word,) in self._begun
+            or any((word[:size],) in self.stems for size in sizes),
+            Phrases._masked: "*" in word,
+        }
+        self._ways[word] = tuple(way for way, may in may_be.items() if may)
+        return self._ways[word]
 
     def _phrase(self, tokens: Sequence[Token], index: int) -> tuple[Term, int] | None:
         best: tuple[Term, int] | None = None
+        following = tokens[index + 1].readings if index + 1 < len(tokens) else ()
         for reading in tokens[index].readings:
-            for length in self._lengths.get(reading, ()):
+            lengths = self._lengths.get(reading, ())
+            if lengths and not any((reading, other) in self._pairs for other in following):
+                lengths = (1,) if lengths[-1] == 1 else ()
+            for length in lengths:
                 last = index + length - 1
                 if length <= (best[1] if best else 0):
                     break
@@ -163,8 +165,9 @@ class Phrases:
                 phrases = phrases[:64]
         return next((self.terms[phrase] for phrase in phrases if phrase in self.terms), None)
 
-    def _spelled(self, token: Token) -> tuple[Term, int] | None:
+    def _spelled(self, tokens: Sequence[Token], index: int) -> tuple[Term, int] | None:
         """A term inside letters that were spelled out one by one."""
+        token = tokens[index]
         if not token.spelled:
             return None
         inside: list[Term] = []
@@ -178,11 +181,9 @@ class Phrases:
         strongest = max(inside, key=lambda term: term.probability, default=None)
         return (strongest, 1) if strongest else None
 
-    def _masked(self, token: Token) -> tuple[Term, int] | None:
+    def _masked(self, tokens: Sequence[Token], index: int) -> tuple[Term, int] | None:
         """A term with letters starred out: at least half its letters, and the first, must show."""
-        if len(token.readings) == 1 and "*" not in token.word:
-            return None
-        word = next((reading for reading in token.readings if "*" in reading), None)
+        word = next((reading for reading in tokens[index].readings if "*" in reading), None)
         if word is None or 2 * word.count("*") > len(word):
             return None
         pattern = re.compile(_MASKED.sub(lambda m: rf"\w{{{len(m.group())}}}", word))
@@ -213,3 +214,8 @@ class Phrases:
                             break
             head = (*head, token.word)
         return best
+
+
+_Way = Callable[[Phrases, Sequence[Token], int], tuple[Term, int] | None]
+_WAYS: tuple[_Way, ...] = (Phrases._phrase, Phrases._stem, Phrases._spelled, Phrases._masked)
+"""Of a word that may be read in several ways, or was spelled out."""

@@ -89,6 +89,8 @@ class Reading:
 
     @classmethod
     def of(cls, text: str) -> Reading:
+        if "[" not in text:  # so nothing switches, as in most prompts
+            return cls(text, (range(len(text)),), True)
         outermost = _Open(range(0))
         opened = [outermost]
         for match in _PIECE.finditer(text):

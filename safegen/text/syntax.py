@@ -74,13 +74,11 @@ def parts(prompt: str) -> tuple[Part, ...]:
     found = []
     begin = 0
     for stop, following in [*splits, (len(prompt),) * 2]:
-        text = prompt[begin:stop]
-        end = _PART_END.search(text)
-        assert end is not None  # it also matches nothing at all
-        kept = text[: end.start()] if end["weight"] else text.rstrip()
-        start = begin + len(kept) - len(kept.lstrip())
-        stripped = kept.strip()
-        weight = float(end["weight"]) if end["weight"] else 1.0
+        text, weight = prompt[begin:stop].rstrip(), 1.0
+        if ":" in text and (end := _PART_END.search(text)) and end["weight"]:
+            text, weight = text[: end.start()], float(end["weight"])
+        start = begin + len(text) - len(text.lstrip())
+        stripped = text.strip()
         found.append(Part(stripped, start, start + len(stripped), weight))
         begin = following
     return tuple(found)
@@ -178,7 +176,7 @@ def _counting(prompt: str) -> Iterator[tuple[str, Sequence[int]]]:
     begin = 0
     for end, following in [*(m.span() for m in _AND.finditer(clean)), (len(clean),) * 2]:
         part = clean[begin:end]
-        weight = _PART_WEIGHT.search(part)
+        weight = _PART_WEIGHT.search(part) if ":" in part else None
         if weight:
             part = part[: weight.start()]
         if not weight or float(weight[1]) > 0:
