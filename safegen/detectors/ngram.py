@@ -22,7 +22,6 @@ Only numpy is needed to score; `safegen.lab.text.train` makes the weights.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safegen.detectors.bag import Bag, hashes_of
+from safegen.detectors.layers import Floats, run
 from safegen.detectors.lexicon import built_in
 from safegen.detectors.protocol import Detection, Span
 from safegen.detectors.reading import STOP, UNKNOWN, Reading, read
@@ -42,14 +42,15 @@ from safegen.text.spelling import Spelling
 from safegen.text.vocabulary import Vocabulary, vocabulary
 from safegen.text.words import tokenize, word_set
 
-Floats = NDArray[np.float32]
-
 WEIGHTS = Path(__file__).with_name("ngram.safetensors")
 FORMAT = "safegen-ngram-5"
 REACH = 5
 """Words in a run."""
 STRIDE = 3
 """How far apart the runs lie that the second layer reads."""
+_HALF = REACH // 2
+_NOTHING = -3
+"""The row of what is before and behind a prompt."""
 LONGEST = 400
 """Words of a prompt that are read at once; the rest is read in further pieces."""
 NAMED = 0.5
@@ -186,20 +187,18 @@ def inputs(rows: Sequence[int] | NDArray[np.int64], known: Vocabulary, own: Floa
     """``[..., width + 2 + own]``: what the network sees of each place.
 
     Args:
-        rows: Rows of the vocabulary, `STOP` or `UNKNOWN`.
+        rows: Rows of the vocabulary, `STOP`, `UNKNOWN` or `_NOTHING`.
         known: The vocabulary.
         own: Each row's own vector, ``[len(known.vectors), own]``.
     """
     index = np.asarray(rows, np.int64)
-    found = index >= 0
-    row = np.where(found, index, 0)
     width = known.vectors.shape[1]
     x = np.empty((*index.shape, width + 2 + own.shape[1]), np.float32)
-    x[..., :width] = known.vectors[row]
-    x[..., :width] *= known.scale * INPUT_SCALE
-    x[..., width : width + 2] = 0.0
-    x[..., width + 2 :] = own[row]
-    x *= found[..., None]
+    # Rows below 0 count from the end here; what they bring goes at once.
+    scale = known.scale * INPUT_SCALE
+    np.multiply(known.vectors[index], scale, out=x[..., :width], dtype=np.float32)
+    x[..., width + 2 :] = own[index]
+    x[index < 0] = 0.0
     x[..., width] = index == UNKNOWN
     x[..., width + 1] = index == STOP
     return x
@@ -207,42 +206,6 @@ def inputs(rows: Sequence[int] | NDArray[np.int64], known: Vocabulary, own: Floa
 
 INPUT_SCALE = 4.0
 """What vectors of unit length are multiplied with: half the root of their width."""
-
-
-def _products(a: Floats, b: Floats) -> Floats:
-    """``[networks, n, k]`` times ``[networks, k, m]``.
-
-    Torch multiplies matrices as small as these several times as fast as numpy. Hosts have loaded
-    it; the command line does not, and to load it would take longer than it saves.
-    """
-    torch = sys.modules.get("torch")
-    if not hasattr(torch, "bmm"):
-        return np.asarray(a @ b)
-    assert torch is not None
-    said = np.empty((*a.shape[:2], b.shape[2]), np.float32)
-    with torch.inference_mode():  # autocast leaves what is written to `out` alone
-        torch.bmm(torch.from_numpy(a), torch.from_numpy(b), out=torch.from_numpy(said))
-    return said
-
-
-def _run(
-    x: Floats, layer: tuple[Floats, Floats], stride: int, first: int = 0, last: int | None = None
-) -> Floats:
-    """A layer of one or several networks over runs of `REACH` places, ``stride`` apart, for the
-    places from ``first`` to ``last``: ``[batch, places, networks · hidden]``."""
-    weight, bias = layer
-    networks, width, hidden = weight.shape
-    batch, n, _ = x.shape
-    last = n if last is None else last
-    half = REACH // 2 * stride
-    padded = np.zeros((networks, batch, n + 2 * half, width // REACH), np.float32)
-    padded[:, :, half : half + n] = x.reshape(batch, n, networks, -1).transpose(2, 0, 1, 3)
-    starts = range(first, first + REACH * stride, stride)
-    seen = np.concatenate([padded[:, :, i : i + last - first] for i in starts], axis=-1)
-    said = _products(seen.reshape(networks, -1, width), weight)
-    said = said.transpose(1, 0, 2).reshape(batch, last - first, networks * hidden)
-    said += bias
-    return np.asarray(np.maximum(said, 0.0, out=said))
 
 
 class NgramDetector:
@@ -266,10 +229,12 @@ class NgramDetector:
         self.harmless = harmless or built_in().harmless
         self._known = vocabulary()
         self._hashes = hashes_of(self._known)
-        self._own = np.zeros((len(self._known.vectors), self.weights.own.shape[1]), np.float32)
+        own = np.zeros((len(self._known.vectors), self.weights.own.shape[1]), np.float32)
         for word, vector in zip(self.weights.words.tolist(), self.weights.own, strict=True):
             if word in self._known.rows:
-                self._own[self._known.rows[word]] = vector
+                own[self._known.rows[word]] = vector
+        # What the network sees of each row; those below 0 count from the end.
+        self._seen = inputs([*range(len(own)), _NOTHING, UNKNOWN, STOP], self._known, own)
         self._spelling = Spelling(
             self.weights.wanted,
             self.harmless.words(harmless=True),
@@ -282,14 +247,19 @@ class NgramDetector:
         """What the network says of every place from ``first`` up to ``last``,
         ``[..., places, 1 + categories]``."""
         index = np.asarray(rows, np.int64)
-        single = index.ndim == 1
-        x = inputs(index[None] if single else index, self._known, self._own)
+        batch, n = np.atleast_2d(index).shape
+        padded = np.full((batch, n + 2 * _HALF), _NOTHING)
+        padded[:, _HALF : _HALF + n] = index
         weight, bias = self.weights.first
-        near = _run(x, (weight[None], bias), 1)
-        far = _run(near, self.weights.second, STRIDE, first, last)
-        both = np.concatenate([near[:, first:last], far], axis=-1)
+        half = STRIDE * _HALF
+        near = np.zeros((batch, n + 2 * half, len(bias)), np.float32)
+        within = near[:, half : half + n]
+        run(self._seen.take(padded, 0), (weight[None], bias), 1, within)
+        both = np.empty((batch, (n if last is None else last) - first, 2 * len(bias)), np.float32)
+        both[..., : len(bias)] = within[:, first:last]
+        run(near, self.weights.second, STRIDE, both[..., len(bias) :], first)
         said = both @ self.weights.out[0] + self.weights.out[1]
-        return np.asarray(said[0] if single else said, np.float32)
+        return np.asarray(said.reshape(*index.shape[:-1], *said.shape[1:]), np.float32)
 
     def reading(self, prompt: str) -> Reading:
         """``prompt`` as the network reads it."""
