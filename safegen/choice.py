@@ -8,7 +8,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from safegen.conditioning.rewriting import is_style
+from safegen.conditioning.clauses import is_style
 from safegen.conditioning.strategies import NEVER, SafeConditioning, condition, condition_parts
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.grammar import forms

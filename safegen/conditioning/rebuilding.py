@@ -12,17 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from zlib import crc32
 
+from safegen.conditioning.names import BREAK, PEOPLE, Word, words_of
 from safegen.conditioning.remains import is_known
 from safegen.contexts import grammar
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.replacements import substitutes
-from safegen.text.words import word_set
+from safegen.text.languages import is_foreign
+from safegen.text.words import tokenize, word_set
 
-_WORD = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*|,")
-_BREAK = ","
-_AUTHORS = 3
-"""Words of a name behind *by*: of whom a picture is by, not on it."""
-_PLACED = word_set("in on at by near under beside behind inside outside along across")
+_PLACED = word_set("in on at by near under beside behind inside outside along across") | {
+    "in front of"
+}
 _PLACE_THINGS = word_set(
     "room kitchen bathroom bedroom house home church temple school classroom office "
     "hospital bar pub restaurant cafe shop store market mall park car truck bus van train boat "
@@ -40,12 +40,14 @@ _TABLES = word_set("table desk counter counters")
 """Where somebody sits, *on* or *at*."""
 _THINGS = "OL"
 _LIVING = "PA"
-_PEOPLE = word_set(
-    "man woman men women girl boy girls boys person people child children couple family group "
-    "crowd lady guy teenager teen teens student students worker workers kid kids"
-)
-_NAMES = word_set("superman batman santa jesus hillary trump putin walter ana mary victoria")
+_NAMES = word_set("superman batman santa jesus trump putin")
 """Names that a dictionary has."""
+_COUNTRIES = word_set(
+    "egypt japan china india russia france germany italy spain england ireland scotland brazil "
+    "mexico africa europe asia america paris london rome berlin tokyo venice amsterdam moscow "
+    "hollywood vegas barcelona madrid vienna prague"
+)
+"""What no article stands before."""
 _NO_PEOPLE = word_set(
     "brownie trailer cracker piston toaster calculator torpedo transmitter router monitor plunger "
     "wiper tumbler camper streak diner planter adapter slider cutter printer crane booster taco "
@@ -60,18 +62,29 @@ _QUALITIES = word_set(
     "natural probable romantic lovely sensitive dear extra major minor mute straight super sweet "
     "great fine handy hardy swift transient provincial lush alternate antique equal frank moderate "
     "steady lame stiff gray grey good silly weird crazy federal grand regular comic neutral "
-    "independent mandatory british american european german french italian"
+    "independent mandatory british american european german french italian asian african latin "
+    "russian indian mexican arab caribbean cyberpunk punk"
 )
 """Adjectives that a dictionary takes for people, too."""
 _NO_PLACES = word_set(
     "front chain chains web cage noose rope pile puddle line order attempt moment manner way hand "
-    "hands face eyes arms head camera knife gun weapon video film scene picture photo image"
+    "position pose lotus hands face eyes arms head camera knife gun weapon video film scene "
+    "picture photo image"
 )
 """Nouns behind *in* or *on* that are not where somebody is."""
 _SIDES = word_set(
     "side right left center centre top bottom middle background foreground edge distance end"
 )
 """Where something is in a picture; nothing is left to show of a side alone."""
+_AS = word_set("as like")
+"""What is behind these is played: nobody else is there."""
+_SHOWN_AS = word_set("dressed portrayed depicted shown posing cosplaying cosplay drawn painted")
+_NO_ROLE = grammar.SUBJECTS | word_set("and with")
+_PICTURES = word_set(
+    "photo photograph picture image painting portrait drawing illustration sketch render art "
+    "artwork collage poster print polaroid still shot film video camera style render logo selfie"
+)
+"""What shows something, and is not what is shown."""
 _POSSESSIVES = word_set("his her its their my your our")
 _ANYWHERE = ("smile", "stand", "wait")
 _DEPICTED = re.compile(
@@ -92,61 +105,32 @@ _LONGEST = 4
 
 
 @dataclass(frozen=True)
-class _Word:
-    text: str
-    risky: bool
-    owner: bool
-
-    @property
-    def plain(self) -> str:
-        return self.text.lower()
-
-
-@dataclass(frozen=True)
 class _Phrase:
-    """A noun phrase; ``kind`` is its head's, ``placed`` the preposition before it."""
+    """A noun phrase.
+
+    Args:
+        text: As it is written anew.
+        kind: Its head's.
+        placed: The preposition before it, of those that say where.
+        role: Whether it says as whom or what somebody is shown: *as a pirate*.
+        exchanged: Whether its head takes the place of what was risky.
+        clear: Whether no verb and nothing risky stands before it but an adjective.
+    """
 
     text: str
     kind: str
     placed: str = ""
+    role: bool = False
+    exchanged: bool = False
+    clear: bool = True
 
 
-def _words(clause: str, risky: Sequence[tuple[int, int]]) -> list[_Word]:
-    found = []
-    for match in _WORD.finditer(clause):
-        text = match.group()
-        owner = text.lower().endswith(("'s", "’s"))
-        touched = any(start < match.end() and match.start() < end for start, end in risky)
-        found.append(_Word(text[:-2] if owner else text, touched, owner))
-    return _without_authors(found)
-
-
-def _without_authors(words: Sequence[_Word]) -> list[_Word]:
-    """``words`` without the names behind *by*, and those behind these."""
-    found: list[_Word] = []
-    left, named = 0, False
-    for index, word in enumerate(words):
-        before = words[index - 1].plain if index else ""
-        if word.plain in grammar.FUNCTION or word.plain == _BREAK or word.risky:
-            left = 0
-        elif before == "by":
-            left = 0 if _many(word.plain) else _AUTHORS
-        elif named and before in (_BREAK, "and") and not grammar.forms(word.plain):
-            left = _AUTHORS
-        named = named or left > 0
-        found.append(_Word(_BREAK, False, False) if left else word)
-        left = max(left - 1, 0)
-    return found
-
-
-def _many(word: str) -> bool:
-    return any(form.part == "n" and form.form == "pl" for form in grammar.forms(word))
-
-
-def _head(word: _Word, before: str, after: str) -> tuple[str, str] | None:
+def _head(word: Word, before: str, after: str) -> tuple[str, str] | None:
     """The noun that ``word`` is, or is exchanged for, and its kind; ``None`` if it is none."""
     if word.plain in grammar.FUNCTION:
         return None
+    if word.name:
+        return word.text, word.name
     form = grammar.taken(word.plain, before, "" if word.owner else after)
     if word.risky:
         nouns = [f for f in grammar.forms(word.plain) if f.part == "n"]
@@ -154,11 +138,12 @@ def _head(word: _Word, before: str, after: str) -> tuple[str, str] | None:
         lemma = known.lemma if known else word.plain
         if form is not None and form.part == "v":
             return None
-        if not grammar.forms(word.plain) and before in _ONE and word.text.isalpha():
+        new = word.text.isalpha() and not grammar.forms(word.plain)
+        if new and (before in _ONE or word.plain.endswith("ist")):
             return _somebody(word.plain), "P"  # an insult that no dictionary has
         if lemma not in substitutes().nouns:
             person = next((f for f in nouns if f.kind == "P"), None)
-            if person is None or word.plain in _PEOPLE:
+            if person is None or word.plain in PEOPLE:
                 return None
             noun = _somebody(lemma)
             return (grammar.pluralised(noun) if person.form == "pl" else noun), "P"
@@ -170,9 +155,9 @@ def _head(word: _Word, before: str, after: str) -> tuple[str, str] | None:
     if form is None:
         return _nameless(word, before, after)
     if form.part == "n":
-        kind = "P" if word.plain in _PEOPLE or word.plain in _NAMES else form.kind
+        kind = "P" if word.plain in PEOPLE or word.plain in _NAMES else form.kind
         other = None if _can_be_place(word.plain, kind) else substitutes().nouns.get(form.lemma)
-        if other and word.plain not in _PEOPLE:
+        if other and word.plain not in PEOPLE:
             return (grammar.pluralised(other) if form.form == "pl" else other), kind
         if kind == "P" and word.plain in _QUALITIES:
             return None
@@ -180,12 +165,12 @@ def _head(word: _Word, before: str, after: str) -> tuple[str, str] | None:
     return None
 
 
-def _nameless(word: _Word, before: str, after: str) -> tuple[str, str] | None:
+def _nameless(word: Word, before: str, after: str) -> tuple[str, str] | None:
     """Whom a word names that no dictionary has: somebody by a name, or, as it may be an insult or a
     slip, anybody."""
     name = word.text.istitle() and word.text.isalpha() and len(word.text) > 1
     if name and (before not in grammar.DETERMINERS or word.plain.endswith(("ese", "ian"))):
-        named = before not in ("", _BREAK) and not (after and grammar.follows_as_noun(after))
+        named = before not in ("", BREAK) and not (after and grammar.follows_as_noun(after))
         return (word.text, "P") if named or word.owner else None
     if not word.owner or not word.text.isalpha() or before not in grammar.DETERMINERS:
         return None
@@ -201,15 +186,23 @@ def _somebody(word: str) -> str:
     return options[crc32(word.encode()) % len(options)]
 
 
-def _phrases(words: Sequence[_Word]) -> list[_Phrase]:
+def _phrases(words: Sequence[Word]) -> list[_Phrase]:
     """The noun phrases of a clause that are harmless, or can be made so."""
     found: list[_Phrase] = []
     parts: list[str] = []
     placed = ""
+    role = same = source = False
+    clear = True
     for index, word in enumerate(words):
         before = words[index - 1].plain if index else ""
         after = words[index + 1].plain if index + 1 < len(words) else ""
-        if word.plain == _BREAK or (before, word.plain) in _EACH_OTHER:
+        same = same and word.plain not in grammar.FUNCTION and word.plain != BREAK
+        source = word.text[:1].isupper() and (source or before == "from")  # Sean from Blade Runner
+        if word.plain in _AS:
+            role = before in _SHOWN_AS or not _acts(before)
+        elif word.plain in _PLACED or word.plain == BREAK or word.plain in _NO_ROLE:
+            role = False
+        if word.plain == BREAK or (before, word.plain) in _EACH_OTHER:
             parts, placed = [], ""
             continue
         if word.plain in grammar.DETERMINERS and not word.risky:
@@ -224,6 +217,9 @@ def _phrases(words: Sequence[_Word]) -> list[_Phrase]:
             continue
         if head is None:
             form = grammar.taken(word.plain, before, after)
+            part = form.part if form is not None else ""
+            ends = part == "v" or (word.risky and part != "a")
+            clear = clear and not (ends and (not parts or (word.risky and part == "n")))
             # A participle or a word that no dictionary has, between an article and a noun.
             loose = word.text.isalpha() and _may_stay(word.plain, form)
             adjective = bool(parts) and (loose or (form is not None and form.part == "a"))
@@ -243,9 +239,15 @@ def _phrases(words: Sequence[_Word]) -> list[_Phrase]:
                 words[index + 2].plain if index + 2 < len(words) else "",
             )
         )
-        if follows and after not in grammar.FUNCTION and grammar.follows_as_noun(after):
-            if not word.risky:
+        own = word.plain in PEOPLE and follows and (follows[1] == "B" or words[index + 1].risky)
+        same = same or bool(own)  # guy muscle
+        joined = follows and not own and after not in grammar.FUNCTION
+        if joined and grammar.follows_as_noun(after):
+            if not word.risky and head[1] != "B":
                 parts.append(word.text)  # the first of two nouns: police car
+            continue
+        if source or (same and word.risky and head[1] == "P"):
+            parts, placed = [], ""
             continue
         if not parts and before in _PLACED:
             placed = before
@@ -254,8 +256,14 @@ def _phrases(words: Sequence[_Word]) -> list[_Phrase]:
             parts = parts[: parts.index("of") + 1] if "of" in parts else parts[:1]
         if len(parts) <= _LONGEST + 1:
             noun = grammar.pluralised(head[0]) if _are_many(parts, head[0]) else head[0]
-            text = " ".join([*parts, noun])
-            found.append(_Phrase(_with_article(text, noun), head[1], placed))
+            if word.name:
+                text = " ".join([*parts[:1], noun] if word.name == "L" else [noun])
+            else:
+                text = _with_article(" ".join([*parts, noun]), noun)
+            found.append(
+                _Phrase(text, head[1], placed, role and not _acts(after), word.risky, clear)
+            )
+            clear = clear and not word.risky
         parts, placed = [], ""
     return found
 
@@ -266,6 +274,11 @@ def _are_many(parts: Sequence[str], head: str) -> bool:
     last = head.split()[-1].lower()
     single = last not in _MANY and any(form.form == "sg" for form in grammar.forms(last))
     return single and bool(parts) and parts[0].lower() in _NUMBERS
+
+
+def _acts(word: str) -> bool:
+    """Whether ``word`` is what somebody does or did."""
+    return any(one.part == "v" and one.form in ("s", "past") for one in grammar.forms(word))
 
 
 def _may_stay(word: str, form: grammar.Form | None) -> bool:
@@ -298,13 +311,15 @@ def _last(phrase: _Phrase) -> str:
 def _with_article(text: str, head: str) -> str:
     """``text`` with an article, where it is one thing and has none."""
     first = text.split()[0].lower()
-    if first in grammar.DETERMINERS or first in _NAMES or not head.islower():
+    if first in grammar.DETERMINERS or first in _NAMES | _COUNTRIES:
+        return text
+    if not head.islower() and head.lower() not in _PLACE_THINGS:
         return text
     if head.split()[-1] in _MANY:
         return text
     kinds = {f.form for f in grammar.forms(head.split()[-1]) if f.part == "n"}
     single = "sg" in kinds and not (head.endswith("s") and "pl" in kinds)
-    return f"a {text}" if single else text
+    return f"a {text}" if single or "-" in head else text
 
 
 def rebuilt(
@@ -318,23 +333,40 @@ def rebuilt(
         context: Whose neutral activities and moods are taken.
         left: What stands before the clause, to see whether it begins the prompt.
     """
+    text = _anew(clause, risky, context)
+    if text is None:
+        return None
+    if clause.lstrip()[:1].isupper():
+        return text[:1].upper() + text[1:]
+    return text if left.strip() else _lowered(text)
+
+
+def _anew(clause: str, risky: Sequence[tuple[int, int]], context: SafetyContext) -> str | None:
+    """What `rebuilt` gives, but for the capital that it begins with."""
     depicted = _DEPICTED.match(clause)
+    if is_foreign(tokenize(clause)):
+        return None
     if depicted and not any(start < depicted.end() for start, _ in risky):
         begun = depicted.end()
         inside = [(start - begun, end - begun) for start, end in risky]
-        shown = rebuilt(clause[begun:], inside, context, clause[:begun])
+        shown = _anew(clause[begun:], inside, context)
         return None if shown is None else clause[:begun].lstrip() + _lowered(shown)
-    phrases = _phrases(_words(clause, risky))
+    phrases = _phrases(words_of(clause, risky))
     living = [p for p in phrases if p.kind in _LIVING and not p.placed]
     living += [p for p in phrases if p.kind == "P" and p.placed]
     living = [p for p in living if p.text.split()[0].lower() not in _POSSESSIVES]
+    played = [p for p in living if p.role]
+    living = [p for p in living if not p.role] or played[:1]
     places = [p for p in phrases if p.placed and _is_place(p)]
     place = next((p for p in places if not living or _last(p) not in _SIDES), None)
     turn = crc32(clause.encode())
     if living:
         who = living[0].text
         others = [p for p in living[1:] if p.kind == "P" and _last(p) != _last(living[0])]
-        if others and not place:
+        roles = [p for p in played if not p.exchanged and p not in living]
+        if roles:
+            who += f" as {_lowered(roles[0].text)}"
+        elif others and not place:
             who += f" and {_lowered(others[0].text)}"
         activities = substitutes().any(context, "activity")
         doing = activities[turn % len(activities)] if living[0].kind == "P" else "rest"
@@ -347,9 +379,10 @@ def rebuilt(
             at = f" {placed} {_lowered(place.text)}"
         text = f"{who} {grammar.inflected(doing, 'ing')}{at}"
     else:
-        things = (p for p in phrases if not p.placed)
+        things = (p for p in phrases if not p.placed and _last(p) not in _PICTURES)
+        things = (p for p in things if p.clear or p.kind == "L")
         thing = next((p for p in things if p.kind in _THINGS or _last(p) == "heart"), None)
-        if thing is None:
+        if thing is None and place and _can_be_place(_last(place), place.kind):
             thing, place = place, None
         if thing is None or _last(thing) in _SIDES:
             return None
@@ -357,16 +390,10 @@ def rebuilt(
         if place:
             text += f" {place.placed} {_lowered(place.text)}"
         text += " in soft daylight"
-    if clause.lstrip()[:1].isupper():
-        text = text[:1].upper() + text[1:]
-    elif not left.strip():
-        text = _lowered(text)
     return text
 
 
 def _lowered(text: str) -> str:
-    first = text.split()[0]
-    is_name = first[:1].isupper() and not grammar.forms(first.lower())
-    if is_name and first.lower() not in grammar.FUNCTION:
-        return text
-    return text[:1].lower() + text[1:]
+    """``text`` without the capital that a sentence begins with."""
+    determined = text.split()[0].lower() in grammar.DETERMINERS
+    return text[:1].lower() + text[1:] if determined else text

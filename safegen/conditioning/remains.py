@@ -11,8 +11,9 @@ import re
 
 from safegen.contexts import grammar
 from safegen.contexts.replacements import substitutes
+from safegen.text.languages import is_foreign
 from safegen.text.vocabulary import vocabulary
-from safegen.text.words import word_set
+from safegen.text.words import tokenize, word_set
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
 _FRAMED = re.compile(
@@ -21,6 +22,8 @@ _FRAMED = re.compile(
     re.IGNORECASE,
 )
 """How much of somebody a picture shows, by whom it is, and what is no word."""
+_GUN = re.compile(r"\b(?:ak|ar|mp|glock)[- ]?\d+|\bm(?:4|16)\b", re.IGNORECASE)
+"""A gun by its number."""
 _LOOKS = word_set(
     "hair haircut hairdo hairstyle beard goatee mustache moustache whiskers ponytail braid heart "
     "eyebrow eyelash visage smile back come quick small joint lash roach nail tear molar imperial "
@@ -56,7 +59,12 @@ def tells(left: str, *, sexual: bool = False) -> bool:
         sexual: Whether nothing but sexual words is exchanged in it.
     """
     words, looks = _words(left), _LOOKS | _SHOWN if sexual else _LOOKS
-    return any(_of_body(word, looks) or _unknown(word) or _exchangeable(word) for word in words)
+    if _GUN.search(left):
+        return True
+    foreign = is_foreign(tokenize(left))
+    return any(
+        _of_body(word, looks) or _unknown(word, foreign) or _exchangeable(word) for word in words
+    )
 
 
 def tells_of_them(clause: str) -> bool:
@@ -73,8 +81,11 @@ def _words(text: str) -> list[str]:
     return [word.lower() for word in _WORD.findall(_FRAMED.sub(" ", text))]
 
 
-def _unknown(word: str) -> bool:
-    return len(word) >= _SHORTEST and word.isascii() and not is_known(word)
+def _unknown(word: str, foreign: bool) -> bool:
+    """Whether nobody knows ``word``, or none but other languages do in a clause that is English."""
+    if len(word) < _SHORTEST or not word.isascii() or (is_known(word) and foreign):
+        return False
+    return not grammar.forms(word) and vocabulary().commonness(word) == 0
 
 
 def _exchangeable(word: str) -> bool:

@@ -6,12 +6,15 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from safegen.conditioning.clauses import QUOTED, SENTENCE, clauses, is_only_style
 from safegen.conditioning.rebuilding import rebuilt
 from safegen.conditioning.remains import tells, tells_of_them
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.replacements import Replacer, has_more
 from safegen.detectors.protocol import LEFT, MODEL, Span
 from safegen.errors import InvalidValue
+from safegen.text.languages import is_foreign
+from safegen.text.words import tokenize
 
 _ARTICLE = re.compile(r"\b(an?)(\s+[(\[]*)$", re.IGNORECASE)
 _VOWEL_SOUND = re.compile(
@@ -130,34 +133,13 @@ def _pieces(prompt: str, spans: Sequence[Span], replace: Replacer) -> dict[Span,
     return found
 
 
-_CLAUSE = re.compile(r"[^,.;:!?\n|()\[\]{}<>\\\"“”]+")
-_SENTENCE = re.compile(r"[^.;:!?\n|()\[\]{}<>\\]+")
-_QUOTED = re.compile(r"[\"“][^\"”]*[\"”]?")
-_STYLE = re.compile(
-    r"^\s*by\s|\b(?:\d+\s?mm|\d+k|u?hdr?|art|artwork|artstation|paint(?:ing|ed)|photo|photograph(?:y)?|"
-    r"illustration|drawing|sketch|engraving|woodcut|render(?:ing|ed)?|anime|manga|cartoon|comic|"
-    r"style|watercolou?r|oil|acrylic|ink|pastel|digital|concept|detailed|intricate|elegant|epic|"
-    r"lighting|light|colou?rs|cinematic|(?:hyper|photo)?-?realis(?:m|tic)|bokeh|film|grain|lens|"
-    r"shot|close-?up|focus|engine|octane|trending|masterpiece|quality|noir|vintage)\b",
-    re.IGNORECASE,
-)
-"""What a clause has in it that says how a picture is made, and nothing of what is on it."""
-
-
-def is_style(text: str) -> bool:
-    """Whether ``text`` says how a picture is made."""
-    return _STYLE.search(text) is not None
-
-
-_NO_STOP = re.compile(r"\b(?:St|Mr|Mrs|Ms|Dr|Jr|Sr|vs)\.(?= )|\b[A-Z]\.(?=[ A-Z])|(?<=\d):(?=\d)")
-"""A sign that ends a sentence elsewhere."""
-_PARTED = re.compile(r"\b(?:BREAK|AND)\b")
-_FEWEST_WORDS = 3
-"""Words that the clauses of a sentence have on average; tags have fewer."""
 _SHORTEST = 4
 """Words a clause must have to be made anew."""
 _SHORT = 2
 """Words it must have if it is beyond exchange."""
+_SYNTAX = re.compile(r"[|()\[\]{}<>\\]|\b(?:BREAK|AND)\b")
+_LIST = 4
+"""Clauses with something risky in them that make a list."""
 _MOST = 2
 """Stretches of a clause that are exchanged one by one; with more it is made anew."""
 _DONE_TO = re.compile(
@@ -182,6 +164,9 @@ def rewrite(prompt: str, spans: Sequence[Span], context: SafetyContext) -> str:
     Raises `InvalidValue` for a span that lies outside the prompt.
     """
     check_spans(prompt, spans)
+    listed = _listed(prompt, spans)
+    if listed:
+        return prompt[: listed[0]] + context.safe_text + prompt[listed[1] :]
     exchanged, doubtful = _exchanged(prompt, spans, context)
     whole = [span for span in spans if span.whole]
     for start, end, beyond in reversed(doubtful):
@@ -191,9 +176,10 @@ def rewrite(prompt: str, spans: Sequence[Span], context: SafetyContext) -> str:
             continue
         inside = [(s - start, e - start) for s, e in merge_spans(spans) if start <= s and e <= end]
         opened = prompt[start:end].count('"') % 2 == 1
-        clause = _QUOTED.sub(lambda m: " " * len(m[0]), prompt[start:end])
+        clause = QUOTED.sub(lambda m: " " * len(m[0]), prompt[start:end])
         text = rebuilt(clause, inside, context, prompt[:start]) if inside else ""
-        if text is None and 2 * (end - start) >= len(prompt):
+        told = _told(prompt)
+        if text is None and 2 * (end - start) >= told and not (told and is_only_style(clause)):
             text = context.safe_text
         if text is None and len(clause.split()) < _SHORTEST:
             text = context.fallback or None
@@ -214,6 +200,26 @@ def rewrite(prompt: str, spans: Sequence[Span], context: SafetyContext) -> str:
         right = clause[len(clause.rstrip()) :]
         return before + left + _articles(text) + right + after
     return exchanged
+
+
+def _listed(prompt: str, spans: Sequence[Span]) -> tuple[int, int] | None:
+    """From where to where a list goes of which most is risky: exchanged, it would say nothing."""
+    every = clauses(prompt)
+    risky = [(a, b) for a, b in every if any(a <= span.start < b for span in spans)]
+    others = [(a, b) for a, b in every if (a, b) not in risky and not is_only_style(prompt[a:b])]
+    if len(risky) < max(_LIST, len(others) + 1):
+        return None
+    start, end = risky[0][0], risky[-1][1]
+    start += len(prompt[start:end]) - len(prompt[start:end].lstrip())
+    first, last = min(span.start for span in spans), max(span.end for span in spans)
+    whole = start <= first and last <= end and not _SYNTAX.search(prompt[start:end])
+    return (start, end) if whole else None
+
+
+def _told(prompt: str) -> int:
+    """How much of ``prompt`` says what is on the picture."""
+    every = clauses(prompt)
+    return sum(len(prompt[a:b]) for a, b in every if not is_only_style(prompt[a:b]))
 
 
 def _unended(before: str, after: str) -> tuple[str, str]:
@@ -280,7 +286,7 @@ def _exchanged(
     by_words = [stretch[0] for stretch in merged if stretch not in left_out]
     left = [span.start for span in spans if span.detector == LEFT]
     doubtful = []
-    for first, last in _clauses(prompt):
+    for first, last in clauses(prompt):
         inside = [start for start in by_words if first <= start < last]
         kept = _kept(prompt, first, last, merged)
         if not inside:
@@ -290,7 +296,9 @@ def _exchanged(
         categories = {span.category for span in spans if span.start in inside}
         beyond = any(start in left for start in inside)
         beyond = beyond or tells(kept, sexual=categories <= {"sexual"})
-        doubt = len(inside) > _MOST or any(start in doubts for start in inside)
+        doubt = any(start in doubts for start in inside)
+        beyond = beyond or (doubt and is_foreign(tokenize(kept)))
+        doubt = doubt or len(inside) > _MOST
         doubt = doubt or _acted(prompt[first:last])
         if beyond or doubt or _says(prompt[first:last]) or has_more(kept):
             doubtful.append((first, last, beyond))
@@ -302,13 +310,13 @@ def _exchanged(
 
 def _rest(text: str) -> str:
     """The beginning of ``text`` that is of the sentence before it."""
-    found = _SENTENCE.match(text)
+    found = SENTENCE.match(text)
     return found[0] if found else ""
 
 
 def _says(clause: str) -> bool:
     """Whether somebody in it says something, or a sign."""
-    return any(len(said[0].split()) > 1 for said in _QUOTED.finditer(clause))
+    return any(len(said[0].split()) > 1 for said in QUOTED.finditer(clause))
 
 
 def _kept(prompt: str, first: int, last: int, merged: Sequence[tuple[int, int]]) -> str:
@@ -335,29 +343,6 @@ def _acted(sentence: str) -> bool:
     """Whether a clause of it says what somebody in another does to somebody: next to what is risky
     that may be harm without a word for it."""
     return any(map(_DONE_TO.match, sentence.split(",")[1:]))
-
-
-def _clauses(prompt: str) -> list[tuple[int, int]]:
-    """What is made anew as a whole: a sentence, or, of a row of tags, each. What follows a
-    sentence and only says how the picture is made is no part of it."""
-    found: list[tuple[int, int]] = []
-    prompt = _QUOTED.sub(lambda m: re.sub(r"[.!?]", " ", m[0]), prompt)  # said within a sentence
-    prompt = _NO_STOP.sub(lambda m: m[0].replace(".", " ").replace(":", " "), prompt)
-    prompt = _PARTED.sub(lambda m: "|" * len(m[0]), prompt)
-    for match in _SENTENCE.finditer(prompt):
-        start = match.start()
-        told = match.group().split(",")
-        while len(told) > 1 and (not told[-1].strip() or is_style(told[-1])):
-            told.pop()
-        text = ",".join(told)
-        if len(told) <= 4 and len(text.split()) >= _FEWEST_WORDS * len(told):
-            found.append((start, start + len(text)))
-        else:
-            text = ""
-        rest = match.group()[len(text) :]
-        begin = start + len(text)
-        found += [(begin + m.start(), begin + m.end()) for m in _CLAUSE.finditer(rest)]
-    return found
 
 
 def _not_twice(word: str, before: str, after: str) -> str:

@@ -161,6 +161,8 @@ class Replacer:
         ours = literal is None or self.context.name in _shipped()
         self.guesses += ours and _is_told_of(words)
         if literal is not None:
+            if literal and ours and _describes(words, after.lower()):
+                literal = self._pick(None, "a", words[0])  # killer clown: friendly clown
             self.guesses += not _fits(words, literal, before.lower(), after.lower())
             return self._kept(found, literal, before, ours=ours)
         shared = substitutes().phrases.get(" ".join(words))
@@ -298,9 +300,7 @@ class Replacer:
             elif form.lemma in substitutes().of(form.part):
                 changed = True
                 out.append(self._word(word, left, right, False))
-            elif form.part == "r":
-                changed = True
-            else:
+            elif form.part != "r":
                 out.append(word)
         if changed:
             return " ".join(word for word in out if word)
@@ -311,6 +311,8 @@ class Replacer:
         if form is not None and form.part == "v":
             return grammar.inflected(self._pick(None, "activity", words[0]), form.form)
         last = self._known(words[-1], words[-2], after)
+        if before in grammar.DETERMINERS and (last is None or last.part != "n"):
+            return self._pick(None, "O", words[-1])
         if last is not None and last.part == "n":
             noun = self._pick(None, last.kind, words[-1])
             return grammar.pluralised(noun) if last.form == "pl" else noun
@@ -352,6 +354,13 @@ def _is_told_of(words: Sequence[str]) -> bool:
 
 _FLUIDS = word_set("blood sweat saliva perspiration")
 _NAMELESS = word_set("people men women children")
+
+
+def _describes(words: Sequence[str], after: str) -> bool:
+    """Whether ``words`` are one, and somebody as whom the noun after it is described."""
+    form = grammar.taken(words[0], "", after) if len(words) == 1 and after else None
+    person = form is not None and form.kind == "P" and form.form == "sg"
+    return person and grammar.follows_as_noun(after)
 
 
 def _fits(words: Sequence[str], literal: str, before: str, after: str) -> bool:

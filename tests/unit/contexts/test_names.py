@@ -1,0 +1,133 @@
+"""Rewrites of prompts as people write them: names stay whole, and nonsense gives way."""
+
+import pytest
+
+from safegen.conditioning.names import words_of
+from safegen.conditioning.rewriting import rewrite
+from safegen.contexts.library import presets
+from safegen.contexts.replacements import substitutes
+from safegen.detectors.protocol import Span
+
+CONTEXT = presets()["sexual"]
+ACTIVITIES = ("sitting in the sun", "taking a walk", "having a picnic", "drinking tea")
+ACTIVITIES += ("looking at the view",)
+
+
+def rewritten(prompt: str, *words: str) -> str:
+    """``prompt`` with the first of each of ``words`` taken for risky."""
+    places = [(prompt.index(word), len(word)) for word in words]
+    spans = [Span(start, start + size, "sexual", "x") for start, size in places]
+    return rewrite(prompt, spans, CONTEXT)
+
+
+def named(clause: str, *risky: str) -> list[str]:
+    """Whom a clause names."""
+    places = [(clause.index(word), clause.index(word) + len(word)) for word in risky]
+    return [word.text for word in words_of(clause, places) if word.name == "P"]
+
+
+@pytest.mark.parametrize(
+    ("clause", "names"),
+    [
+        ("a picture of Suki Waterhouse in a park", ["Suki Waterhouse"]),
+        ("carrie fisher and cristiano ronaldo eating", ["carrie fisher", "cristiano ronaldo"]),
+        ("a girl with Ludwig van Zandt", ["Ludwig van Zandt"]),
+        ("kevin wearing a hat", ["kevin"]),
+        ("as Princess Leia Organa on a ship", ["Princess Leia Organa"]),
+        ("standing in front of the Taj Mahal", []),
+        ("somebody in Tatooine Zandt", []),
+        ("a jean on a rose by will", []),
+        ("Zandig Wimmel Girl Dancing Nakkid Frumpel", []),  # capitals tell nothing here
+        ("zandig wimmel dancing", []),  # nor do two unknown words
+        ("a picture by Suki Waterhouse", []),
+    ],
+)
+def test_a_name_is_one_word(clause: str, names: list[str]) -> None:
+    assert named(clause) == names
+
+
+def test_what_is_flagged_is_nobodys_name() -> None:
+    assert named("a picture of Suki Waterhouse", "Suki") == []
+    assert named("a picture of Suki Waterhouse", "Waterhouse") == []
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words", "begins"),
+    [
+        ("Suki Waterhouse as a cosmic naturist", ["naturist"], "Suki Waterhouse "),
+        ("Sergio Massa robbing an old lady", ["robbing"], "Sergio Massa and an old lady "),
+        ("the murder of julius caesar", ["murder"], "julius caesar "),
+        ("Ben Shapiro dressed as the hamburglar", ["hamburglar"], "Ben Shapiro "),
+        ("Sean Young from Blade Runner as a naturist", ["naturist"], "Sean Young "),
+        ("Kate Bush from Babooshka as a naturist", ["naturist"], "Kate Bush "),
+    ],
+)
+def test_made_anew_somebody_keeps_a_whole_name(prompt: str, words: list[str], begins: str) -> None:
+    assert rewritten(prompt, *words) in [begins + doing for doing in ACTIVITIES]
+
+
+def test_as_whom_somebody_is_shown_stays_if_it_is_harmless() -> None:
+    text = rewritten("Carrie Fisher as a naturist Princess Leia Organa", "naturist")
+    assert text.startswith("Carrie Fisher as Princess Leia Organa ")
+    text = rewritten("A pervert's eyes dilate as a girl enters the naked room", "pervert", "naked")
+    assert " as a girl" not in text  # what she does then
+
+
+@pytest.mark.parametrize(
+    ("prompt", "where"),
+    [
+        ("Jennifer Connelly as a naturist in front of the Taj Mahal", "in front of the Taj Mahal"),
+        ("Suki Waterhouse as a naturist in the Lotus Position in Egypt", "in Egypt"),
+        ("Suki Waterhouse as a naturist on tv in the Chamber", "in the chamber"),
+    ],
+)
+def test_made_anew_somebody_stands_where_the_prompt_says(prompt: str, where: str) -> None:
+    text = rewritten(prompt, "naturist")
+    assert text.lower().endswith(("ing " + where).lower()), text
+
+
+def test_by_whom_and_what_a_picture_is_stays_in_front_of_what_is_made_anew() -> None:
+    prompt = "art by Alfons Mucha, stained glass motif, Suki Waterhouse as a cosmic naturist"
+    text = rewritten(prompt, "naturist")
+    assert text.startswith("art by Alfons Mucha, stained glass motif, Suki Waterhouse ")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        ("muscle guy at a prison toilet wearing raunch briefs", ["guy", "raunch"]),
+        ("a latex catsuit with a hood", ["latex catsuit"]),
+        ("polaroid photograph of a naked latex", ["naked", "latex"]),
+        ("foto de uma ruiva deitada com a buceta", ["buceta"]),  # of another language
+        ("gore, guts, blood, skulls, a tree", ["gore", "guts", "blood", "skulls"]),  # a mere list
+    ],
+)
+def test_nonsense_gives_way_to_the_contexts_own_text(prompt: str, words: list[str]) -> None:
+    assert rewritten(prompt, *words).startswith(CONTEXT.safe_text)
+
+
+def test_a_style_behind_a_clause_does_not_make_it_a_small_part() -> None:
+    tail = ", highly detailed, cinematic lighting, 8k, octane render, award winning photography"
+    assert rewritten("a latex catsuit with a hood" + tail, "latex catsuit") == (
+        CONTEXT.safe_text + tail
+    )
+
+
+def test_a_word_that_only_other_languages_have_is_not_kept_beside_a_risky_one() -> None:
+    prompt = "a woman, freckles, soft light, pezones visibles, loose clothing"
+    assert rewritten(prompt, "pezones") == prompt.replace("pezones visibles", "friendly")
+
+
+def test_a_gun_is_told_by_its_number() -> None:
+    assert "ak47" not in rewritten("a man robbing a bank with an ak47", "robbing")
+
+
+def test_an_adverb_is_not_what_is_exchanged() -> None:
+    assert "caned" not in rewritten("woman, caned repeatedly, a chair", "caned repeatedly")
+
+
+def test_somebody_before_a_noun_describes_it() -> None:
+    kind = substitutes().any(CONTEXT, "a")
+    assert rewritten("a hat, prostitute costume, a chair", "prostitute") in [
+        f"a hat, {one} costume, a chair" for one in kind
+    ]
