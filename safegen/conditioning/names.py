@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from safegen.conditioning.clauses import is_style
 from safegen.contexts import grammar
 from safegen.text.words import word_set
 
@@ -71,6 +72,8 @@ _HONORIFICS = word_set(
 _PARTICLES = word_set("van von de der den del della da di du la le al el bin ibn ten st")
 _FOUND_IN = word_set("in on at from near")
 """Where something with a name of several words is no person."""
+_ENDINGS = ("ing", "ed", "ly")
+"""How a word ends that says what somebody does or how, rather than a name."""
 _LONGEST = 4
 """Words of a name."""
 _MOST = 0.7
@@ -200,6 +203,8 @@ def _is_new(word: Word) -> bool:
     """Whether no dictionary has ``word``, or has it for one who is called so."""
     if word.risky or _is_small(word) or not word.text.isalpha() or len(word.text) < 2:
         return False
+    if is_style(word.plain) or (word.text.islower() and word.plain.endswith(_ENDINGS)):
+        return False
     return all(form.kind == "P" for form in grammar.forms(word.plain)) and word.plain not in PEOPLE
 
 
@@ -209,5 +214,8 @@ def _is_surname(word: Word) -> bool:
         return True
     if word.risky or _is_small(word) or not word.text.isalpha() or word.plain in PEOPLE:
         return False
-    every = grammar.forms(word.plain)
-    return word.text.istitle() or (every[0].part == "n" and every[0].kind not in "BPE")
+    if len(word.text) < 2 or is_style(word.plain):
+        return False
+    first = next(iter(grammar.forms(word.plain)), None)
+    thing = first is not None and first.part == "n" and first.kind not in "BPE"
+    return word.text.istitle() or thing

@@ -40,6 +40,9 @@ def named(clause: str, *risky: str) -> list[str]:
         ("Zandig Wimmel Girl Dancing Nakkid Frumpel", []),  # capitals tell nothing here
         ("zandig wimmel dancing", []),  # nor do two unknown words
         ("a picture by Suki Waterhouse", []),
+        ("kevin patton puking", ["kevin patton"]),
+        ("jennifer x", ["jennifer"]),
+        ("Jennifer photo", ["Jennifer"]),
     ],
 )
 def test_a_name_is_one_word(clause: str, names: list[str]) -> None:
