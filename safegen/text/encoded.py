@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -28,9 +29,8 @@ _SHORTEST = 3
 _PLAIN = re.compile(r"[(\"]*(?:[A-Za-z]+(?:-[A-Za-z]+)*|\d+[A-Za-z]{0,2}|-)?[)\",.;:!?]*")
 """Between blanks, what the tokenizer cuts where words are told apart anyway."""
 _CONTRACTION = re.compile(r"['’](?:s|t|re|ve|m|ll|d)", re.IGNORECASE)
-_ASCII_PIECES = re.compile(
-    rf"(?P<apart>(?i:{_CONTRACTION.pattern})|[A-Za-z]{{{_SHORTEST},}})|[A-Za-z]+|[^A-Za-z']+|'"
-)
+_APART = re.compile(rf"(?i:{_CONTRACTION.pattern})|[^\W\d_]{{{_SHORTEST},}}")
+"""What blanks are put around, in a text without marks and without numbers that are no digits."""
 
 
 def encoded(passages: Iterable[Passage], raw: Iterable[Passage]) -> Iterator[Passage]:
@@ -76,9 +76,14 @@ def _repaired(passage: Passage) -> Iterator[Passage]:
     yield Passage(text, tuple(places))
 
 
+@lru_cache(maxsize=128)  # mostly a part's passage is the part as it was written
+def _fixed(text: str) -> str:
+    return str(_ftfy.fix_text(text))
+
+
 def _repair(passage: Passage) -> Passage:
     """What ftfy changes has the place of what it was."""
-    before, after = passage.text, _ftfy.fix_text(passage.text)
+    before, after = passage.text, _fixed(passage.text)
     if after == before or not after:
         return passage
     short = min(len(before), len(after))
@@ -93,20 +98,19 @@ def _repair(passage: Passage) -> Passage:
 
 def _cut(passage: Passage) -> Passage:
     """``passage`` with blanks around letters in a row, and around what contracts two words."""
-    text, places = "", list[int]()
-    for start, end, apart in _pieces(passage.text):
+    text, places, behind = "", list[int](), 0
+    for start, end in _apart(passage.text):
         own = passage.places[start:end]
-        blank = " " if apart else ""
-        text += f"{blank}{passage.text[start:end]}{blank}"
-        places += (own[0], *own, own[-1] + 1) if apart else own
-    return Passage(text, tuple(places))
+        text += f"{passage.text[behind:start]} {passage.text[start:end]} "
+        places += (*passage.places[behind:start], own[0], *own, own[-1] + 1)
+        behind = end
+    return Passage(text + passage.text[behind:], (*places, *passage.places[behind:]))
 
 
-def _pieces(text: str) -> Iterator[tuple[int, int, bool]]:
-    """Start and end of each piece, and whether blanks are to stand around it."""
-    if text.isascii():  # nearly every text, so in one go
-        for match in _ASCII_PIECES.finditer(text):
-            yield match.start(), match.end(), match["apart"] is not None
+def _apart(text: str) -> Iterator[tuple[int, int]]:
+    """Start and end of each piece that blanks are to stand around."""
+    if text.isascii() or not any(map(_is_mark_or_number, set(text))):
+        yield from (match.span() for match in _APART.finditer(text))
         return
     start = 0
     while start < len(text):
@@ -115,8 +119,15 @@ def _pieces(text: str) -> Iterator[tuple[int, int, bool]]:
         letters = not contraction and _is_letter(text, start)
         while letters and end < len(text) and _is_letter(text, end):
             end += 1
-        yield start, end, bool(contraction) or end - start >= _SHORTEST
+        if contraction or end - start >= _SHORTEST:
+            yield start, end
         start = end
+
+
+def _is_mark_or_number(character: str) -> bool:
+    if character.isalnum():
+        return not (character.isalpha() or character.isdecimal())
+    return unicodedata.combining(character) > 0
 
 
 def _is_letter(text: str, place: int) -> bool:

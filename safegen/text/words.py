@@ -79,6 +79,8 @@ _SYMBOL_CATEGORIES = frozenset({"So", "Sk", "Cn", "Co"})
 @lru_cache(maxsize=4096)
 def _fold_character(character: str) -> str:
     """Plain lower-case letters for one character; ``""`` for one that cannot be seen."""
+    if character.isascii():
+        return character.lower()
     if character in _BLANK_LETTERS or unicodedata.category(character) in {"Mn", "Me", "Cf"}:
         return ""
     known = _LOOK_ALIKES.get(character) or _LOOK_ALIKES.get(character.lower())
@@ -126,10 +128,12 @@ def fold(text: str) -> tuple[str, Sequence[int]]:
     """
     if text.isascii() and "&" not in text:
         return text.lower(), range(len(text) + 1)
+    if "&" not in text and all(len(_fold_character(character)) == 1 for character in set(text)):
+        return "".join(map(_fold_character, text)), range(len(text) + 1)
     letters: list[str] = []
     places: list[int] = []
     for character, place in zip(*_without_entities(text), strict=True):
-        folded = character.lower() if character.isascii() else _fold_character(character)
+        folded = _fold_character(character)
         letters.append(folded)
         places.extend([place] * len(folded))
     places.append(len(text))
