@@ -254,7 +254,15 @@ class NgramDetector:
         half = STRIDE * _HALF
         near = np.zeros((batch, n + 2 * half, len(bias)), np.float32)
         within = near[:, half : half + n]
-        run(self._seen.take(padded, 0), (weight[None], bias), 1, within)
+        layer = weight[None], bias
+        run(self._seen.take(padded[:1], 0), layer, 1, within[:1])
+        if batch > 1:  # they mostly differ in a word: what is not beside it says the same
+            runs = padded[:, np.arange(n)[:, None] + np.arange(REACH)]
+            other = (runs != runs[:1]).any(-1)
+            said = np.empty((np.count_nonzero(other), 1, len(bias)), np.float32)
+            run(self._seen.take(runs[other], 0), layer, 1, said)
+            within[1:] = within[:1]
+            within[other] = said[:, 0]
         both = np.empty((batch, (n if last is None else last) - first, 2 * len(bias)), np.float32)
         both[..., : len(bias)] = within[:, first:last]
         run(near, self.weights.second, STRIDE, both[..., len(bias) :], first)
@@ -270,7 +278,7 @@ class NgramDetector:
         reading = self.reading(prompt)
         if not reading.rows:
             return -np.inf
-        return _pooled(self._all_places(reading)[:, 0]) + self._in_all(reading)
+        return float(_pooled(self._all_places(reading)[:, 0])) + self._in_all(reading)
 
     def _in_all(self, reading: Reading) -> float:
         """What the linear model says."""
@@ -278,9 +286,10 @@ class NgramDetector:
 
     def _all_places(self, reading: Reading) -> Floats:
         rows = reading.rows
-        pieces = [rows[i : i + LONGEST] for i in range(0, len(rows), LONGEST)]
-        said = np.concatenate([self._places(piece) for piece in pieces])
-        said[:, 0] -= FOREIGN * np.asarray(reading.foreign)
+        pieces = [self._places(rows[i : i + LONGEST]) for i in range(0, len(rows), LONGEST)]
+        said = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        if any(reading.foreign):
+            said[:, 0] -= FOREIGN * np.asarray(reading.foreign)
         return said
 
     def probability(self, z: float) -> float:
@@ -295,7 +304,7 @@ class NgramDetector:
         said = self._all_places(reading)
         z = said[:, 0]
         in_all = self._in_all(reading)
-        probability = self.probability(_pooled(z) + in_all)
+        probability = self.probability(float(_pooled(z)) + in_all)
         weight = np.exp(z - z.max())
         kinds = _shares((weight[:, None] * said[:, 1:]).sum(0) / weight.sum())
         relative = kinds / kinds.max()
@@ -314,7 +323,7 @@ class NgramDetector:
         The linear model names words only where the networks alone found too little.
         """
         by_word = np.zeros(len(reading.rows))
-        if self.probability(_pooled(said[:, 0])) < NAMED:
+        if self.probability(float(_pooled(said[:, 0]))) < NAMED:
             by_word = self.weights.bag.evidence(reading.rows, reading.foreign, self._hashes)
         z = said[:, 0] + by_word.astype(np.float32)
         reach = REACH // 2 * (1 + STRIDE)
@@ -337,11 +346,8 @@ class NgramDetector:
                 without = np.repeat(window[None], 1 + len(asked), axis=0)  # the first is whole
                 without[np.arange(1, 1 + len(asked)), asked] = UNKNOWN
                 here = max(0, place - 2 - first), min(place + 3, last) - first
-                left = [_pooled(one) for one in self._places(without, *here)[..., 0]]
-                drops = [
-                    left[0] - one + by_word[first + i]
-                    for i, one in zip(asked, left[1:], strict=True)
-                ]
+                left = _pooled(self._places(without, *here)[..., 0])
+                drops = (left[0] - left[1:] + by_word[first:][asked]).tolist()
                 least = min(max(SPAN_EVIDENCE, SPAN_SHARE * max(drops)), max(max(drops), 1e-3))
                 for i, drop in zip(asked, drops, strict=True):
                     token = reading.tokens[first + i]
@@ -352,9 +358,11 @@ class NgramDetector:
         return sorted(found)
 
 
-def _pooled(z: Floats) -> float:
-    top = float(z.max())
-    return top + float(np.log(np.exp(z - top).sum()))
+def _pooled(z: Floats) -> NDArray[np.float64]:
+    """Over the last axis."""
+    top = z.max(-1, keepdims=True)
+    more = np.log(np.exp(z - top).sum(-1))
+    return np.asarray(np.add(top[..., 0], more, dtype=np.float64))
 
 
 def _shares(logits: Floats) -> Floats:
