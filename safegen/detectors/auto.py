@@ -194,16 +194,16 @@ def combine(detections: Mapping[str, Detection]) -> dict[str, float]:
 def _stacked(category: str, detections: Mapping[str, Detection]) -> float:
     words = detections.get(LEXICON)
     known = 0.0 if words is None else words.categories.get(category, 0.0)
-    others = {
-        name: found.unsafe if known else found.categories[category]
+    others = [
+        (WEIGHTS.get(name, UNLISTED), found.unsafe if known else found.categories[category])
         for name, found in detections.items()
         if name != LEXICON and category in found.categories
-    }
+    ]
     if not others:
         return known
     if words is None and len(others) == 1:
-        return next(iter(others.values()))
-    z = sum(WEIGHTS.get(name, UNLISTED) * _log_odds(p) for name, p in others.items())
+        return others[0][1]
+    z = sum(weight * _log_odds(p) for weight, p in others)
     if words is not None:
         said = SPEAKING[0] + SPEAKING[1] * _log_odds(known) if known else SILENT
         z += max(said, SILENT)

@@ -17,11 +17,11 @@ added in other clauses cannot hide anything.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
-from operator import add, and_
+from itertools import accumulate, pairwise
+from operator import add
 from typing import NamedTuple
 
 import numpy as np
@@ -90,10 +90,10 @@ class Bag:
         if not rows:
             return None
         # Prompts are short: lists are faster than arrays here.
-        own = hashes[np.asarray(rows, np.int64)]
-        known = [row >= 0 and not other for row, other in zip(rows, foreign, strict=True)]
-        words = self._look_up(own, known)
-        pairs = [0j, *self._look_up(_paired(own[:-1], own[1:]), map(and_, known, known[1:]))]
+        keys = zip(hashes[np.asarray(rows, np.int64)].tolist(), rows, foreign, strict=True)
+        own = [None if row < 0 or elsewhere else key for key, row, elsewhere in keys]
+        words = [self._met.get(key, 0j) for key in own]
+        pairs = [0j, *(self._met.get(_paired(*pair), 0j) for pair in pairwise(own))]
         until = [0j, *accumulate(map(add, words, pairs))]
         best = None
         for start, end in _stretches(rows):
@@ -104,14 +104,8 @@ class Bag:
                     best = _Stretch(start, end, said.real / length, length, words, pairs)
         return best
 
-    def _look_up(self, keys: Hashes, known: Iterable[bool]) -> list[complex]:
-        return [
-            self._met.get(key, 0j) if ok else 0j
-            for key, ok in zip(keys.tolist(), known, strict=True)
-        ]
-
     @cached_property
-    def _met(self) -> dict[int, complex]:
+    def _met(self) -> dict[int | None, complex]:
         """The evidence of each key and, as imaginary part, its rarity's square: both are summed
         over the same stretches."""
         said = map(complex, self.weight.tolist(), (self.rarity**2).tolist())
@@ -154,17 +148,19 @@ def features(
     known = rows >= 0
     word = np.flatnonzero(known)
     pair = np.flatnonzero(known[:-1] & known[1:])
-    pairs = _paired(hashes[rows[pair]], hashes[rows[pair + 1]])
-    return word, pair, np.concatenate([hashes[rows[word]], pairs])
+    both = zip(hashes[rows[pair]].tolist(), hashes[rows[pair + 1]].tolist(), strict=True)
+    pairs = [_paired(*one) for one in both]
+    return word, pair, np.asarray([*hashes[rows[word]].tolist(), *pairs], np.uint32)
 
 
-def _paired(first: Hashes, second: Hashes) -> Hashes:
-    mixed = (first.astype(np.uint64) * _MIX[0] + second) * _MIX[1]
-    return (mixed >> np.uint64(32)).astype(np.uint32)
+def _paired(first: int | None, second: int | None) -> int | None:
+    if first is None or second is None:
+        return None
+    return (first * _MIX[0] + second) * _MIX[1] >> 32 & 0xFFFFFFFF
 
 
-_MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
-"""Odd numbers that spread hashes over 64 bits."""
+_MIX = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9
+"""Odd numbers that spread hashes over 64 bits, of which the upper half counts."""
 
 
 def _stretches(rows: Sequence[int]) -> list[tuple[int, int]]:

@@ -299,7 +299,7 @@ class LexiconDetector:
         tokens, behind = tokenize(prompt), len(prompt) + 1
         clauses = tokens[-1].clause + 1 if tokens else 0
         known = [
-            t._replace(start=t.start + behind, end=t.end + behind, clause=t.clause + clauses)
+            Token(t.word, t.start + behind, t.end + behind, t.clause + clauses, *t[4:])
             for t in self._known
         ]
         words = self.lexicon.spelling.read([*tokens, *known])

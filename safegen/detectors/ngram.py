@@ -266,8 +266,9 @@ class NgramDetector:
         both = np.empty((batch, (n if last is None else last) - first, 2 * len(bias)), np.float32)
         both[..., : len(bias)] = within[:, first:last]
         run(near, self.weights.second, STRIDE, both[..., len(bias) :], first)
-        said = both @ self.weights.out[0] + self.weights.out[1]
-        return np.asarray(said.reshape(*index.shape[:-1], *said.shape[1:]), np.float32)
+        said = both.reshape(-1, both.shape[2]) @ self.weights.out[0]
+        said += self.weights.out[1]
+        return np.asarray(said.reshape(*index.shape[:-1], both.shape[1], -1))
 
     def reading(self, prompt: str) -> Reading:
         """``prompt`` as the network reads it."""
@@ -304,9 +305,11 @@ class NgramDetector:
         said = self._all_places(reading)
         z = said[:, 0]
         in_all = self._in_all(reading)
-        probability = self.probability(float(_pooled(z)) + in_all)
-        weight = np.exp(z - z.max())
-        kinds = _shares((weight[:, None] * said[:, 1:]).sum(0) / weight.sum())
+        top = z.max()
+        weight = np.exp(z - top)
+        total = weight.sum()
+        probability = self.probability(float(top) + float(np.log(total)) + in_all)
+        kinds = _shares((weight[:, None] * said[:, 1:]).sum(0) / total)
         relative = kinds / kinds.max()
         scores = {
             category: probability * float(share)

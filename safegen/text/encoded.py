@@ -26,8 +26,9 @@ except ImportError:  # the host's tokenizer repairs nothing then
 _REPAIRABLE = re.compile(r"[^\t\n\r -~]|&")
 _SHORTEST = 3
 """Letters in a row that may be a word: *8k* and *f2* are left as they are."""
-_PLAIN = re.compile(r"[(\"]*(?:[A-Za-z]+(?:-[A-Za-z]+)*|\d+[A-Za-z]{0,2}|-)?[)\",.;:!?]*")
+_PLAIN = r"[(\"]*(?:[A-Za-z]+(?:-[A-Za-z]+)*|\d+[A-Za-z]{0,2}|-)?[)\",.;:!?]*"
 """Between blanks, what the tokenizer cuts where words are told apart anyway."""
+_UNPLAIN = re.compile(rf"(?<![^ ])(?!{_PLAIN}(?: |\Z))")
 _CONTRACTION = re.compile(r"['’](?:s|t|re|ve|m|ll|d)", re.IGNORECASE)
 _APART = re.compile(rf"(?i:{_CONTRACTION.pattern})|[^\W\d_]{{{_SHORTEST},}}")
 """What blanks are put around, in a text without marks and without numbers that are no digits."""
@@ -40,7 +41,7 @@ def encoded(passages: Iterable[Passage], raw: Iterable[Passage]) -> Iterator[Pas
         raw: Texts whose brackets may be letters to it too, as with *Emphasis: None*.
     """
     for passage in passages:
-        if all(map(_PLAIN.fullmatch, passage.text.split(" "))):
+        if not _UNPLAIN.search(passage.text):
             continue
         for text in (passage, *_repaired(passage)):
             yield from _unless_alike(text, passage)

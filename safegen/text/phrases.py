@@ -64,7 +64,7 @@ class Phrases:
     _begun: set[tuple[str, ...]] = field(default_factory=set, repr=False)
     _beginnings: set[str] = field(default_factory=set, repr=False)
     _lengths: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
-    _pairs: set[tuple[str, ...]] = field(default_factory=set, repr=False)
+    _seconds: dict[str, set[str]] = field(default_factory=dict, repr=False)
     _by_length: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list), repr=False)
     _ways: dict[str, tuple[_Way, ...]] = field(default_factory=dict, repr=False, compare=False)
 
@@ -74,7 +74,7 @@ class Phrases:
         if len(phrase) == 1 and phrase not in self.terms:
             self._by_length[len(phrase[0])].append(phrase[0])
         self.terms[phrase] = term
-        self._pairs.add(phrase[:2])
+        self._seconds.setdefault(phrase[0], set()).update(phrase[1:2])
         lengths = self._lengths.get(phrase[0], ())
         self._lengths[phrase[0]] = tuple(sorted({*lengths, len(phrase)}, reverse=True))
 
@@ -141,7 +141,7 @@ class Phrases:
         following = tokens[index + 1].readings if index + 1 < len(tokens) else ()
         for reading in tokens[index].readings:
             lengths = self._lengths.get(reading, ())
-            if lengths and not any((reading, other) in self._pairs for other in following):
+            if lengths and self._seconds[reading].isdisjoint(following):
                 lengths = (1,) if lengths[-1] == 1 else ()
             for length in lengths:
                 last = index + length - 1

@@ -8,7 +8,7 @@ Only words nobody knows are read anew, and only as one of the words that a detec
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
@@ -30,9 +30,8 @@ _COMMON = 3.3
 _LONGEST = 40
 
 
-def _without_one(word: str) -> Iterator[str]:
-    for i in range(len(word)):
-        yield word[:i] + word[i + 1 :]
+def _without_one(word: str) -> list[str]:
+    return [word[:i] + word[i + 1 :] for i in range(len(word))]
 
 
 def _one_slip(wrong: str, right: str) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from safegen.errors import GuardFailure
 from safegen.text.emphasis import plain
@@ -170,9 +171,11 @@ def _passage(text: str, places: Sequence[int], letters: Sequence[int]) -> Passag
     return plain("".join(text[i] for i in letters), [places[i] for i in letters])
 
 
-def _counting(prompt: str) -> Iterator[tuple[str, Sequence[int]]]:
+@lru_cache(maxsize=8)  # a prompt is asked for several times in a row
+def _counting(prompt: str) -> tuple[tuple[str, Sequence[int]], ...]:
     """The ``AND`` parts with a weight above 0, and the places of their letters."""
     clean, places = _without_tags(prompt)
+    found = []
     begin = 0
     for end, following in [*(m.span() for m in _AND.finditer(clean)), (len(clean),) * 2]:
         part = clean[begin:end]
@@ -180,5 +183,6 @@ def _counting(prompt: str) -> Iterator[tuple[str, Sequence[int]]]:
         if weight:
             part = part[: weight.start()]
         if not weight or float(weight[1]) > 0:
-            yield part, places[begin : begin + len(part)]
+            found.append((part, places[begin : begin + len(part)]))
         begin = following
+    return tuple(found)

@@ -206,27 +206,27 @@ def tokenize(text: str) -> list[Token]:
 def _tokens(text: str) -> tuple[Token, ...]:
     folded, places = fold(text)
     tokens: list[Token] = []
-    clause, any_hyphen, plain = 0, _HYPHEN.search(folded) is not None, text.isascii()
+    clause, plain, moved = 0, text.isascii(), not isinstance(places, range)
+    any_hyphen = not plain or "-" in text
     for match in _WORD.finditer(folded):
-        kind, start, end = match.lastgroup, match.start(), match.end()
+        kind = match.lastgroup
         if kind == "stop":
             clause += 1
             continue
-        raw = match.group()
+        raw, (start, end) = match.group(), match.span()
         if match["spelled"] is not None:
             raw = raw[:: 1 + len(match["gap"])]
             kind = "spelled"
         elif kind == "symbol" and unicodedata.category(raw) not in _SYMBOL_CATEGORIES:
             continue
-        # Up to the next visible letter: accents and invisible characters belong to the word.
-        stop = max(places[end], places[end - 1] + 1)
-        readings = (not plain and _cyrillic(text[places[start] : stop])) or _readings(raw)
+        hyphenated = any_hyphen and bool(_HYPHEN.match(folded, max(start - 2, 0)))
+        if moved:
+            # Up to the next visible letter: accents and invisible characters belong to the word.
+            start, end = places[start], max(places[end], places[end - 1] + 1)
+        readings = (not plain and _cyrillic(text[start:end])) or _readings(raw)
         if readings:
             spelled = kind == "spelled"
-            hyphenated = any_hyphen and bool(_HYPHEN.match(folded, max(start - 2, 0)))
-            tokens.append(
-                Token(readings[0], places[start], stop, clause, readings, spelled, hyphenated)
-            )
+            tokens.append(Token(readings[0], start, end, clause, readings, spelled, hyphenated))
     return tuple(tokens)
 
 
