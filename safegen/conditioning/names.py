@@ -21,49 +21,56 @@ PEOPLE = word_set(
     "crowd lady guy teenager teen teens student students worker workers kid kids"
 )
 _FORENAMES = word_set(
-    "aaron abraham adam adele adriana agnes aisha akira alan albert alejandro alex alexander "
-    "alexandra alexandria alfred ali alice alicia alison allison alyssa amanda amber amelia amy "
-    "ana anastasia andre andrea andreas andrew andy angela angelina anita ann anna anne annette "
-    "annie anthony antonio ariana arianna arnold arthur ashley audrey ava barack barbara beatrice "
-    "ben benjamin bernard bernie bert betty beyonce bianca bill billie billy bob bobby boris brad "
-    "bradley brandon brenda brian bridget brigitte britney brittany bruce bruno bryan caitlin "
-    "cameron camila camille carl carla carlos carmen carol carolina caroline carrie catherine "
-    "cathy charles charlie charlize charlotte chelsea chloe chris christian christina christine "
-    "christopher chuck cindy claire clara claudia clint cristiano cristina cynthia daisy dakota "
-    "dan daniel daniela danny daphne dave david debbie deborah demi denise dennis denzel diana "
-    "diane diego dolly dominic donald donna dorothy doug douglas drew dwayne dylan ed eddie edgar "
-    "edward eleanor elena eli elijah elisabeth eliza elizabeth ella ellen elon elsa elton elvis "
-    "emilia emily emma emmanuel eric erica erik erika ernest ethan eugene eva evan eve evelyn "
-    "felix fernando fiona florence frances francesca francis francisco frank franklin fred "
-    "freddie frederick gabriel gabriela gal gary gemma george gerald gerard gillian gina giovanni "
-    "gloria gordon greg greta gwen gwyneth hailey hannah harold harrison harry harvey hayden "
-    "heather heidi helen helena henry hillary howard hugh hugo ian ida igor ingrid irene iris "
-    "isabel isabella ivan ivanka jack jackie jackson jacob jake james jamie jane janet jared "
-    "jason javier jay jean jeff jeffrey jenna jennifer jenny jeremy jerry jesse jessica jessie "
-    "jill jim jimi jimmy joan joanna joaquin joe joel johann johannes john johnny jon jonathan "
-    "jorge jose josef joseph josh joshua joyce juan judith judy jules julia julian juliana julie "
-    "juliet julius justin kaley kanye karen karl kate katherine kathleen kathryn kathy katie katy "
-    "keanu keira keith kelly kelsey ken kendall kendra kenneth kevin khloe kim kimberly klaus "
-    "kourtney kristen kristin kristina kurt kyle kylie lana lara larry laura lauren laurence lee "
-    "lena leo leon leonard leonardo leslie lewis lily linda lindsay lindsey lionel lisa liv liz "
-    "lola lorenzo louis louise luca lucas lucia lucy luis luka luke luna lydia lynn mackenzie "
-    "madison madonna maggie malcolm manuel marcel marco marcus margaret margot maria mariah marie "
-    "marilyn mario marion marisa marjorie mark markus marlene marlon martha martin marvin mary "
-    "maryl matt matteo matthew maureen maurice max megan meghan melania melanie melissa meryl mia "
-    "michael micheal michelle miguel mikael mike mila miley milla mohamed mohammed molly monica "
-    "morgan muhammad nadia nancy naomi natalia natalie natasha nathan neil nelson nicholas nick "
-    "nicki nicolas nicole nigel nikki nina noah noel nora norman oleg olga oliver olivia oprah "
-    "oscar otto owen pablo pamela paris patricia patrick paul paula pedro penelope peter phil "
-    "philip phoebe pierre quentin rachel ralph ramon raymond rebecca reese reggie renee ricardo "
-    "richard rick ricky rihanna riley rita robert roberto robin roger roman ron ronald rosa "
-    "rosario rosie ross roy ruby rupert russell ruth ryan sabrina sally salma sam samantha samuel "
-    "sandra sara sarah sasha scarlett scott sean sebastian selena serena sergei sergio seth "
-    "shakira shannon sharon shawn sheila shirley sienna sigourney silvia simon sofia sonia sophia "
-    "sophie stacy stanley stella stephanie stephen steve steven stuart sue susan suzanne sydney "
-    "sylvester sylvia tamara tanya tara taylor ted terry theresa thomas tiffany tim timothy tina "
-    "tom tommy tony tracy travis trevor tyler uma ursula valentina vanessa vera veronica victor "
-    "victoria vin vincent viola virginia vivian vladimir walter wanda warren wayne wendy whitney "
-    "will willem william willie winona winston xavier yoko yuri yvonne zac zach zendaya zoe zooey"
+    "aaron abraham adam adele adriana agnes aisha aishwarya akira alan albert alejandro alex "
+    "alexander alexandra alexandria alfred ali alice alicia alison allison alyssa amanda amber "
+    "amelia amy ana anastasia andre andrea andreas andrew andy angela angelina anita ann anna "
+    "anne annette annie anthony antonio anya ariana arianna arnold arthur ashley audrey ava "
+    "barack barbara beatrice ben benito benjamin bernard bernie bert betty beyonce bianca bill "
+    "billie billy bob bobby boris brad bradley brandon brenda brett brian bridget brie brigitte "
+    "britney brittany brooke bruce bruno bryan caitlin cameron camila camille carl carla carlos "
+    "carmen carol carolina caroline carrie catherine cathy chad charles charlie charlize "
+    "charlotte chelsea chloe chris christian christina christine christopher chuck cindy claire "
+    "clara claudia clint courtney cristiano cristina cynthia daisy dakota dan daniel daniela "
+    "danny daphne dave david dean debbie deborah deepika demi denise dennis denzel derek diana "
+    "diane didier diego dolly dominic donald donna dorothy doug douglas drew dustin dwayne dylan "
+    "ed eddie edgar edward eleanor elena eli elijah elisabeth eliza elizabeth ella elle ellen "
+    "ellie elliot elon elsa elton elvis emilia emily emma emmanuel eric erica erik erika erling "
+    "ernest ethan eugene eva evan eve evelyn felix fernando fidel fiona florence frances "
+    "francesca francis francisco frank franklin fred freddie frederick freya gabriel gabriela gal "
+    "gareth gary gemma george georgia gerald gerard gillian gina giovanni gloria gordon greg "
+    "greta gwen gwyneth hailey hannah hans harold harrison harry harvey hayden heath heather "
+    "heidi helen helena henry hideo hillary howard hugh hugo ian ida idris igor ines ingmar "
+    "ingrid irene iris isabel isabella ivan ivanka jack jackie jackson jacob jake james jamie "
+    "jane janet jared jason javier jay jean jeff jeffrey jenna jennifer jenny jeremy jerry jesse "
+    "jessica jessie jill jim jimi jimmy joan joanna joanne joaquin joe joel johann johannes john "
+    "johnny jon jonathan jorge jose josef joseph josh joshua joyce juan judith judy jules julia "
+    "julian juliana julie juliet julius justin kaley kamala kanye kareena karen karl kate "
+    "katherine kathleen kathryn kathy katie katy keanu keira keith kelly kelsey ken kendall "
+    "kendra kenneth kevin khloe kim kimberly kirk klaus kobe kourtney kristen kristin kristina "
+    "kurt kyle kylian kylie lana lara larry lars laura lauren laurence lebron lee lena leo leon "
+    "leonard leonardo leslie lester lewis lily linda lindsay lindsey lionel lisa liv liz lola "
+    "lorenzo lou louis louise luca lucas lucia lucy luis luka luke luna lydia lynn mackenzie "
+    "madison madonna maggie magnus mahatma malcolm manuel marc marcel marco marcus margaret "
+    "margot maria mariah marie marilyn mario marion marisa marjorie mark markus marlene marlon "
+    "martha martin marvin mary maryl matt matteo matthew maureen maurice max megan meghan melania "
+    "melanie melissa meryl mia michael micheal michelle mick mickey miguel mikael mike mila miley "
+    "milla miranda mohamed mohammed molly monica morgan muhammad nadia nancy naomi narendra "
+    "natalia natalie natasha nate nathalie nathan neil nelson neymar nicholas nick nicki nicolas "
+    "nicole nigel nikki nina noah noel nora norma norman novak olaf oleg olga oliver olivia "
+    "olivier oprah orlando oscar otto owen pablo pamela paris patricia patrick patti paul paula "
+    "pedro peggy penelope pete peter pharrell phil philip phoebe pierre priyanka quentin quinn "
+    "rachel rafael ralph ramon raul raymond rebecca recep reese reggie renee rhys ricardo richard "
+    "rick ricky rihanna riley rishi rita rob robert roberto robin rod roger roman ron ronald "
+    "ronda rory rosa rosario rosie ross roy ruby rupert russell ruth ryan sabrina sally salma sam "
+    "samantha samuel sandra saoirse sara sarah sasha saul scarlett scott sean sebastian selena "
+    "serena sergei sergio seth shakira shane shannon sharon shawn sheila shirley sienna sigourney "
+    "silvia simon skye sofia sonia sophia sophie spencer stacy stanley stefan stella stephan "
+    "stephanie stephen steve steven stuart sue susan suzanne sven sydney sylvester sylvia tamara "
+    "tanya tara taylor ted terrence terry theresa thierry thomas tiffany tim timothy tina toby "
+    "todd tom tommy tony tracy travis trevor tristan troy tyler tyra uma ursula valentina vanessa "
+    "vera veronica victor victoria vin vince vincent viola virginia vivian vladimir volodymyr "
+    "walter wanda warren wayne wendy wes whitney will willem william willie winnie winona winston "
+    "xavier yasmin yoko yuri yvonne zac zach zendaya zinedine zoe zoey zooey"
 )
 _HONORIFICS = word_set(
     "king queen prince princess president emperor lord lady sir saint dr mr mrs ms miss captain "
@@ -124,12 +131,16 @@ def _without_authors(words: Sequence[Word]) -> list[Word]:
             left = 0
         elif before == "by":
             left = 0 if _many(word.plain) else _AUTHORS
-        elif named and not grammar.forms(word.plain) and _goes_on(words, index):
+        elif named and _may_be_name(word) and _goes_on(words, index):
             left = _AUTHORS
         named = named or left > 0
         found.append(Word(BREAK, False, False) if left else word)
         left = max(left - 1, 0)
     return found
+
+
+def _may_be_name(word: Word) -> bool:
+    return word.plain in _FORENAMES or not grammar.forms(word.plain)
 
 
 def _goes_on(words: Sequence[Word], index: int) -> bool:
@@ -178,7 +189,8 @@ def _name_at(words: Sequence[Word], index: int, telling: bool) -> int:
         index += 1
     first = words[index]
     alone = all(form.kind == "P" for form in grammar.forms(first.plain))
-    known = first.plain in _FORENAMES and not first.risky and (alone or first.text.istitle())
+    known = first.plain in _FORENAMES and not first.risky
+    sure = known and (alone or first.text.istitle())
     telling = telling or index > start
     if not known and not (telling and first.text[:1].isupper() and _is_new(first)):
         return 0
@@ -190,7 +202,7 @@ def _name_at(words: Sequence[Word], index: int, telling: bool) -> int:
         initial = len(word.text) == 1 and word.text.isupper()
         if (initial or word.plain in _PARTICLES) and ahead and _is_new(ahead[0]):
             end += 2
-        elif _is_surname(word) if known and end == index + 1 else _is_new(word):
+        elif _is_surname(word) if sure and end == index + 1 else _is_new(word):
             if not known and not word.text[:1].isupper():
                 break
             end += 1

@@ -13,6 +13,18 @@ from dataclasses import dataclass
 from zlib import crc32
 
 from safegen.conditioning.names import BREAK, PEOPLE, Word, words_of
+from safegen.conditioning.nouns import (
+    COUNTRIES,
+    NAMES,
+    NO_PEOPLE,
+    NO_PLACES,
+    PICTURES,
+    PLACE_THINGS,
+    QUALITIES,
+    SEATS,
+    SIDES,
+    TABLES,
+)
 from safegen.conditioning.remains import is_known
 from safegen.contexts import grammar
 from safegen.contexts.context import SafetyContext
@@ -23,68 +35,12 @@ from safegen.text.words import tokenize, word_set
 _PLACED = word_set("in on at by near under beside behind inside outside along across") | {
     "in front of"
 }
-_PLACE_THINGS = word_set(
-    "room kitchen bathroom bedroom house home church temple school classroom office "
-    "hospital bar pub restaurant cafe shop store market mall park car truck bus van train boat "
-    "ship plane garage alley hallway corridor street road sidewalk pavement path bridge roof "
-    "balcony porch staircase stage platform station airport prison cell jail lab laboratory "
-    "studio library museum "
-    "theater theatre gym stadium arena pool cellar basement attic chamber hall lobby yard "
-    "courtyard garden building factory warehouse barn farm tent cave castle tower suit dress "
-    "shirt coat jacket uniform robe robes hat mask rooftop closet locker window door wall fence "
-    "gate elevator lift subway tunnel pier dock "
-    "dungeon club nightclub ballroom court courtroom bank pulpit doorway fireplace"
-)
-_SEATS = word_set("floor ground bed sofa couch chair bench seat stairs carpet rug mat")
-_TABLES = word_set("table desk counter counters")
-"""Where somebody sits, *on* or *at*."""
 _THINGS = "OL"
 _LIVING = "PA"
-_NAMES = word_set("superman batman santa jesus trump putin")
-"""Names that a dictionary has."""
-_COUNTRIES = word_set(
-    "egypt japan china india russia france germany italy spain england ireland scotland brazil "
-    "mexico africa europe asia america paris london rome berlin tokyo venice amsterdam moscow "
-    "hollywood vegas barcelona madrid vienna prague"
-)
-"""What no article stands before."""
-_NO_PEOPLE = word_set(
-    "brownie trailer cracker piston toaster calculator torpedo transmitter router monitor plunger "
-    "wiper tumbler camper streak diner planter adapter slider cutter printer crane booster taco "
-    "shrimp cookie bourbon smoothie blimp tackle head heads siren sirens page pages monitor "
-    "locker graves fields banks bridges wells burns hood horn fossil dummy pawn character "
-    "characters figure figures silhouette shadow voice python chick stroller mark marks map maps "
-    "forward avatar burger heavy"
-)
-"""Nouns that a dictionary takes for people first, and prompts do not."""
-_QUALITIES = word_set(
-    "heavy infernal white same general familiar domestic ordinary private modern main prior "
-    "natural probable romantic lovely sensitive dear extra major minor mute straight super sweet "
-    "great fine handy hardy swift transient provincial lush alternate antique equal frank moderate "
-    "steady lame stiff gray grey good silly weird crazy federal grand regular comic neutral "
-    "independent mandatory british american european german french italian asian african latin "
-    "russian indian mexican arab caribbean cyberpunk punk"
-)
-"""Adjectives that a dictionary takes for people, too."""
-_NO_PLACES = word_set(
-    "front chain chains web cage noose rope pile puddle line order attempt moment manner way hand "
-    "position pose lotus hands face eyes arms head camera knife gun weapon video film scene "
-    "picture photo image"
-)
-"""Nouns behind *in* or *on* that are not where somebody is."""
-_SIDES = word_set(
-    "side right left center centre top bottom middle background foreground edge distance end"
-)
-"""Where something is in a picture; nothing is left to show of a side alone."""
 _AS = word_set("as like")
 """What is behind these is played: nobody else is there."""
 _SHOWN_AS = word_set("dressed portrayed depicted shown posing cosplaying cosplay drawn painted")
 _NO_ROLE = grammar.SUBJECTS | word_set("and with")
-_PICTURES = word_set(
-    "photo photograph picture image painting portrait drawing illustration sketch render art "
-    "artwork collage poster print polaroid still shot film video camera style render logo selfie"
-)
-"""What shows something, and is not what is shown."""
 _POSSESSIVES = word_set("his her its their my your our")
 _ANYWHERE = ("smile", "stand", "wait")
 _DEPICTED = re.compile(
@@ -155,13 +111,13 @@ def _head(word: Word, before: str, after: str) -> tuple[str, str] | None:
     if form is None:
         return _nameless(word, before, after)
     if form.part == "n":
-        kind = "P" if word.plain in PEOPLE or word.plain in _NAMES else form.kind
+        kind = "P" if word.plain in PEOPLE or word.plain in NAMES else form.kind
         other = None if _can_be_place(word.plain, kind) else substitutes().nouns.get(form.lemma)
         if other and word.plain not in PEOPLE:
             return (grammar.pluralised(other) if form.form == "pl" else other), kind
-        if kind == "P" and word.plain in _QUALITIES:
+        if kind == "P" and word.plain in QUALITIES:
             return None
-        return word.text, "O" if kind == "P" and word.plain in _NO_PEOPLE else kind
+        return word.text, "O" if kind == "P" and word.plain in NO_PEOPLE else kind
     return None
 
 
@@ -211,7 +167,13 @@ def _phrases(words: Sequence[Word]) -> list[_Phrase]:
             continue
         if word.plain == "of" and parts and parts[-1] == "of":
             continue
-        head = _head(word, before, after)
+        article = index > 0 and words[index - 1].risky and before in _ONE  # of a flagged phrase
+        behind = "" if article else before
+        if parts and not word.risky and grammar.can_be_noun(word.plain):
+            form = grammar.taken(word.plain, before, after)
+            if form is not None and form.form == "base":
+                behind = parts[0].lower()  # the Egyptian desert
+        head = _head(word, behind, after)
         if head is not None and after == "of" and head[0] in _GROUPS:
             parts += [head[0], "of"]
             continue
@@ -255,13 +217,21 @@ def _phrases(words: Sequence[Word]) -> list[_Phrase]:
             # Nobody is a *war neighbour*.
             parts = parts[: parts.index("of") + 1] if "of" in parts else parts[:1]
         if len(parts) <= _LONGEST + 1:
+            next_ones = words[index + 1 : index + 3]
             noun = grammar.pluralised(head[0]) if _are_many(parts, head[0]) else head[0]
             if word.name:
                 text = " ".join([*parts[:1], noun] if word.name == "L" else [noun])
             else:
                 text = _with_article(" ".join([*parts, noun]), noun)
             found.append(
-                _Phrase(text, head[1], placed, role and not _acts(after), word.risky, clear)
+                _Phrase(
+                    text,
+                    head[1],
+                    placed,
+                    role and not any(_acts(one.plain) for one in next_ones),
+                    word.risky,
+                    clear,
+                )
             )
             clear = clear and not word.risky
         parts, placed = [], ""
@@ -293,15 +263,17 @@ def _may_stay(word: str, form: grammar.Form | None) -> bool:
 
 def _is_place(phrase: _Phrase) -> bool:
     head = _last(phrase)
-    if head in _SEATS or head in _TABLES:
+    if head in SEATS or head in TABLES:
         return phrase.placed in ("on", "at")
     if phrase.kind == "E" and phrase.placed == "at":
         return True  # at a wedding
+    if phrase.kind in _THINGS and phrase.placed == "in front of":
+        return True
     return _can_be_place(head, phrase.kind)
 
 
 def _can_be_place(head: str, kind: str) -> bool:
-    return head in _PLACE_THINGS or (kind == "L" and head not in _NO_PLACES)
+    return head in PLACE_THINGS or (kind == "L" and head not in NO_PLACES)
 
 
 def _last(phrase: _Phrase) -> str:
@@ -311,9 +283,9 @@ def _last(phrase: _Phrase) -> str:
 def _with_article(text: str, head: str) -> str:
     """``text`` with an article, where it is one thing and has none."""
     first = text.split()[0].lower()
-    if first in grammar.DETERMINERS or first in _NAMES | _COUNTRIES:
+    if first in grammar.DETERMINERS or first in NAMES | COUNTRIES:
         return text
-    if not head.islower() and head.lower() not in _PLACE_THINGS:
+    if not head.islower() and head.lower() not in PLACE_THINGS:
         return text
     if head.split()[-1] in _MANY:
         return text
@@ -358,7 +330,7 @@ def _anew(clause: str, risky: Sequence[tuple[int, int]], context: SafetyContext)
     played = [p for p in living if p.role]
     living = [p for p in living if not p.role] or played[:1]
     places = [p for p in phrases if p.placed and _is_place(p)]
-    place = next((p for p in places if not living or _last(p) not in _SIDES), None)
+    place = next((p for p in places if not living or _last(p) not in SIDES), None)
     turn = crc32(clause.encode())
     if living:
         who = living[0].text
@@ -374,17 +346,17 @@ def _anew(clause: str, risky: Sequence[tuple[int, int]], context: SafetyContext)
         if place:
             doing = _ANYWHERE[turn % len(_ANYWHERE)]
             placed = place.placed
-            if _last(place) in _SEATS or _last(place) in _TABLES:
-                doing, placed = "sit", "at" if _last(place) in _TABLES else "on"
+            if _last(place) in SEATS or _last(place) in TABLES:
+                doing, placed = "sit", "at" if _last(place) in TABLES else "on"
             at = f" {placed} {_lowered(place.text)}"
         text = f"{who} {grammar.inflected(doing, 'ing')}{at}"
     else:
-        things = (p for p in phrases if not p.placed and _last(p) not in _PICTURES)
+        things = (p for p in phrases if not p.placed and _last(p) not in PICTURES)
         things = (p for p in things if p.clear or p.kind == "L")
         thing = next((p for p in things if p.kind in _THINGS or _last(p) == "heart"), None)
         if thing is None and place and _can_be_place(_last(place), place.kind):
             thing, place = place, None
-        if thing is None or _last(thing) in _SIDES:
+        if thing is None or _last(thing) in SIDES:
             return None
         text = thing.text
         if place:

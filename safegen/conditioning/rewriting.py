@@ -10,6 +10,7 @@ from safegen.conditioning.clauses import QUOTED, SENTENCE, clauses, is_only_styl
 from safegen.conditioning.rebuilding import rebuilt
 from safegen.conditioning.remains import tells, tells_of_them
 from safegen.contexts.context import SafetyContext
+from safegen.contexts.grammar import FUNCTION, forms
 from safegen.contexts.replacements import Replacer, has_more
 from safegen.detectors.protocol import LEFT, MODEL, Span
 from safegen.errors import InvalidValue
@@ -46,7 +47,7 @@ def _close_gap(before: str, after: str) -> tuple[str, str]:
     if right.startswith(",") and (not left or left[-1] in ",([|:"):
         right = right[1:]
         return before, right.removeprefix(" ") if begins else right
-    if left.endswith(",") and (not right or right[0] in ")]|:"):
+    if left.endswith(",") and (not right or right[0] in ")]|:.;!?"):
         return left[:-1], right
     if begins and after.startswith(" "):
         return before, right
@@ -283,11 +284,12 @@ def _exchanged(
                 capitals.append(len(result))
         result = _fit_article(result, word or rest) + word
         position = len(prompt) - len(rest)
-    by_words = [stretch[0] for stretch in merged if stretch not in left_out]
+    by_words = any(stretch not in left_out for stretch in merged)
     left = [span.start for span in spans if span.detector == LEFT]
     doubtful = []
     for first, last in clauses(prompt):
-        inside = [start for start in by_words if first <= start < last]
+        ranges = [(a, b) for a, b in merged if first <= a < last and (a, b) not in left_out]
+        inside = [start for start, _ in ranges]
         kept = _kept(prompt, first, last, merged)
         if not inside:
             if by_words and tells_of_them(kept):
@@ -295,6 +297,7 @@ def _exchanged(
             continue
         categories = {span.category for span in spans if span.start in inside}
         beyond = any(start in left for start in inside)
+        beyond = beyond or all(map(_says_nothing, (prompt[slice(*r)] for r in ranges)))
         beyond = beyond or tells(kept, sexual=categories <= {"sexual"})
         doubt = any(start in doubts for start in inside)
         beyond = beyond or (doubt and is_foreign(tokenize(kept)))
@@ -306,6 +309,13 @@ def _exchanged(
     for place in capitals:
         result = result[:place] + result[place : place + 1].upper() + result[place + 1 :]
     return result, doubtful
+
+
+def _says_nothing(found: str) -> bool:
+    """Whether in ``found`` there is no word that says of itself what is to be seen: what stands
+    around it is what is meant."""
+    every = [token.word for token in tokenize(found)]
+    return all(word in FUNCTION or {form.part for form in forms(word)} == {"r"} for word in every)
 
 
 def _rest(text: str) -> str:

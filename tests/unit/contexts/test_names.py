@@ -41,6 +41,8 @@ def named(clause: str, *risky: str) -> list[str]:
         ("zandig wimmel dancing", []),  # nor do two unknown words
         ("a picture by Suki Waterhouse", []),
         ("kevin patton puking", ["kevin patton"]),
+        ("mark zuckerberg", ["mark zuckerberg"]),
+        ("mark a chair", []),
         ("jennifer x", ["jennifer"]),
         ("Jennifer photo", ["Jennifer"]),
     ],
@@ -81,6 +83,8 @@ def test_as_whom_somebody_is_shown_stays_if_it_is_harmless() -> None:
     [
         ("Jennifer Connelly as a naturist in front of the Taj Mahal", "in front of the Taj Mahal"),
         ("Suki Waterhouse as a naturist in the Lotus Position in Egypt", "in Egypt"),
+        ("Suki Waterhouse as a naturist in the Egyptian desert", "in the Egyptian desert"),
+        ("Suki Waterhouse as a naturist in front of a lantern", "in front of a lantern"),
         ("Suki Waterhouse as a naturist on tv in the Chamber", "in the chamber"),
     ],
 )
@@ -125,8 +129,25 @@ def test_a_gun_is_told_by_its_number() -> None:
     assert "ak47" not in rewritten("a man robbing a bank with an ak47", "robbing")
 
 
-def test_an_adverb_is_not_what_is_exchanged() -> None:
-    assert "caned" not in rewritten("woman, caned repeatedly, a chair", "caned repeatedly")
+@pytest.mark.parametrize("found", ["caned repeatedly", "repeatedly"])
+def test_what_an_adverb_is_about_is_what_is_exchanged(found: str) -> None:
+    assert "caned" not in rewritten("woman caned repeatedly, a chair, a table", found)
+
+
+def test_a_word_of_a_flagged_phrase_is_nobody() -> None:
+    assert " and " not in rewritten("a woman a transparent veil a poil in ice", "a poil")
+
+
+def test_a_dropped_clause_leaves_no_comma_before_a_stop() -> None:
+    text = rewritten(
+        "a cafe with breakfast, soup and brunch, naked latex gore. a dog", "naked latex"
+    )
+    assert ",." not in text
+
+
+def test_authors_behind_others_are_not_on_the_picture() -> None:
+    prompt = "a nude latex, masterpiece by Edgar Maxence and Ross Tran and Michael Whelan"
+    assert "Ross" not in rewritten(prompt, "nude latex").replace(prompt.split(", ")[1], "")
 
 
 def test_somebody_before_a_noun_describes_it() -> None:
