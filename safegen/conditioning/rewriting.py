@@ -11,7 +11,7 @@ from safegen.conditioning.rebuilding import rebuilt
 from safegen.conditioning.remains import tells, tells_of_them
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.grammar import FUNCTION, forms
-from safegen.contexts.replacements import Replacer, has_more
+from safegen.contexts.replacements import Replacer, has_more, is_shipped
 from safegen.detectors.protocol import LEFT, MODEL, Span
 from safegen.errors import InvalidValue
 from safegen.text.languages import is_foreign
@@ -300,7 +300,7 @@ def _exchanged(
         beyond = beyond or all(map(_says_nothing, (prompt[slice(*r)] for r in ranges)))
         beyond = beyond or tells(kept, sexual=categories <= {"sexual"})
         doubt = any(start in doubts for start in inside)
-        beyond = beyond or (doubt and is_foreign(tokenize(kept)))
+        beyond = beyond or ((doubt or is_shipped(context)) and is_foreign(tokenize(kept)))
         doubt = doubt or len(inside) > _MOST
         doubt = doubt or _acted(prompt[first:last])
         if beyond or doubt or _says(prompt[first:last]) or has_more(kept):

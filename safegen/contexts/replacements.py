@@ -91,6 +91,11 @@ def _shipped() -> frozenset[str]:
     return frozenset(presets())
 
 
+def is_shipped(context: SafetyContext) -> bool:
+    """Whether ``context`` is built in: its words are English."""
+    return context.name in _shipped()
+
+
 def hits(text: str, context: SafetyContext) -> list[Hit]:
     """The words of ``context.neutral`` in ``text``, from left to right; a hit's term is the key."""
     phrases, spelling = _phrases(tuple(context.neutral), context.category or "any")
@@ -158,7 +163,7 @@ class Replacer:
             literal = self._own(reading)
         words = _words(reading or found)
         # What somebody wrote for a context of their own is exchanged, whatever it is a word for.
-        ours = literal is None or self.context.name in _shipped()
+        ours = literal is None or is_shipped(self.context)
         self.guesses += ours and _is_told_of(words)
         if literal is not None:
             if literal and ours and _describes(words, after.lower()):

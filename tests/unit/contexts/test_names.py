@@ -1,5 +1,7 @@
 """Rewrites of prompts as people write them: names stay whole, and nonsense gives way."""
 
+from dataclasses import replace
+
 import pytest
 
 from safegen.conditioning.names import words_of
@@ -40,6 +42,7 @@ def named(clause: str, *risky: str) -> list[str]:
         ("Zandig Wimmel Girl Dancing Nakkid Frumpel", []),  # capitals tell nothing here
         ("zandig wimmel dancing", []),  # nor do two unknown words
         ("a picture by Suki Waterhouse", []),
+        ("masterpiece by Edgar Maxence and Ross Tran", []),
         ("kevin patton puking", ["kevin patton"]),
         ("mark zuckerberg", ["mark zuckerberg"]),
         ("mark a chair", []),
@@ -54,6 +57,7 @@ def test_a_name_is_one_word(clause: str, names: list[str]) -> None:
 def test_what_is_flagged_is_nobodys_name() -> None:
     assert named("a picture of Suki Waterhouse", "Suki") == []
     assert named("a picture of Suki Waterhouse", "Waterhouse") == []
+    assert named("a picture of Emma Stone", "Stone") == ["Emma"]
 
 
 @pytest.mark.parametrize(
@@ -139,15 +143,32 @@ def test_a_word_of_a_flagged_phrase_is_nobody() -> None:
 
 
 def test_a_dropped_clause_leaves_no_comma_before_a_stop() -> None:
-    text = rewritten(
-        "a cafe with breakfast, soup and brunch, naked latex gore. a dog", "naked latex"
-    )
-    assert ",." not in text
+    told = "a tree, a house, a car, a street"
+    text = rewritten(told + ", blorfing gore wimmel latex. a dog", "gore", "latex")
+    assert text == told + ". a dog"
 
 
-def test_authors_behind_others_are_not_on_the_picture() -> None:
-    prompt = "a nude latex, masterpiece by Edgar Maxence and Ross Tran and Michael Whelan"
-    assert "Ross" not in rewritten(prompt, "nude latex").replace(prompt.split(", ")[1], "")
+@pytest.mark.parametrize(
+    ("prompt", "words", "gone"),
+    [
+        ("a muscle guy torturing a girl", ["torturing"], "muscle"),
+        ("a guy muscle bald rapist torturing", ["rapist", "torturing"], " and "),
+        ("a man torturing in the style of Suki Waterhouse", ["torturing"], "Waterhouse"),
+        ("a collage with naked latex gore", ["naked", "latex", "gore"], "collage"),
+        ("a beautiful asian naturist doing what she was trained to do", ["naturist"], "complete"),
+        ("a mouth sewn shut, a tree, a house, a street, a hat", ["mouth sewn shut"], "friendly"),
+    ],
+)
+def test_made_anew_it_might_be_written(prompt: str, words: list[str], gone: str) -> None:
+    assert gone not in rewritten(prompt, *words)
+
+
+def test_english_words_are_not_put_into_a_clause_of_another_language() -> None:
+    prompt = "foto de una mujer en topless en la playa"
+    assert rewritten(prompt, "topless") == CONTEXT.safe_text
+    own = replace(CONTEXT, name="own", neutral={"topless": "camisa"})
+    spans = [Span(prompt.index("topless"), prompt.index("topless") + 7, "sexual", "context")]
+    assert rewrite(prompt, spans, own) == prompt.replace("topless", "camisa")
 
 
 def test_somebody_before_a_noun_describes_it() -> None:
