@@ -247,7 +247,7 @@ class NgramDetector:
         """What the network says of every place from ``first`` up to ``last``,
         ``[..., places, 1 + categories]``."""
         index = np.asarray(rows, np.int64)
-        batch, n = np.atleast_2d(index).shape
+        batch, n = len(index) if index.ndim > 1 else 1, index.shape[-1]
         padded = np.full((batch, n + 2 * _HALF), _NOTHING)
         padded[:, _HALF : _HALF + n] = index
         weight, bias = self.weights.first

@@ -207,16 +207,15 @@ def _tokens(text: str) -> tuple[Token, ...]:
     folded, places = fold(text)
     tokens: list[Token] = []
     clause, plain, moved = 0, text.isascii(), not isinstance(places, range)
-    any_hyphen = not plain or "-" in text
+    any_hyphen = not folded.isascii() or "-" in folded
     for match in _WORD.finditer(folded):
         kind = match.lastgroup
         if kind == "stop":
             clause += 1
             continue
         raw, (start, end) = match.group(), match.span()
-        if match["spelled"] is not None:
+        if kind == "spelled":
             raw = raw[:: 1 + len(match["gap"])]
-            kind = "spelled"
         elif kind == "symbol" and unicodedata.category(raw) not in _SYMBOL_CATEGORIES:
             continue
         hyphenated = any_hyphen and bool(_HYPHEN.match(folded, max(start - 2, 0)))
