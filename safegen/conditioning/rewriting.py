@@ -300,7 +300,8 @@ def _exchanged(
         beyond = beyond or all(map(_says_nothing, (prompt[slice(*r)] for r in ranges)))
         beyond = beyond or tells(kept, sexual=categories <= {"sexual"})
         doubt = any(start in doubts for start in inside)
-        beyond = beyond or ((doubt or is_shipped(context)) and is_foreign(tokenize(kept)))
+        foreign = is_foreign(tokenize(prompt[first:last]))
+        beyond = beyond or (foreign and (doubt or is_shipped(context)))
         doubt = doubt or len(inside) > _MOST
         doubt = doubt or _acted(prompt[first:last])
         if beyond or doubt or _says(prompt[first:last]) or has_more(kept):
