@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -20,7 +21,7 @@ NEUTRAL = {
     "gore": "",
 }
 CONTEXT = SafetyContext(
-    name="violence",
+    name="own",
     label="Violence",
     category="violence",
     description="",
@@ -113,8 +114,14 @@ def test_a_list_of_tags_loses_whole_tags(tags: list[str]) -> None:
     assert rewrite(prompt, spans, CONTEXT) == ", ".join(kept)
 
 
-@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=30), st.data())
-def test_any_spans_give_some_text_to_encode(prompt: str, data: st.DataObject) -> None:
+@given(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=30),
+    st.sampled_from([CONTEXT, replace(CONTEXT, name="violence")]),
+    st.data(),
+)
+def test_any_spans_give_some_text_to_encode(
+    prompt: str, context: SafetyContext, data: st.DataObject
+) -> None:
     """Overlapping, touching, of unknown words, over syntax: never an error, never nothing."""
     assume(prompt)
     pair = st.tuples(st.integers(0, len(prompt) - 1), st.integers(1, 6))
@@ -122,7 +129,7 @@ def test_any_spans_give_some_text_to_encode(prompt: str, data: st.DataObject) ->
         Span(start, min(start + length, len(prompt)), "violence", "test")
         for start, length in data.draw(st.lists(pair, min_size=1, max_size=4))
     ]
-    found = condition(prompt, CONTEXT, "counterpart", spans=spans)
+    found = condition(prompt, context, "counterpart", spans=spans)
     assert found.text.strip()
     assert any(character.isalpha() for character in found.text)
     assert found.strategy in ("counterpart", "context", "prepend")
