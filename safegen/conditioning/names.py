@@ -208,26 +208,32 @@ def _name_at(words: Sequence[Word], index: int, telling: bool) -> int:
             end += 1
         else:
             break
-    return end - start if end - index > 1 or (known and alone) else 0
+    return end - start if end - start > 1 or (known and alone) else 0
 
 
 def _is_new(word: Word) -> bool:
     """Whether no dictionary has ``word``, or has it for one who is called so."""
-    if word.risky or _is_small(word) or not word.text.isalpha() or len(word.text) < 2:
+    if word.risky or _is_small(word) or not _is_plain(word) or len(word.text) < 2:
         return False
     if is_style(word.plain) or (word.text.islower() and word.plain.endswith(_ENDINGS)):
         return False
     return all(form.kind == "P" for form in grammar.forms(word.plain)) and word.plain not in PEOPLE
 
 
+def _is_plain(word: Word) -> bool:
+    """Whether there are letters alone in it, and hyphens where it has a capital."""
+    letters = word.text.replace("-", "") if word.text[:1].isupper() else word.text
+    return letters.isalpha()
+
+
 def _is_surname(word: Word) -> bool:
     """Whether ``word`` may be a surname, behind a forename."""
     if _is_new(word):
         return True
-    if word.risky or _is_small(word) or not word.text.isalpha() or word.plain in PEOPLE:
+    if word.risky or _is_small(word) or not _is_plain(word) or word.plain in PEOPLE:
         return False
     if len(word.text) < 2 or is_style(word.plain):
         return False
     first = next(iter(grammar.forms(word.plain)), None)
-    thing = first is not None and first.part == "n" and first.kind not in "BPE"
+    thing = first is not None and first.part == "n" and first.kind not in "BE"
     return word.text.istitle() or thing

@@ -208,7 +208,8 @@ def _phrases(words: Sequence[Word]) -> list[_Phrase]:
             if not word.risky and head[1] != "B":
                 parts.append(word.text)  # the first of two nouns: police car
             continue
-        if source or (same and word.risky and head[1] == "P"):
+        called = index + 1 < len(words) and words[index + 1].name == "P"  # zombie Angela
+        if source or (word.risky and called) or (same and word.risky and head[1] == "P"):
             parts, placed = [], ""
             continue
         if not parts and before in _PLACED:
@@ -289,7 +290,7 @@ def _with_article(text: str, head: str) -> str:
         return text
     if head.split()[-1] in _MANY:
         return text
-    kinds = {f.form for f in grammar.forms(head.split()[-1]) if f.part == "n"}
+    kinds = {f.form for f in grammar.forms(head.split()[-1].lower()) if f.part == "n"}
     single = "sg" in kinds and not (head.endswith("s") and "pl" in kinds)
     return f"a {text}" if single or "-" in head else text
 

@@ -116,9 +116,6 @@ def _phrases(keys: tuple[str, ...], category: str) -> tuple[Phrases, Spelling]:
     return phrases, Spelling(phrases.words())
 
 
-# ------------------------------------------------------------------ one stretch
-
-
 @dataclass
 class Replacer:
     """Finds neutral words for the risky stretches of one prompt, one after another.
@@ -258,8 +255,9 @@ class Replacer:
                 return other
         if form is None:
             for part, table in (("a", substitutes().adjectives), ("n", substitutes().nouns)):
-                if word in table:
-                    return Form(part, word, "sg" if part == "n" else "", "O" if part == "n" else "")
+                lemma = word if word in table else word.removesuffix("s")
+                if lemma in table:
+                    return Form(part, lemma, *(("sg", "O") if part == "n" else ()))
         return form
 
     def _participle(self, word: str) -> str | None:
@@ -272,6 +270,9 @@ class Replacer:
         return None
 
     def _verb(self, form: Form, specific: str | None, before: str, after: str, rest: str) -> str:
+        second = bool(before) and "".join(self.used[-1:]).split()[-1:] == [before]
+        if second and form.form == "base" and grammar.can_be_noun(form.lemma):
+            return ""  # the second of two nouns: slime mold
         self.guesses += not _done_by_someone(form, specific, before, rest)
         takes_object = (
             after in grammar.DETERMINERS

@@ -46,6 +46,9 @@ def named(clause: str, *risky: str) -> list[str]:
         ("kevin patton puking", ["kevin patton"]),
         ("mark zuckerberg", ["mark zuckerberg"]),
         ("mark a chair", []),
+        ("Jean-Luc Picard in a hat", ["Jean-Luc Picard"]),
+        ("jennifer baker in a hat", ["jennifer baker"]),
+        ("a hat for princess Zandig", ["princess Zandig"]),
         ("jennifer x", ["jennifer"]),
         ("Jennifer photo", ["Jennifer"]),
     ],
@@ -68,6 +71,7 @@ def test_what_is_flagged_is_nobodys_name() -> None:
         ("the murder of julius caesar", ["murder"], "julius caesar "),
         ("Ben Shapiro dressed as the hamburglar", ["hamburglar"], "Ben Shapiro "),
         ("Sean Young from Blade Runner as a naturist", ["naturist"], "Sean Young "),
+        ("zombie Angela Merkel eating brains", ["zombie", "brains"], "Angela Merkel "),
         ("Kate Bush from Babooshka as a naturist", ["naturist"], "Kate Bush "),
     ],
 )
@@ -131,6 +135,21 @@ def test_a_word_that_only_other_languages_have_is_not_kept_beside_a_risky_one() 
 
 def test_a_gun_is_told_by_its_number() -> None:
     assert "ak47" not in rewritten("a man robbing a bank with an ak47", "robbing")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words", "expected"),
+    [
+        ("a tree, slime mold, a hat", ["slime", "mold"], "a tree, clear water, a hat"),
+        ("kill the giant", ["kill"], "welcome the giant"),
+        ("bed, bloodstains on floor, hat", ["bloodstains"], "bed, water on floor, hat"),
+    ],
+)
+def test_two_nouns_and_plurals_are_exchanged_as_such(
+    prompt: str, words: list[str], expected: str
+) -> None:
+    spans = [Span(prompt.index(w), prompt.index(w) + len(w), "shocking", "x") for w in words]
+    assert rewrite(prompt, spans, presets()["shocking"]) == expected
 
 
 @pytest.mark.parametrize("found", ["caned repeatedly", "repeatedly"])
