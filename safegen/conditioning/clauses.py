@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+
+from safegen.text.languages import SMALL_WORDS, is_foreign
+from safegen.text.words import tokenize
 
 _PART = re.compile(r"[^,.;:!?\n|()\[\]{}<>\\\"“”]+")
 SENTENCE = re.compile(r"[^.;:!?\n|()\[\]{}<>\\]+")
@@ -44,7 +48,16 @@ _FEWEST_WORDS = 3
 """Words that the clauses of a sentence have on average; tags have fewer."""
 
 
-def clauses(prompt: str) -> list[tuple[int, int]]:
+@lru_cache(maxsize=256)
+def of_another_language(text: str) -> bool:
+    """Whether ``text`` is none of English."""
+    if text.isascii() and SMALL_WORDS.isdisjoint(re.findall(r"[a-z]+", text.lower())):
+        return False
+    return is_foreign(tokenize(text))
+
+
+@lru_cache(maxsize=256)
+def clauses(prompt: str) -> tuple[tuple[int, int], ...]:
     """What is made anew as a whole: a sentence, or, of a row of tags, each. What follows a
     sentence and only says how the picture is made is no part of it."""
     found: list[tuple[int, int]] = []
@@ -68,4 +81,4 @@ def clauses(prompt: str) -> list[tuple[int, int]]:
         begin = start + len(text)
         rest = prompt[begin : match.end()]
         found += [(begin + m.start(), begin + m.end()) for m in _PART.finditer(rest)]
-    return found
+    return tuple(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from safegen.conditioning.clauses import is_style
 from safegen.contexts import grammar
@@ -103,7 +104,7 @@ class Word:
     owner: bool
     name: str = ""
 
-    @property
+    @cached_property
     def plain(self) -> str:
         return " ".join(self.text.lower().split())
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from zlib import crc32
 
+from safegen.conditioning.clauses import of_another_language
 from safegen.conditioning.names import BREAK, PEOPLE, Word, words_of
 from safegen.conditioning.nouns import (
     COUNTRIES,
@@ -29,8 +30,7 @@ from safegen.conditioning.remains import is_known
 from safegen.contexts import grammar
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.replacements import substitutes
-from safegen.text.languages import is_foreign
-from safegen.text.words import tokenize, word_set
+from safegen.text.words import word_set
 
 _PLACED = word_set("in on at by near under beside behind inside outside along across") | {
     "in front of"
@@ -317,7 +317,7 @@ def rebuilt(
 def _anew(clause: str, risky: Sequence[tuple[int, int]], context: SafetyContext) -> str | None:
     """What `rebuilt` gives, but for the capital that it begins with."""
     depicted = _DEPICTED.match(clause)
-    if is_foreign(tokenize(clause)):
+    if of_another_language(clause):
         return None
     if depicted and not any(start < depicted.end() for start, _ in risky):
         begun = depicted.end()

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 
+from safegen.conditioning.clauses import of_another_language
 from safegen.contexts import grammar
 from safegen.contexts.replacements import substitutes
-from safegen.text.languages import is_foreign
 from safegen.text.vocabulary import vocabulary
-from safegen.text.words import tokenize, word_set
+from safegen.text.words import word_set
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
 _FRAMED = re.compile(
@@ -61,9 +61,8 @@ def tells(left: str, *, sexual: bool = False) -> bool:
     words, looks = _words(left), _LOOKS | _SHOWN if sexual else _LOOKS
     if _GUN.search(left):
         return True
-    foreign = is_foreign(tokenize(left))
     return any(
-        _of_body(word, looks) or _unknown(word, foreign) or _exchangeable(word) for word in words
+        _of_body(word, looks) or _unknown(word, left) or _exchangeable(word) for word in words
     )
 
 
@@ -81,11 +80,13 @@ def _words(text: str) -> list[str]:
     return [word.lower() for word in _WORD.findall(_FRAMED.sub(" ", text))]
 
 
-def _unknown(word: str, foreign: bool) -> bool:
+def _unknown(word: str, clause: str) -> bool:
     """Whether nobody knows ``word``, or none but other languages do in a clause that is English."""
-    if len(word) < _SHORTEST or not word.isascii() or (is_known(word) and foreign):
+    if len(word) < _SHORTEST or not word.isascii() or grammar.forms(word):
         return False
-    return not grammar.forms(word) and vocabulary().commonness(word) == 0
+    if vocabulary().commonness(word) > 0:
+        return False
+    return not (is_known(word) and of_another_language(clause))
 
 
 def _exchangeable(word: str) -> bool:

@@ -6,7 +6,13 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from safegen.conditioning.clauses import QUOTED, SENTENCE, clauses, is_only_style
+from safegen.conditioning.clauses import (
+    QUOTED,
+    SENTENCE,
+    clauses,
+    is_only_style,
+    of_another_language,
+)
 from safegen.conditioning.rebuilding import rebuilt
 from safegen.conditioning.remains import tells, tells_of_them
 from safegen.contexts.context import SafetyContext
@@ -14,7 +20,6 @@ from safegen.contexts.grammar import FUNCTION, forms
 from safegen.contexts.replacements import Replacer, has_more, is_shipped
 from safegen.detectors.protocol import LEFT, MODEL, Span
 from safegen.errors import InvalidValue
-from safegen.text.languages import is_foreign
 from safegen.text.words import tokenize
 
 _ARTICLE = re.compile(r"\b(an?)(\s+[(\[]*)$", re.IGNORECASE)
@@ -300,7 +305,7 @@ def _exchanged(
         beyond = beyond or all(map(_says_nothing, (prompt[slice(*r)] for r in ranges)))
         beyond = beyond or tells(kept, sexual=categories <= {"sexual"})
         doubt = any(start in doubts for start in inside)
-        foreign = is_foreign(tokenize(prompt[first:last]))
+        foreign = of_another_language(prompt[first:last])
         beyond = beyond or (foreign and (doubt or is_shipped(context)))
         doubt = doubt or len(inside) > _MOST
         doubt = doubt or _acted(prompt[first:last])
