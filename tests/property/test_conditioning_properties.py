@@ -8,6 +8,7 @@ from dataclasses import replace
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from safegen.conditioning.remains import tells
 from safegen.conditioning.rewriting import rewrite
 from safegen.conditioning.strategies import condition
 from safegen.contexts.context import SafetyContext
@@ -52,8 +53,10 @@ def prompt_of(pieces: list[tuple[str, bool]]) -> tuple[str, list[Span]]:
 
 
 def _apart(pieces: list[tuple[str, bool]]) -> bool:
-    """Whether words stand between the risky ones, and there are few: others are made anew, and of
-    a word twice in a row one goes."""
+    """Whether words stand between the risky ones, there are few, and no unknown ones beside them:
+    others are made anew, and of a word twice in a row one goes."""
+    if tells(" ".join(text for text, risky in pieces if not risky)):
+        return False
     near = False
     for text, risky in pieces:
         if risky and near:
