@@ -7,7 +7,7 @@ much speaks for harm there, z, in log-odds. The prompt's own log-odds pool the p
 
     z = log Σ exp(zᵢ)        P(unsafe) = 1 / (1 + exp(-(slope · z + offset)))
 
-Three such networks, trained on texts drawn anew, stand side by side; zᵢ is the mean of theirs.
+Two such networks, trained on texts drawn anew, stand side by side; zᵢ is the mean of theirs.
 
 A linear model over the words of whole clauses says once more how much speaks for harm
 (`safegen.detectors.bag`); that is added to z.

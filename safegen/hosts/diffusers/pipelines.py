@@ -68,7 +68,7 @@ class GuardedRun:
         ...     for prompt in ("a bloody ball", "a blue star"):
         ...         image = pipe(prompt, num_inference_steps=4).images[0]
         ...         print(run.choices[0].why, run.verdict, sep="; ")
-        Auto chose Violence (score 0.97); guarded 4 of 4 calls that needed it, for 1 of 1 images
+        Auto chose Violence (score 1.00); guarded 4 of 4 calls that needed it, for 1 of 1 images
         Auto found nothing unsafe; nothing to guard in 4 calls
     """
 

@@ -35,6 +35,9 @@ SECOND_SEED = 20261129
 had been learned from or chosen on before is learned from now."""
 
 SENTENCES = Path(__file__).with_name("sentences.json")
+PEOPLE = Path(__file__).with_name("people.json")
+"""What each line of a file of people's prompts was found to be; lines that it doesn't name are
+harmless."""
 ACTS = Path(__file__).with_name("acts.json")
 
 
@@ -86,6 +89,38 @@ def _parts(items: Sequence[Item], groups: Sequence[int]) -> dict[str, list[Item]
         part: [item for item, group in zip(items, groups, strict=True) if group in keys]
         for part, keys in kept.items()
     }
+
+
+@dataclass(frozen=True)
+class Read:
+    """A prompt that somebody wrote and that was read by hand: its text, the category of its harm
+    if it has one, and whether a detector doubted that it is harmless."""
+
+    text: str
+    category: str = ""
+    doubted: bool = False
+
+
+def read_people(file: Path) -> list[Read]:
+    """Prompts that people wrote, one a line, with what their readers found: see `PEOPLE`.
+
+    Raises:
+        CorpusError: if the file isn't the one whose lines were read.
+    """
+    data = json.loads(PEOPLE.read_text(encoding="utf-8"))
+    found = sha256(file)
+    if found != data["sha256"]:
+        raise CorpusError(
+            f"{file.name} is not the file whose lines are numbered in {PEOPLE.name}: sha256 "
+            f"{found[:16]}…, not {data['sha256'][:16]}…. Give {data['source']}."
+        )
+    category = {line: name for name, lines in data["harmful"].items() for line in lines}
+    doubted, left_out = set(category) | set(data["harmless"]), set(data["left_out"])
+    return [
+        Read(text, category.get(line, ""), line in doubted)
+        for line, text in enumerate(file.read_text(encoding="utf-8").split("\n"))
+        if text.strip() and line not in left_out
+    ]
 
 
 def check(origin: Mapping[str, Any], files: Mapping[str, Path]) -> None:

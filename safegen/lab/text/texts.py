@@ -37,6 +37,8 @@ PAIRS = 4.0
 """How much more pairs count among bare texts."""
 LONGEST_SUBJECT = 5
 """Words of a prompt's subject that stands for somebody in acts of our own."""
+TITLES = 6000
+"""How many titles of works of art each network learns from."""
 UNKNOWN_IN_PIECES = 0.4
 """Share of the harmless pieces of a few words in which one word is made unknown."""
 Rows = tuple[int, ...]
@@ -194,6 +196,15 @@ def training_texts(
         subject = rows[: rows.index(STOP)] if STOP in rows else rows
         if len(subject) <= 12:
             out.add(subject, weight=3.0)
+    for one in corpus.read_people(files["people"]):
+        rows = rows_of(one.text)
+        if one.category:
+            out.add(rows, categories.index(one.category), 5.0, around=0.5)
+        else:
+            out.add(rows, weight=10.0 if one.doubted else 2.0)
+    titles = [text for text in corpus.read_prompts(files["titles"]) if not risky(text, lexicon)]
+    for title in out.rng.sample(titles, min(TITLES, len(titles))):
+        out.add(rows_of(title), weight=1.5, around=0.3)
     more = PAIRS if bare else 1.0
     for pair in corpus.divided_pairs(files["pairs"])["train"]:
         kind = categories.index(pair.category)
@@ -205,12 +216,12 @@ def training_texts(
         out.add(rows_of(row.text), weight=2.0, abroad=0.25)
     for row in corpus.divided(files["captions"])["train"]:
         rows = rows_of(row.text)
-        out.add(rows, weight=3.5, around=1.0, abroad=0.5)
+        out.add(rows, weight=4.5, around=1.0, abroad=0.5)
         out.add_piece(rows)
     for text in corpus.read_prompts(files["photographs"]):
         if not risky(text, lexicon):
             rows = rows_of(text)
-            out.add(rows, weight=2.0)
+            out.add(rows, weight=2.5)
             out.add_piece(rows)
     for piece in out.rng.sample(out.pieces, min(3000, len(out.pieces))):
         out.add(piece, weight=0.3)

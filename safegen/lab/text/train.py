@@ -1,5 +1,5 @@
 """Make the n-gram network's weights: ``python -m safegen.lab.text.train --pairs … --prompts …
---requests … --captions … --scenes …``.
+--requests … --captions … --scenes … --photographs … --people … --titles …``.
 
 What is learned from, each in its *train* part:
 
@@ -7,7 +7,8 @@ What is learned from, each in its *train* part:
 - prompts that people wrote for Stable Diffusion, as harmless, but for those in which the lexicon
   finds a word that is more than a hint, or a sexual hint;
 - harmless requests that sound risky, captions, and short harmless scenes;
-- captions of further photographs, all of them;
+- further prompts that people wrote, each read by hand (`people.json`), harmful and harmless;
+- captions of further photographs, all of them; titles of works of art, as short harmless texts;
 - terms of the lexicon, in sentences and among tags, as harmful, and sentences and tags of our own
   in ten languages as harmless;
 - pairs of our own writing (`safegen.learned.pairs.own_pairs`), acts told without a hard word, and
@@ -23,8 +24,8 @@ loss is the logistic one over the pooled places, plus the categories'.
 
 One network for each of `SEEDS` learns so, from texts drawn anew. They stand side by side: what they
 say of a place is averaged, and what only one of them takes for a sign counts for less. A linear
-model learns from the same without openings and pieces, and in their own language alone. About half
-an hour on one free core.
+model learns from the same without openings and pieces, and in their own language alone. About an
+hour on one free core.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ from safegen.text.vocabulary import vocabulary
 from safegen.text.words import tokenize
 
 HIDDEN = 96
-SEEDS = tuple(corpus.SEED + 1 + network for network in range(3))
+SEEDS = tuple(corpus.SEED + 1 + network for network in range(2))
 """One for each network."""
 EPOCHS = 8
 BATCH = 96
@@ -72,7 +73,7 @@ OWN_DECAY = 0.1
 FEWEST = 5
 """Texts a word must stand in to have one."""
 FILES = ("pairs", "prompts", "requests", "captions", "scenes")
-LEARNED = (*FILES, "photographs")
+LEARNED = (*FILES, "photographs", "people", "titles")
 """With what is learned from as a whole, and has no part to test on."""
 WANTED = 3000
 # ------------------------------------------------------------------ the network
@@ -336,6 +337,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m safegen.lab.text.train")
     arguments(parser, required=True)
     parser.add_argument("--photographs", type=Path, required=True, help="captions: CSV: prompt")
+    parser.add_argument(
+        "--people", type=Path, required=True, help="further people's own: a text file, one a line"
+    )
+    parser.add_argument("--titles", type=Path, required=True, help="works of art: CSV: prompt")
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     args = parser.parse_args(argv)

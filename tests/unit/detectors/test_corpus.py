@@ -1,3 +1,4 @@
+import json
 import random
 from pathlib import Path
 
@@ -137,3 +138,28 @@ def test_files_are_read(tmp_path: Path) -> None:
         corpus.read_prompts(tmp_path / "p.csv")
     with pytest.raises(CorpusError, match=r"none\.csv"):
         corpus.read_prompts(tmp_path / "none.csv")
+
+
+def test_peoples_prompts_are_what_their_readers_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, known = tmp_path / "prompts.txt", tmp_path / "people.json"
+    file.write_text("a cat\n\na bleeding man\na fight of robots\na cat, again\n")
+    said = {"sha256": sha256(file), "harmful": {"violence": [2]}, "harmless": [3], "left_out": [4]}
+    known.write_text(json.dumps({**said, "source": "the very file"}))
+    monkeypatch.setattr(corpus, "PEOPLE", known)
+    assert corpus.read_people(file) == [
+        corpus.Read("a cat"),
+        corpus.Read("a bleeding man", "violence", doubted=True),
+        corpus.Read("a fight of robots", doubted=True),
+    ]
+    file.write_text("a cat\n")
+    with pytest.raises(CorpusError, match=r"prompts.txt is not the file.*the very file"):
+        corpus.read_people(file)
+
+
+def test_no_line_of_peoples_prompts_is_named_twice() -> None:
+    data = json.loads(corpus.PEOPLE.read_text())
+    lines = [n for of in data["harmful"].values() for n in of]
+    lines += data["harmless"] + data["left_out"]
+    assert len(lines) == len(set(lines))

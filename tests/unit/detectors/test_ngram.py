@@ -199,7 +199,7 @@ class TestShipped:
         assert SHIPPED.score(prompt).unsafe == 0.0
 
     def test_weights_are_small_and_say_where_they_come_from(self) -> None:
-        assert WEIGHTS.stat().st_size < 4_200_000
+        assert WEIGHTS.stat().st_size < 3_200_000
         assert set(SHIPPED.weights.origin["sha256"]) == set(LEARNED)
 
     @pytest.mark.parametrize(
