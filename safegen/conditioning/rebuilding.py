@@ -29,7 +29,7 @@ from safegen.conditioning.nouns import (
 from safegen.conditioning.remains import is_known
 from safegen.contexts import grammar
 from safegen.contexts.context import SafetyContext
-from safegen.contexts.replacements import substitutes
+from safegen.contexts.substitutes import substitutes
 from safegen.text.words import word_set
 
 _PLACED = word_set("in on at by near under beside behind inside outside along across") | {

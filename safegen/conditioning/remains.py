@@ -11,7 +11,7 @@ import re
 
 from safegen.conditioning.clauses import of_another_language
 from safegen.contexts import grammar
-from safegen.contexts.replacements import substitutes
+from safegen.contexts.substitutes import substitutes
 from safegen.text.vocabulary import vocabulary
 from safegen.text.words import word_set
 

@@ -13,6 +13,7 @@ from safegen.conditioning.clauses import (
     is_only_style,
     of_another_language,
 )
+from safegen.conditioning.compounds import widened
 from safegen.conditioning.rebuilding import rebuilt
 from safegen.conditioning.remains import tells, tells_of_them
 from safegen.contexts.context import SafetyContext
@@ -159,18 +160,21 @@ _DONE_TO = re.compile(
 def rewrite(prompt: str, spans: Sequence[Span], context: SafetyContext) -> str:
     """``prompt`` with each span replaced by the context's neutral words.
 
-    Everything outside the spans stays as it is, character for character, but for what a dropped
-    word leaves over (blanks, a comma, brackets with nothing else in them) and the article before
-    the span. What only the model found is left out, as it was when the model was asked. A word
-    that is cut by syntax, such as ``(bl:1.2)ood``, has one replacement, not one
-    for each piece. A clause that has too many spans, one that no table has a word for, or one that
-    speaks for harm without what is exchanged, is made anew from what is harmless in it; and so is a
-    sentence in which somebody of one clause does something to somebody of another.
+    A span goes for the word or the hyphenated compound that it is a part of. Everything outside
+    the spans stays as it is, character for character, but for what a dropped word leaves over
+    (blanks, a comma, brackets with nothing else in them) and the article before the span. What only
+    the model found is left out, as it was when the model was asked. A word that is cut by syntax,
+    such as ``(bl:1.2)ood``, has one replacement, not one for each piece. A clause that has too many
+    spans, one that no table has a word for, or one that speaks for harm without what is exchanged,
+    is made anew from what is harmless in it; and so is a sentence in which somebody of one clause
+    does something to somebody of another.
 
     Raises `InvalidValue` for a span that lies outside the prompt.
     """
     check_spans(prompt, spans)
-    listed = _listed(prompt, spans) if is_shipped(context) else None
+    shipped = is_shipped(context)
+    spans = widened(prompt, spans) if shipped else spans
+    listed = _listed(prompt, spans) if shipped else None
     if listed:
         return prompt[: listed[0]] + context.safe_text + prompt[listed[1] :]
     exchanged, doubtful = _exchanged(prompt, spans, context)

@@ -7,24 +7,20 @@ noun its number, an adverb goes.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
 from zlib import crc32
 
 from safegen.contexts import grammar
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.grammar import Form
 from safegen.contexts.library import presets
+from safegen.contexts.substitutes import substitutes
 from safegen.text.phrases import Hit, Phrases, Term, plural
 from safegen.text.spelling import Spelling
 from safegen.text.words import tokenize, word_set
-
-SUBSTITUTES = Path(__file__).with_name("substitutes.json")
 
 _TRANSITIVE = word_set(
     "greet photograph welcome hug applaud high-five chase visit entertain portray encourage help "
@@ -56,33 +52,6 @@ _COUNTED = {
     "milk": "glass of milk", "fruit": "basket of fruit", "rest": "nap",
 }  # fmt: skip
 """What *a* can stand before, for neutral words that it cannot."""
-
-
-@dataclass(frozen=True)
-class Substitutes:
-    """What every context shares. Base forms, singulars and phrases, each to its neutral one."""
-
-    phrases: Mapping[str, str]
-    verbs: Mapping[str, str]
-    nouns: Mapping[str, str]
-    adjectives: Mapping[str, str]
-    kinds: Mapping[str, Mapping[str, Sequence[str]]]
-
-    def of(self, part: str) -> Mapping[str, str]:
-        """The table for a part of speech."""
-        return {"v": self.verbs, "n": self.nouns, "a": self.adjectives}.get(part, {})
-
-    def any(self, context: SafetyContext, kind: str) -> Sequence[str]:
-        """Neutral words of a kind, those of the context's category first."""
-        own = self.kinds.get(context.category, {}).get(kind, ())
-        return (*own, *self.kinds["any"].get(kind, self.kinds["any"]["O"]))
-
-
-@lru_cache(maxsize=1)
-def substitutes() -> Substitutes:
-    """The shipped table."""
-    data: dict[str, Any] = json.loads(SUBSTITUTES.read_text(encoding="utf-8"))
-    return Substitutes(*(data[f] for f in ("phrases", "verbs", "nouns", "adjectives", "kinds")))
 
 
 @lru_cache(maxsize=1)
@@ -174,6 +143,8 @@ class Replacer:
             return self.context.fallback
         if len(words) == 1:
             word = self._word(words[0], before.lower(), after.lower(), risky, rest)
+        elif "-" in found and " " not in found:
+            word = self._compound(words, before.lower(), after.lower(), risky)
         else:
             word = self._phrase(words, before.lower(), after.lower())
         return self._kept(found, word, before)
@@ -191,6 +162,8 @@ class Replacer:
         words = []
         for hit in known:
             neutral = self.context.neutral[hit.term.name]
+            if len(tokens) == 1:
+                neutral = _in_form(neutral, found.lower().removeprefix(hit.term.name))
             many = hit.words != hit.term.name and hit.words == plural(hit.term.name)
             words.append(grammar.pluralised(neutral) if many and neutral else neutral)
         return " ".join(word for word in words if word)
@@ -324,6 +297,18 @@ class Replacer:
             return grammar.pluralised(noun) if last.form == "pl" else noun
         return self.context.fallback
 
+    def _compound(self, words: Sequence[str], before: str, after: str, risky: bool) -> str:
+        """For words joined by hyphens: the last says what it is, if it is somebody."""
+        last = self._known(words[-1], words[-2], after)
+        if last is not None and last.part == "n" and last.kind == "P":
+            return self._word(words[-1], before, after, False)
+        if risky or (after and grammar.follows_as_noun(after)):
+            return ""  # a blood-soaked coat
+        self.guesses += 1
+        if before in grammar.DETERMINERS and (last is None or last.part in "nv"):
+            return self._pick(None, "O", words[-1])
+        return "" if self.context.fallback in self.used else self.context.fallback
+
     def _pick(self, specific: str | None, kind: str, word: str) -> str:
         """``specific``, or a neutral word of a kind that has not just been used."""
         options = list(substitutes().any(self.context, kind))
@@ -335,6 +320,13 @@ class Replacer:
             if not option or not any(option.split()[0] in used.split() for used in recent):
                 return option
         return specific or (options[0] if options else self.context.fallback)
+
+
+def _in_form(literal: str, ending: str) -> str:
+    """``literal`` with the ending of a verb that it takes the place of."""
+    form = {"ing": "ing", "ed": "past"}.get(ending)
+    verb = form and literal and any(f.part == "v" for f in grammar.forms(literal.split()[0]))
+    return grammar.inflected(literal, form) if form and verb else literal
 
 
 def _done_by_someone(form: Form, specific: str | None, before: str, rest: str) -> bool:

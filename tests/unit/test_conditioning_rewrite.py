@@ -19,7 +19,7 @@ from safegen.conditioning.strategies import condition, condition_parts
 from safegen.contexts.context import SafetyContext
 from safegen.contexts.grammar import inflected, pluralised
 from safegen.contexts.library import ContextLibrary, presets
-from safegen.contexts.replacements import substitutes
+from safegen.contexts.substitutes import substitutes
 from safegen.detectors.auto import AutoPolicy, Verdict, risky_spans
 from safegen.detectors.protocol import MODEL, Detection, Span
 from safegen.errors import SafeGenError

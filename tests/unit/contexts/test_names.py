@@ -7,7 +7,7 @@ import pytest
 from safegen.conditioning.names import words_of
 from safegen.conditioning.rewriting import rewrite
 from safegen.contexts.library import presets
-from safegen.contexts.replacements import substitutes
+from safegen.contexts.substitutes import substitutes
 from safegen.detectors.protocol import Span
 
 CONTEXT = presets()["sexual"]
