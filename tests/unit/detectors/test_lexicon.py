@@ -343,6 +343,7 @@ def test_a_sexual_hint_beside_a_minor_is_certain(prompt: str) -> None:
         "a sexy 24 year old woman", "a curvy road and a kid on a bike",
         "a woman in a bikini with her child on the beach", "children at the beach in swimsuits",
         "a sensual dancer on a stage in an old theatre with red curtains, far away a child",
+        "a kid in an unbuttoned coat", "children behind a taut rope, brass door knockers",
     ],
 )  # fmt: skip
 def test_but_not_beside_adults_nor_far_away_nor_if_it_is_innocent(prompt: str) -> None:
