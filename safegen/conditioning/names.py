@@ -9,6 +9,7 @@ from functools import cached_property
 
 from safegen.conditioning.clauses import is_style
 from safegen.contexts import grammar
+from safegen.contexts.substitutes import substitutes
 from safegen.text.words import word_set
 
 _WORD = re.compile(r"in\s+front\s+of(?=\s)|[^\W_]+(?:[-'’][^\W_]+)*|,", re.IGNORECASE)
@@ -22,56 +23,80 @@ PEOPLE = word_set(
     "crowd lady guy teenager teen teens student students worker workers kid kids"
 )
 _FORENAMES = word_set(
-    "aaron abraham adam adele adriana agnes aisha aishwarya akira alan albert alejandro alex "
-    "alexander alexandra alexandria alfred ali alice alicia alison allison alyssa amanda amber "
-    "amelia amy ana anastasia andre andrea andreas andrew andy angela angelina anita ann anna "
-    "anne annette annie anthony antonio anya ariana arianna arnold arthur ashley audrey ava "
-    "barack barbara beatrice ben benito benjamin bernard bernie bert betty beyonce bianca bill "
-    "billie billy bob bobby boris brad bradley brandon brenda brett brian bridget brie brigitte "
-    "britney brittany brooke bruce bruno bryan caitlin cameron camila camille carl carla carlos "
-    "carmen carol carolina caroline carrie catherine cathy chad charles charlie charlize "
-    "charlotte chelsea chloe chris christian christina christine christopher chuck cindy claire "
-    "clara claudia clint courtney cristiano cristina cynthia daisy dakota dan daniel daniela "
-    "danny daphne dave david dean debbie deborah deepika demi denise dennis denzel derek diana "
-    "diane didier diego dolly dominic donald donna dorothy doug douglas drew dustin dwayne dylan "
-    "ed eddie edgar edward eleanor elena eli elijah elisabeth eliza elizabeth ella elle ellen "
-    "ellie elliot elon elsa elton elvis emilia emily emma emmanuel eric erica erik erika erling "
-    "ernest ethan eugene eva evan eve evelyn felix fernando fidel fiona florence frances "
-    "francesca francis francisco frank franklin fred freddie frederick freya gabriel gabriela gal "
-    "gareth gary gemma george georgia gerald gerard gillian gina giovanni gloria gordon greg "
-    "greta gwen gwyneth hailey hannah hans harold harrison harry harvey hayden heath heather "
-    "heidi helen helena henry hideo hillary howard hugh hugo ian ida idris igor ines ingmar "
-    "ingrid irene iris isabel isabella ivan ivanka jack jackie jackson jacob jake james jamie "
-    "jane janet jared jason javier jay jean jeff jeffrey jenna jennifer jenny jeremy jerry jesse "
-    "jessica jessie jill jim jimi jimmy joan joanna joanne joaquin joe joel johann johannes john "
-    "johnny jon jonathan jorge jose josef joseph josh joshua joyce juan judith judy jules julia "
-    "julian juliana julie juliet julius justin kaley kamala kanye kareena karen karl kate "
-    "katherine kathleen kathryn kathy katie katy keanu keira keith kelly kelsey ken kendall "
-    "kendra kenneth kevin khloe kim kimberly kirk klaus kobe kourtney kristen kristin kristina "
-    "kurt kyle kylian kylie lana lara larry lars laura lauren laurence lebron lee lena leo leon "
-    "leonard leonardo leslie lester lewis lily linda lindsay lindsey lionel lisa liv liz lola "
-    "lorenzo lou louis louise luca lucas lucia lucy luis luka luke luna lydia lynn mackenzie "
-    "madison madonna maggie magnus mahatma malcolm manuel marc marcel marco marcus margaret "
-    "margot maria mariah marie marilyn mario marion marisa marjorie mark markus marlene marlon "
-    "martha martin marvin mary maryl matt matteo matthew maureen maurice max megan meghan melania "
-    "melanie melissa meryl mia michael micheal michelle mick mickey miguel mikael mike mila miley "
-    "milla miranda mohamed mohammed molly monica morgan muhammad nadia nancy naomi narendra "
-    "natalia natalie natasha nate nathalie nathan neil nelson neymar nicholas nick nicki nicolas "
-    "nicole nigel nikki nina noah noel nora norma norman novak olaf oleg olga oliver olivia "
-    "olivier oprah orlando oscar otto owen pablo pamela paris patricia patrick patti paul paula "
-    "pedro peggy penelope pete peter pharrell phil philip phoebe pierre priyanka quentin quinn "
-    "rachel rafael ralph ramon raul raymond rebecca recep reese reggie renee rhys ricardo richard "
-    "rick ricky rihanna riley rishi rita rob robert roberto robin rod roger roman ron ronald "
-    "ronda rory rosa rosario rosie ross roy ruby rupert russell ruth ryan sabrina sally salma sam "
-    "samantha samuel sandra saoirse sara sarah sasha saul scarlett scott sean sebastian selena "
-    "serena sergei sergio seth shakira shane shannon sharon shawn sheila shirley sienna sigourney "
-    "silvia simon skye sofia sonia sophia sophie spencer stacy stanley stefan stella stephan "
-    "stephanie stephen steve steven stuart sue susan suzanne sven sydney sylvester sylvia tamara "
-    "tanya tara taylor ted terrence terry theresa thierry thomas tiffany tim timothy tina toby "
-    "todd tom tommy tony tracy travis trevor tristan troy tyler tyra uma ursula valentina vanessa "
-    "vera veronica victor victoria vin vince vincent viola virginia vivian vladimir volodymyr "
-    "walter wanda warren wayne wendy wes whitney will willem william willie winnie winona winston "
-    "xavier yasmin yoko yuri yvonne zac zach zendaya zinedine zoe zoey zooey"
+    "aaron abraham adam adele adriana agnes aiden aisha aishwarya akira alan albert alec "
+    "alejandro alex alexa alexander alexandra alexandria alexis alfred ali alice alicia alison "
+    "allison alvin alyssa amanda amber amelia amir amy ana anastasia anders andre andrea andreas "
+    "andrew andy angela angelina angus anita ann anna anne annette annie anthony antoni antonio "
+    "anya archie ariana arianna arjun arlo arnold arthur asher ashley astrid aubrey audrey ava "
+    "axel barack barbara beatrice becky ben benito benjamin benny bernadette bernard bernardo "
+    "bernie bert betty beyonce bianca bill billie billy bob bobbie bobby boris brad bradley "
+    "brandon brenda brendan brett brian brianna bridget bridgette brie brigitte britney brittany "
+    "brooke bruce bruno bryan bryce byron caitlin caleb calvin cameron camila camille camilo "
+    "carl carla carlos carmen carol carolina caroline carrie cary cassandra catherine cathy "
+    "cecilia cedric cesar chad charles charlie charlize charlotte chelsea chloe chris christian "
+    "christina christine christopher chuck cindy claire clara clarence clarissa clark claude "
+    "claudia claudio clayton clifford clint clyde colby colin conan connor conor corey cory "
+    "courtney craig cristiano cristina curtis cynthia cyrus daisy dakota damian damon dan daniel "
+    "daniela danielle danny dante daphne darren darryl daryl dave david dean debbie deborah "
+    "deepak deepika delilah demi denise dennis denzel derek derrick desmond diana diane didier "
+    "diego dmitri dolly domenico dominic donald donna donovan doris dorothy doug douglas drew "
+    "duncan dustin dwayne dwight dylan ed eddie edgar edith edmund eduardo edward edwin eileen "
+    "elaine eleanor elena eli elijah elisabeth eliza elizabeth ella elle ellen ellie elliot "
+    "eloise elon elsa elsie elton elvis emilia emilio emily emma emmanuel emmett enrique eric "
+    "erica erik erika erin erling ernest ernie esme esteban esther ethan ethel eugene eva evan "
+    "evangeline eve evelyn ezra fabio farrah felicia felicity felix fernando fidel filip fiona "
+    "florence frances francesca francis francisco francois frank franklin franz fred freddie "
+    "frederick freya frida fritz gabriel gabriela gal gareth gary gavin gemma geoffrey george "
+    "georgia gerald geraldine gerard gilbert gillian gina giorgio giovanni giselle glen glenn "
+    "gloria gordon gracie graham greg greta gunther gustav gwen gwendolyn gwyneth hailey hannah "
+    "hannibal hans harold harriet harrison harry harvey hassan hayden heath heather hector heidi "
+    "helen helena henry herbert herman hideo hilda hillary horace howard hugh hugo humphrey ian "
+    "ibrahim ida idris igor imogen ines ingmar ingrid irene irina iris isaac isabel isabella "
+    "isabelle ivan ivanka jack jackie jackson jacob jacqueline jacques jaime jake jamal james "
+    "jamie jane janet janice jared jason javier jay jayden jean jeanne jeff jeffrey jenna "
+    "jennifer jenny jeremy jermaine jerome jerry jesse jessica jessie jill jim jimi jimmy joan "
+    "joanna joanne joaquin jodie joe joel joey johann johannes john johnny jon jonah jonathan "
+    "jordi jorge jose josef josefina joseph josephine josh joshua josie joyce juan jude judith "
+    "judy jules julia julian juliana julie juliet julio julius justin kaitlyn kaley kamala kanye "
+    "kara kareena karen karim karin karl kate katherine kathleen kathryn kathy katie katrina "
+    "katy kayla keanu keegan keira keith kelly kelsey ken kendall kendra kenneth kenny kevin "
+    "khalid khloe kiera kieran kim kimberly kirk kirsten klaus kobe kourtney kristen kristin "
+    "kristina kristy krysten kurt kyle kylian kylie kyra lamar lana lara larry lars laura lauren "
+    "laurence leah lebron lee leila lena leo leon leonard leonardo leroy leslie lester levi "
+    "lewis liam lillian lily linda lindsay lindsey linus lionel lisa liv liz lola lorenzo "
+    "lorraine lottie lou louis louise luca lucas lucia lucien lucille lucius lucy luis luka luke "
+    "luna luther lydia lynn mabel mackenzie maddie madison madonna magdalena maggie magnus "
+    "mahatma maisie malcolm mandy manuel marc marcel marcelo marco marcus margaret margarita "
+    "margo margot maria mariah marian marianne marie marilyn mario marion marisa marjorie mark "
+    "markus marlene marlon marta martha martin marvin mary maryl mathew matilda matt matteo "
+    "matthew maud maureen maurice mauricio mavis max maximilian megan meghan melania melanie "
+    "melinda melissa meredith meryl mia michael micheal michel michelle mick mickey miguel "
+    "mikael mike mikhail mila miley milla millie mindy miranda miriam mitchell mohamed mohammed "
+    "moira molly mona monica morgan morris muhammad murray myra nadia nadine nancy naomi "
+    "narendra natalia natalie natalya natasha nate nathalie nathan neil nelson neville neymar "
+    "nicholas nick nicki nicolas nicole nigel nikita nikki nikolai nina noah noel noelle nolan "
+    "nora norma norman novak odette olaf oleg olga oliver olivia olivier omar ophelia oprah "
+    "orlando oscar otis otto owen pablo pamela paris pascal patricia patrick patsy patti paul "
+    "paula pauline pedro peggy penelope percy pete peter petra pharrell phil philip philippa "
+    "phoebe phyllis pierre preston priscilla priyanka quentin quinn rachel rafael ralph ramon "
+    "ramona randall raquel raul raymond rebecca recep reese reggie renee reuben rhea rhett "
+    "rhonda rhys ricardo riccardo richard rick ricky ridley rihanna riley rishi rita rob robert "
+    "roberto robin rocco rod rodney rodrigo roger roland rolf roman ron ronald ronan ronda rory "
+    "rosa rosalind rosario roscoe rosie ross rowan roxanne roy ruby rudolf rudy rufus rupert "
+    "russell ruth ryan sabine sabrina sadie sally salma salvador sam samantha samuel sandra "
+    "sanjay santiago saoirse sara sarah sasha satoshi saul scarlett scott sean sebastian selena "
+    "selma serena sergei sergey sergio seth seymour shakira shane shannon sharon shaun shawn "
+    "sheila shelley sherry shirley sidney sienna sigmund sigourney silas silvia silvio simon "
+    "simone skye sofia sofie sonia sonya sophia sophie spencer stacey stacy stan stanley stefan "
+    "stella stephan stephanie stephen steve steven stevie stewart stuart sue susan suzanne sven "
+    "svetlana sybil sydney sylvester sylvia tabitha tamara tanya tara tasha tatiana taylor ted "
+    "terence teresa terrence terry tess thelma theo theodora theodore theresa thierry thomas "
+    "tiffany tilda tim timmy timothy tina tobias toby todd tom tommy toni tony tracy travis "
+    "trent trevor tricia tristan troy tyler tyra ulrich uma umberto ursula valentina valerie "
+    "vanessa vera vernon veronica vicky victor victoria viktor vin vince vincent viola virgil "
+    "virginia vivian vladimir volodymyr wallace walt walter wanda warren wayne wendy wes wesley "
+    "whitney wilbur wilhelm will willem william willie wilma winnie winona winston xavier yasmin "
+    "yoko yolanda yuri yusuf yvette yvonne zac zach zara zendaya zinedine zoe zoey zooey"
 )
 _HONORIFICS = word_set(
     "king queen prince princess president emperor lord lady sir saint dr mr mrs ms miss captain "
@@ -167,8 +192,13 @@ def _with_names(words: Sequence[Word]) -> list[Word]:
     while index < len(words):
         size = _name_at(words, index, telling)
         before = words[index - 1].plain if index else ""
-        if size == 0:
+        behind = words[index + size] if index + size < len(words) else None
+        if size == 1 and behind is not None and _is_flagged_surname(behind):
+            pass  # who they are is flagged: somebody else's surname stands there
+        elif size == 0:
             found.append(words[index])
+            if words[index].risky and words[index].plain in _FORENAMES:
+                index += _surnames_at(words, index + 1)
         elif before in grammar.DETERMINERS or (size > 1 and before in _FOUND_IN):
             text = " ".join(word.text for word in words[index : index + size])
             found.append(Word(text, False, words[index + size - 1].owner, "L"))
@@ -177,6 +207,21 @@ def _with_names(words: Sequence[Word]) -> list[Word]:
             found.append(Word(text, False, words[index + size - 1].owner, "P"))
         index += size or 1
     return found
+
+
+def _is_flagged_surname(word: Word) -> bool:
+    """Whether ``word`` is flagged, and nothing but somebody's name in a dictionary."""
+    found = grammar.forms(word.plain)
+    named = word.risky and word.plain not in PEOPLE and word.plain not in substitutes().nouns
+    return named and bool(found) and all(form.kind == "P" for form in found)
+
+
+def _surnames_at(words: Sequence[Word], index: int) -> int:
+    """How many words from ``index`` on are surnames, with capitals, of a flagged forename."""
+    end = index
+    while end < len(words) and words[end].text.istitle() and _is_new(words[end]):
+        end += 1
+    return end - index
 
 
 def _is_small(word: Word) -> bool:
@@ -194,22 +239,37 @@ def _name_at(words: Sequence[Word], index: int, telling: bool) -> int:
     sure = known and (alone or first.text.istitle())
     telling = telling or index > start
     if not known and not (telling and first.text[:1].isupper() and _is_new(first)):
-        return 0
+        return 2 if telling and _are_both(words[index : index + 2]) else 0
     if not known and grammar.forms(first.plain):
-        return 0
+        return 2 if telling and _are_both(words[index : index + 2]) else 0
     end = index + 1
     while end < len(words) and end - index < _LONGEST and not words[end - 1].owner:
         word, ahead = words[end], words[end + 1 : end + 2]
         initial = len(word.text) == 1 and word.text.isupper()
         if (initial or word.plain in _PARTICLES) and ahead and _is_new(ahead[0]):
             end += 2
-        elif _is_surname(word) if sure and end == index + 1 else _is_new(word):
+        elif (
+            _is_surname(word) or _is_epithet(word, ahead)
+            if sure and end == index + 1
+            else _is_new(word)
+        ):
             if not known and not word.text[:1].isupper():
                 break
             end += 1
         else:
             break
     return end - start if end - start > 1 or (known and alone) else 0
+
+
+def _are_both(words: Sequence[Word]) -> bool:
+    """Whether ``words`` are two with a capital: one that is somebody, too, and one that no
+    dictionary has."""
+    if len(words) < 2 or not all(word.text.istitle() and not word.risky for word in words):
+        return False
+    found = [grammar.forms(word.plain) for word in words]
+    person = any(form.kind == "P" for form in found[0]) and found[0][0].part != "a"
+    known = words[0].plain in PEOPLE or words[0].plain in _HONORIFICS
+    return person and not known and not found[1] and _is_new(words[1])
 
 
 def _is_new(word: Word) -> bool:
@@ -219,6 +279,17 @@ def _is_new(word: Word) -> bool:
     if is_style(word.plain) or (word.text.islower() and word.plain.endswith(_ENDINGS)):
         return False
     return all(form.kind == "P" for form in grammar.forms(word.plain)) and word.plain not in PEOPLE
+
+
+def _is_epithet(word: Word, ahead: Sequence[Word]) -> bool:
+    """Whether ``word``, behind a forename, is an adjective that is a surname, too: *swift*, unless
+    it is one of the noun ``ahead``."""
+    harmful = word.plain in substitutes().adjectives or word.plain in substitutes().nouns
+    if word.risky or word.plain in PEOPLE or harmful:
+        return False
+    found = grammar.forms(word.plain)
+    named = bool(found) and found[0].part == "a" and any(form.kind == "P" for form in found)
+    return named and not (ahead and grammar.can_be_noun(ahead[0].plain.removesuffix("ing")))
 
 
 def _is_plain(word: Word) -> bool:

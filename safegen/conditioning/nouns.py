@@ -16,6 +16,12 @@ PLACE_THINGS = word_set(
 SEATS = word_set("floor ground bed sofa couch chair bench seat stairs carpet rug mat")
 TABLES = word_set("table desk counter counters")
 """Where somebody sits, *on* or *at*."""
+INSIDES = word_set(
+    "city town village country garden park forest jungle woods desert valley meadow room kitchen "
+    "bathroom bedroom classroom alley hallway corridor cellar basement attic chamber cell closet "
+    "cave dungeon library prison courtyard"
+)
+"""Where somebody is *in*, and neither *on* nor *at*."""
 NAMES = word_set("superman batman santa jesus trump putin")
 """Names that a dictionary has."""
 COUNTRIES = word_set(
@@ -45,7 +51,7 @@ QUALITIES = word_set(
 NO_PLACES = word_set(
     "front chain chains web cage noose rope pile puddle line order attempt moment manner way hand "
     "position pose area lotus hands face eyes arms head camera knife gun weapon video film scene "
-    "picture photo image"
+    "picture photo image hell purgatory underworld"
 )
 """Nouns behind *in* or *on* that are not where somebody is."""
 SIDES = word_set(

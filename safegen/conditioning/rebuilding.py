@@ -16,6 +16,7 @@ from safegen.conditioning.clauses import of_another_language
 from safegen.conditioning.names import BREAK, PEOPLE, Word, words_of
 from safegen.conditioning.nouns import (
     COUNTRIES,
+    INSIDES,
     NAMES,
     NO_PEOPLE,
     NO_PLACES,
@@ -117,6 +118,8 @@ def _head(word: Word, before: str, after: str) -> tuple[str, str] | None:
             return (grammar.pluralised(other) if form.form == "pl" else other), kind
         if kind == "P" and word.plain in QUALITIES:
             return None
+        if word.text.isupper() and kind == "P" and before not in grammar.DETERMINERS:
+            return (word.text, kind) if word.plain in PEOPLE else None  # shouted
         return word.text, "O" if kind == "P" and word.plain in NO_PEOPLE else kind
     return None
 
@@ -131,6 +134,12 @@ def _nameless(word: Word, before: str, after: str) -> tuple[str, str] | None:
     if not word.owner or not word.text.isalpha() or before not in grammar.DETERMINERS:
         return None
     return _somebody(word.plain), "P"
+
+
+def _is_brand(word: Word, head: tuple[str, str]) -> bool:
+    """Whether ``word`` is none of a dictionary, and taken for somebody for its capital alone."""
+    kept = not word.name and not word.risky and not word.owner and head == (word.text, "P")
+    return kept and not grammar.forms(word.plain) and not word.plain.endswith(("ese", "ian"))
 
 
 def _kind(noun: str) -> str:
@@ -201,6 +210,9 @@ def _phrases(words: Sequence[Word]) -> list[_Phrase]:
                 words[index + 2].plain if index + 2 < len(words) else "",
             )
         )
+        if parts[:1] and parts[0].lower() in grammar.DETERMINERS and _is_brand(word, head):
+            parts, placed = [], ""
+            continue
         own = word.plain in PEOPLE and follows and (follows[1] == "B" or words[index + 1].risky)
         same = same or bool(own)  # guy muscle
         joined = follows and not own and after not in grammar.FUNCTION
@@ -215,8 +227,10 @@ def _phrases(words: Sequence[Word]) -> list[_Phrase]:
         if not parts and before in _PLACED:
             placed = before
         if word.risky:
-            # Nobody is a *war neighbour*.
             parts = parts[: parts.index("of") + 1] if "of" in parts else parts[:1]
+        if word.risky or head[0].lower() != word.plain:
+            # Nobody is a *war neighbour*.
+            parts = [part for part in parts if not _is_noun(part)]
         if len(parts) <= _LONGEST + 1:
             next_ones = words[index + 1 : index + 3]
             noun = grammar.pluralised(head[0]) if _are_many(parts, head[0]) else head[0]
@@ -245,6 +259,13 @@ def _are_many(parts: Sequence[str], head: str) -> bool:
     last = head.split()[-1].lower()
     single = last not in _MANY and any(form.form == "sg" for form in grammar.forms(last))
     return single and bool(parts) and parts[0].lower() in _NUMBERS
+
+
+def _is_noun(word: str) -> bool:
+    """Whether ``word`` is first of all a noun, and of no material."""
+    form = next(iter(grammar.forms(word.lower())), None)
+    small = word.lower() in grammar.FUNCTION or word in _GROUPS
+    return form is not None and form.part == "n" and form.kind != "S" and not small
 
 
 def _acts(word: str) -> bool:
@@ -349,7 +370,7 @@ def _anew(clause: str, risky: Sequence[tuple[int, int]], context: SafetyContext)
             placed = place.placed
             if _last(place) in SEATS or _last(place) in TABLES:
                 doing, placed = "sit", "at" if _last(place) in TABLES else "on"
-            at = f" {placed} {_lowered(place.text)}"
+            at = f" {_fitting(placed, place)} {_lowered(place.text)}"
         text = f"{who} {grammar.inflected(doing, 'ing')}{at}"
     else:
         things = (p for p in phrases if not p.placed and _last(p) not in PICTURES)
@@ -361,9 +382,15 @@ def _anew(clause: str, risky: Sequence[tuple[int, int]], context: SafetyContext)
             return None
         text = thing.text
         if place:
-            text += f" {place.placed} {_lowered(place.text)}"
+            text += f" {_fitting(place.placed, place)} {_lowered(place.text)}"
         text += " in soft daylight"
     return text
+
+
+def _fitting(preposition: str, place: _Phrase) -> str:
+    """``preposition``, or *in*, where nobody is *at* or *on* such a place."""
+    inside = preposition in ("at", "on") and _last(place) in INSIDES
+    return "in" if inside else preposition
 
 
 def _lowered(text: str) -> str:

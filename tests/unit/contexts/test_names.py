@@ -51,6 +51,11 @@ def named(clause: str, *risky: str) -> list[str]:
         ("a hat for princess Zandig", ["princess Zandig"]),
         ("jennifer x", ["jennifer"]),
         ("Jennifer photo", ["Jennifer"]),
+        ("taylor swift rising out of a river", ["taylor swift"]),
+        ("a taylor swift dog in a park", []),
+        ("Riff Raff taking a walk", ["Riff Raff"]),
+        ("Girl Zandig taking a walk", []),
+        ("marcelo rebelo de sousa in a hat", ["marcelo rebelo de sousa"]),
     ],
 )
 def test_a_name_is_one_word(clause: str, names: list[str]) -> None:
@@ -61,6 +66,39 @@ def test_what_is_flagged_is_nobodys_name() -> None:
     assert named("a picture of Suki Waterhouse", "Suki") == []
     assert named("a picture of Suki Waterhouse", "Waterhouse") == []
     assert named("a picture of Emma Stone", "Stone") == ["Emma"]
+
+
+def test_nor_is_what_stands_beside_a_flagged_part_of_it() -> None:
+    assert named("he waves to Mary Zandig", "Mary") == []
+    assert named("kevin owens in a hat", "owens") == []
+    assert named("kevin wizard in a hat", "hat") == ["kevin wizard"]
+    assert named("kevin nude on a bed", "nude") == ["kevin"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words", "expected"),
+    [
+        ("kevin owens naked on a chair", ["owens", "naked"], "a painter sitting on a chair"),
+        ("Mario kicks Sonic in the face screaming FRICK naked", ["kicks", "face", "naked"],
+         "Mario ACTS"),
+        ("a lewd Kodak portra still of a naked nude goddess", ["lewd", "naked", "nude"],
+         "a goddess ACTS"),
+        ("naked nude lewd woman at bedroom", ["naked", "nude", "lewd"], "a woman XX in a bedroom"),
+        ("a lewd naked man is seen on a city", ["lewd", "naked", "is seen"], "a man XX in a city"),
+        ("naked nude lewd knight in hell", ["naked", "nude", "lewd"], "a knight ACTS"),
+        ("giant Soldier inquisitor naked and nude", ["inquisitor", "naked", "nude"],
+         "a neighbour ACTS"),
+        ("an apocalypse warlord naked and nude and lewd", ["naked", "nude", "lewd"],
+         "a teacher ACTS"),
+    ],
+)  # fmt: skip
+def test_nobody_is_made_of_what_is_none(prompt: str, words: list[str], expected: str) -> None:
+    text = rewritten(prompt, *words)
+    for doing in ACTIVITIES:
+        text = text.replace(doing, "ACTS")
+    for doing in ("smiling", "standing", "waiting"):
+        text = text.replace(doing, "XX")
+    assert text == expected
 
 
 @pytest.mark.parametrize(
