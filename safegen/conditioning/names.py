@@ -217,9 +217,13 @@ def _is_flagged_surname(word: Word) -> bool:
 
 
 def _surnames_at(words: Sequence[Word], index: int) -> int:
-    """How many words from ``index`` on are surnames, with capitals, of a flagged forename."""
+    """How many words from ``index`` on are surnames of a flagged forename."""
     end = index
-    while end < len(words) and words[end].text.istitle() and _is_new(words[end]):
+    while (
+        end < len(words)
+        and _is_new(words[end])
+        and (words[end].text.istitle() or grammar.forms(words[end].plain))
+    ):
         end += 1
     return end - index
 

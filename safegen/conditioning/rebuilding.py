@@ -30,6 +30,7 @@ from safegen.conditioning.nouns import (
 from safegen.conditioning.remains import is_known
 from safegen.contexts import grammar
 from safegen.contexts.context import SafetyContext
+from safegen.contexts.replacements import TELLING
 from safegen.contexts.substitutes import substitutes
 from safegen.text.words import word_set
 
@@ -108,7 +109,8 @@ def _head(word: Word, before: str, after: str) -> tuple[str, str] | None:
         if known is not None and known.form == "pl":
             noun = grammar.pluralised(noun)
         kind = known.kind if known else _kind(noun)
-        return noun, "P" if kind in "PG" else "Q"
+        thing = substitutes().nouns[lemma].split()[-1] in TELLING - {"person"}
+        return noun, "P" if kind in "PG" and not thing else "Q"
     if form is None:
         return _nameless(word, before, after)
     if form.part == "n":
@@ -210,7 +212,7 @@ def _phrases(words: Sequence[Word]) -> list[_Phrase]:
                 words[index + 2].plain if index + 2 < len(words) else "",
             )
         )
-        if parts[:1] and parts[0].lower() in grammar.DETERMINERS and _is_brand(word, head):
+        if parts[:1] and parts[0].lower() in ("a", "an") and _is_brand(word, head):
             parts, placed = [], ""
             continue
         own = word.plain in PEOPLE and follows and (follows[1] == "B" or words[index + 1].risky)
@@ -228,8 +230,7 @@ def _phrases(words: Sequence[Word]) -> list[_Phrase]:
             placed = before
         if word.risky:
             parts = parts[: parts.index("of") + 1] if "of" in parts else parts[:1]
-        if word.risky or head[0].lower() != word.plain:
-            # Nobody is a *war neighbour*.
+        if word.risky or head[0].lower() != word.plain:  # nobody is a *war neighbour*
             parts = [part for part in parts if not _is_noun(part)]
         if len(parts) <= _LONGEST + 1:
             next_ones = words[index + 1 : index + 3]
@@ -389,8 +390,7 @@ def _anew(clause: str, risky: Sequence[tuple[int, int]], context: SafetyContext)
 
 def _fitting(preposition: str, place: _Phrase) -> str:
     """``preposition``, or *in*, where nobody is *at* or *on* such a place."""
-    inside = preposition in ("at", "on") and _last(place) in INSIDES
-    return "in" if inside else preposition
+    return "in" if preposition in ("at", "on") and _last(place) in INSIDES else preposition
 
 
 def _lowered(text: str) -> str:

@@ -37,7 +37,7 @@ _TO_THINGS = word_set(
     "paint carry study decorate repair visit buy water trim gather explore cover light share "
     "deliver count photograph draw clean protect open"
 )
-_TELLING = frozenset({
+TELLING = frozenset({
     "person", "sleeping person", "paintbrush", "camera", "walking stick", "book", "sweater", "coat",
     "sleeve", "belt", "rainbow flag",
 })  # fmt: skip
@@ -172,7 +172,7 @@ class Replacer:
         """``word``, with a capital if it begins a sentence that began with one."""
         if word:
             self.used.append(word)
-        self.guesses += ours and word in _TELLING
+        self.guesses += ours and word in TELLING
         begins = not before and found[:1].isupper() and not found[:2].isupper()
         return word[:1].upper() + word[1:] if begins else word
 
@@ -347,7 +347,7 @@ def _is_told_of(words: Sequence[str]) -> bool:
     if form is None:
         return False
     of_body = form.kind == "B" and form.lemma not in _FLUIDS
-    return of_body or substitutes().nouns.get(form.lemma) in _TELLING
+    return of_body or substitutes().nouns.get(form.lemma) in TELLING
 
 
 _FLUIDS = word_set("blood sweat saliva perspiration")

@@ -88,12 +88,19 @@ def test_nor_is_what_stands_beside_a_flagged_part_of_it() -> None:
         ("naked nude lewd knight in hell", ["naked", "nude", "lewd"], "a knight ACTS"),
         ("giant Soldier inquisitor naked and nude", ["inquisitor", "naked", "nude"],
          "a neighbour ACTS"),
+        ("a lewd Satyr takes naked aim from the nude bow", ["lewd", "naked", "nude"],
+         "SAFE"),
+        ("The lewd Zandig takes naked aim from the nude bow", ["lewd", "naked", "nude"],
+         "The Zandig ACTS"),
+        ("village aunty boob and naked nude skirt", ["boob", "naked", "nude"], "SAFE"),
+        ("kristen stewart mating naked with a nude ogre", ["kristen", "mating", "naked", "nude"],
+         "a friendly giant ACTS"),
         ("an apocalypse warlord naked and nude and lewd", ["naked", "nude", "lewd"],
          "a teacher ACTS"),
     ],
 )  # fmt: skip
 def test_nobody_is_made_of_what_is_none(prompt: str, words: list[str], expected: str) -> None:
-    text = rewritten(prompt, *words)
+    text = rewritten(prompt, *words).replace(CONTEXT.safe_text, "SAFE")
     for doing in ACTIVITIES:
         text = text.replace(doing, "ACTS")
     for doing in ("smiling", "standing", "waiting"):
