@@ -210,10 +210,10 @@ def _with_names(words: Sequence[Word]) -> list[Word]:
 
 
 def _is_flagged_surname(word: Word) -> bool:
-    """Whether ``word`` is flagged, and nothing but somebody's name in a dictionary."""
+    """Whether ``word`` is flagged, and somebody's name in a dictionary or in none."""
     found = grammar.forms(word.plain)
     named = word.risky and word.plain not in PEOPLE and word.plain not in substitutes().nouns
-    return named and bool(found) and all(form.kind == "P" for form in found)
+    return named and (bool(found) or word.text.istitle()) and all(f.kind == "P" for f in found)
 
 
 def _surnames_at(words: Sequence[Word], index: int) -> int:

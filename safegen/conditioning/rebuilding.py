@@ -109,7 +109,7 @@ def _head(word: Word, before: str, after: str) -> tuple[str, str] | None:
         if known is not None and known.form == "pl":
             noun = grammar.pluralised(noun)
         kind = known.kind if known else _kind(noun)
-        thing = substitutes().nouns[lemma].split()[-1] in TELLING - {"person"}
+        thing = not TELLING.isdisjoint({noun, substitutes().nouns[lemma].split()[-1]} - {"person"})
         return noun, "P" if kind in "PG" and not thing else "Q"
     if form is None:
         return _nameless(word, before, after)

@@ -210,6 +210,8 @@ class Replacer:
         if after and grammar.follows_as_noun(after):
             fallback = self.context.fallback
             return "" if fallback in self.used else fallback
+        if word.endswith("ing") and not after and grammar.can_be_noun(before):
+            return "smiling"  # what somebody does
         if before in grammar.BE:
             return self._pick(self.context.fallback or None, "a", word)
         if before in grammar.FUNCTION or word.endswith(("er", "or", "ist")):

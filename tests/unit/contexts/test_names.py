@@ -71,6 +71,7 @@ def test_what_is_flagged_is_nobodys_name() -> None:
 def test_nor_is_what_stands_beside_a_flagged_part_of_it() -> None:
     assert named("he waves to Mary Zandig", "Mary") == []
     assert named("kevin owens in a hat", "owens") == []
+    assert named("a hat of Jennifer Zandig in a park", "Zandig") == []
     assert named("kevin wizard in a hat", "hat") == ["kevin wizard"]
     assert named("kevin nude on a bed", "nude") == ["kevin"]
 
@@ -240,3 +241,13 @@ def test_somebody_before_a_noun_describes_it() -> None:
     assert rewritten("a hat, prostitute costume, a chair", "prostitute") in [
         f"a hat, {one} costume, a chair" for one in kind
     ]
+
+
+def test_an_unknown_verb_behind_a_noun_is_what_somebody_does() -> None:
+    assert rewritten("statue, woman zwerking, tree", "zwerking") == "statue, woman smiling, tree"
+    assert rewritten("statue, zwerking, tree", "zwerking") == "statue, friendly, tree"
+
+
+def test_a_weapon_takes_no_walk() -> None:
+    text = rewritten("naked off a phone and club nude lewd toilet", "naked", "club", "nude", "lewd")
+    assert "walking stick" not in text
