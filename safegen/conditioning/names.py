@@ -211,7 +211,7 @@ def _with_names(words: Sequence[Word]) -> list[Word]:
 
 def _is_flagged_surname(word: Word) -> bool:
     """Whether ``word`` is flagged, and somebody's name in a dictionary or in none."""
-    found = grammar.forms(word.plain)
+    found = [form for form in grammar.forms(word.plain) if form.part != "r"]  # Connelly
     named = word.risky and word.plain not in PEOPLE and word.plain not in substitutes().nouns
     return named and (bool(found) or word.text.istitle()) and all(f.kind == "P" for f in found)
 
