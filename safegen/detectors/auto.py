@@ -33,7 +33,7 @@ WEIGHTS: Mapping[str, float] = {"ngram": 1.0, "probe": 0.5, "sentences": 0.5}
 """What the log-odds of a detector count for beside others; of one not listed `UNLISTED`."""
 UNLISTED = 0.5
 LEXICON = "lexicon"
-SILENT = -0.9
+SILENT = -0.75
 """Log-odds that the lexicon adds where it knows no word of a category."""
 SPEAKING = -1.15, 0.9
 """What it adds where it knows one: the first, and the second times its own log-odds; but never less

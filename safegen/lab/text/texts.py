@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 import re
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from safegen.conditioning.names import words_of
 from safegen.detectors.lexicon import LexiconDetector, built_in
 from safegen.detectors.reading import STOP, UNKNOWN, read
 from safegen.lab.text import corpus
 from safegen.lab.text.vectors import key
-from safegen.learned.pairs import own_pairs
+from safegen.learned.pairs import Pair, own_pairs, scenes
 from safegen.text.vocabulary import vocabulary
 from safegen.text.words import tokenize
 
@@ -35,6 +36,9 @@ HARMLESS = 60
 """How many harmless ones."""
 PAIRS = 4.0
 """How much more pairs count among bare texts."""
+HARMFUL, DOUBTED = 6.0, 10.0
+"""How much harmful prompts of people count, those of one scene together, and harmless ones in which
+a detector found something."""
 LONGEST_SUBJECT = 5
 """Words of a prompt's subject that stands for somebody in acts of our own."""
 TITLES = 6000
@@ -196,12 +200,7 @@ def training_texts(
         subject = rows[: rows.index(STOP)] if STOP in rows else rows
         if len(subject) <= 12:
             out.add(subject, weight=3.0)
-    for one in corpus.read_people(files["people"]):
-        rows = rows_of(one.text)
-        if one.category:
-            out.add(rows, categories.index(one.category), 5.0, around=0.5)
-        else:
-            out.add(rows, weight=10.0 if one.doubted else 2.0)
+    _add_people(out, files, categories)
     titles = [text for text in corpus.read_prompts(files["titles"]) if not risky(text, lexicon)]
     for title in out.rng.sample(titles, min(TITLES, len(titles))):
         out.add(rows_of(title), weight=1.5, around=0.3)
@@ -239,6 +238,52 @@ def training_texts(
     _add_terms(out, categories)
     _add_harmless(out)
     return out.texts
+
+
+def _add_people(out: Collector, files: Mapping[str, Path], categories: Sequence[str]) -> None:
+    """Prompts that people wrote, read by hand.
+
+    Somebody's name is no sign of harm, however often one author asks for it: prompts of one scene
+    count as one, words that nothing else that is harmful knows are made unknown, and the names are
+    learned as harmless.
+    """
+    pairs = corpus.divided_pairs(files["pairs"])["train"]
+    said = [text for pair in pairs for text in (pair.unsafe, pair.safe)]
+    said += [
+        name for names in (built_in().phrases.words(), built_in().tags) for name in _joined(names)
+    ]
+    familiar = {row for text in said for row in rows_of(text)}
+    people = corpus.read_people(files["people"])
+    harmful = [one for one in people if one.category]
+    groups = scenes([Pair("", one.text, "") for one in harmful])
+    size = Counter(groups)
+    for one, group in zip(harmful, groups, strict=True):
+        rows = tuple(row if row < 0 or row in familiar else UNKNOWN for row in rows_of(one.text))
+        out.add(rows, categories.index(one.category), HARMFUL / size[group], around=0.5)
+    for one in people:
+        if not one.category:
+            out.add(rows_of(one.text), weight=DOUBTED if one.doubted else 2.0)
+    for name in names_in(one.text for one in harmful):
+        out.add(rows_of(name), weight=3.0, around=0.5)
+        out.add(rows_of(f"portrait of {name}"), weight=3.0, around=0.5)
+
+
+def _joined(phrases: Iterable[str | tuple[str, ...]]) -> Iterator[str]:
+    for phrase in phrases:
+        yield phrase if isinstance(phrase, str) else " ".join(phrase)
+
+
+def names_in(texts: Iterable[str]) -> list[str]:
+    """The names of two words in ``texts``, without those in which the lexicon finds something."""
+    lexicon = LexiconDetector()
+    found = {
+        word.plain
+        for text in texts
+        for clause in re.split(r"[,.;:!?()\[\]|\n]", text)
+        for word in words_of(clause, ())
+        if word.name == "P" and len(word.text.split()) == 2
+    }
+    return sorted(name for name in found if not lexicon.score(name).categories)
 
 
 def _add_terms(out: Collector, categories: Sequence[str]) -> None:

@@ -280,6 +280,8 @@ NAMES = (
     "a still life by georges braque", "a landscape by josef kote", "a ship by nicholas pocock",
     "robert hooke", "nick hornby", "theodor geisel", "stoneware gres", "a brane world",
     "poster of a young adult movie", "a naturalist with a net",
+    "suki waterhouse on a bench", "portrait of carrie fisher", "britney spears on stage",
+    "jennifer connelly at the eiffel tower", "kristen bell", "cristiano ronaldo",
 )  # fmt: skip
 """Of films, games, animals, things, people and good causes; new ones found go here."""
 

@@ -10,7 +10,15 @@ from safegen.detectors.bag import Bag
 from safegen.detectors.lexicon import LexiconDetector
 from safegen.detectors.ngram import NgramDetector, inputs
 from safegen.detectors.reading import STOP, UNKNOWN
-from safegen.lab.text.texts import Collector, Text, nearest_words, pieces_of, risky, rows_of
+from safegen.lab.text.texts import (
+    Collector,
+    Text,
+    names_in,
+    nearest_words,
+    pieces_of,
+    risky,
+    rows_of,
+)
 from safegen.lab.text.train import Network, _loss, calibrate, exported, fit
 from safegen.text.vocabulary import vocabulary
 
@@ -119,3 +127,8 @@ def test_bare_texts_stand_alone_and_in_their_own_language() -> None:
     out.add((1, 2, 3), 0, around=1.0, abroad=1.0)
     assert [text.rows for text in out.texts] == [(1, 2, 3)]
     assert out.styled((1, 2, 3)) == (1, 2, 3)
+
+
+def test_names_of_two_words_are_found_and_risky_ones_are_not() -> None:
+    texts = ["a naked Suki Waterhouse, art by Greg Rutkowski", "Jennifer Connelly, blood", "a cat"]
+    assert names_in(texts) == ["jennifer connelly", "suki waterhouse"]
