@@ -32,7 +32,9 @@ _LOOKS = word_set(
 """What is said of anybody, or is a word of the body in a dictionary alone."""
 _SHOWN = word_set("face eye head ear hand finger arm shoulder foot")
 """What is seen of somebody dressed: harmless beside a sexual word, not beside a violent one."""
-_PIECES = word_set("part piece half remains tusk horn hide carcass severed chopped sawn")
+_PIECES = word_set(
+    "part piece half remains tusk horn hide carcass meat flesh guts severed chopped sawn"
+)
 _OWN = word_set("his her their its he she they him them")
 _SHORTEST = 3
 """Letters of a word that has to be known."""

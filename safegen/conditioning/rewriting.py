@@ -169,12 +169,31 @@ def rewrite(prompt: str, spans: Sequence[Span], context: SafetyContext) -> str:
     is made anew from what is harmless in it; and so is a sentence in which somebody of one clause
     does something to somebody of another.
 
+    Where the context's own text takes a clause's place, nothing else is told beside it; how the
+    picture is made stays.
+
     Raises `InvalidValue` for a span that lies outside the prompt.
     """
     check_spans(prompt, spans)
-    shipped = is_shipped(context)
-    spans = widened(prompt, spans) if shipped else spans
-    listed = _listed(prompt, spans) if shipped else None
+    if not is_shipped(context):
+        return _rewritten(prompt, spans, context)
+    return _alone(_rewritten(prompt, widened(prompt, spans), context), context.safe_text)
+
+
+def _alone(text: str, safe: str) -> str:
+    """``text`` without what is told beside ``safe``, which stands for all of it."""
+    start = text.find(safe)
+    if start < 0 or _SYNTAX.search(text):
+        return text
+    around = (text[:start], text[start + len(safe) :])
+    before, after = (
+        [part[a:b].strip() for a, b in clauses(part) if is_only_style(part[a:b])] for part in around
+    )
+    return ", ".join([*before, safe, *after])
+
+
+def _rewritten(prompt: str, spans: Sequence[Span], context: SafetyContext) -> str:
+    listed = _listed(prompt, spans) if is_shipped(context) else None
     if listed:
         return prompt[: listed[0]] + context.safe_text + prompt[listed[1] :]
     exchanged, doubtful = _exchanged(prompt, spans, context)
@@ -201,7 +220,7 @@ def rewrite(prompt: str, spans: Sequence[Span], context: SafetyContext) -> str:
             for span in spans
             if span.start >= end
         ]
-        before = rewrite(prompt[:start], first, context)
+        before = _rewritten(prompt[:start], first, context)
         after = _without_quote(_exchanged(prompt[end:], moved, context)[0], opened)
         if not text or (text == context.safe_text and text in before + after):
             return "".join(_close_gap(*_drop_empty(*_unended(before, after))))

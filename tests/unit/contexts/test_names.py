@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from safegen.conditioning.names import words_of
+from safegen.conditioning.remains import tells
 from safegen.conditioning.rewriting import rewrite
 from safegen.contexts.library import presets
 from safegen.contexts.substitutes import substitutes
@@ -252,3 +253,14 @@ def test_an_unknown_verb_behind_a_noun_is_what_somebody_does() -> None:
 def test_a_weapon_takes_no_walk() -> None:
     text = rewritten("naked off a phone and club nude lewd toilet", "naked", "club", "nude", "lewd")
     assert "walking stick" not in text
+
+
+def test_meat_beside_what_is_flagged_is_no_food() -> None:
+    assert tells("meat all over the place and")
+    assert not tells("a green plant in the middle")
+
+
+def test_the_contexts_own_text_stands_for_all_that_is_told() -> None:
+    prompt = "naked flesh, nude flesh, bare flesh, porn, a big tree, oil painting"
+    told = rewritten(prompt, "naked", "nude", "bare", "porn")
+    assert told == f"{CONTEXT.safe_text}, oil painting"
