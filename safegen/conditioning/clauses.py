@@ -20,8 +20,6 @@ _STYLE = re.compile(
     re.IGNORECASE,
 )
 """What a clause has in it that says how a picture is made, and nothing of what is on it."""
-
-
 _BEGUN = re.compile(
     r"\s*(?:(?:art|photo(?:graph(?:y|s)?)?|painting|illustration|drawing) by\s[^,]*|"
     r"(?:[^\W_]+\s){1,4}motif|film still|close-?\s?up|oil painting|"

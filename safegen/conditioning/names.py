@@ -199,12 +199,10 @@ def _with_names(words: Sequence[Word]) -> list[Word]:
             found.append(words[index])
             if words[index].risky and words[index].plain in _FORENAMES:
                 index += _surnames_at(words, index + 1)
-        elif before in grammar.DETERMINERS or (size > 1 and before in _FOUND_IN):
-            text = " ".join(word.text for word in words[index : index + size])
-            found.append(Word(text, False, words[index + size - 1].owner, "L"))
         else:
             text = " ".join(word.text for word in words[index : index + size])
-            found.append(Word(text, False, words[index + size - 1].owner, "P"))
+            thing = before in grammar.DETERMINERS or (size > 1 and before in _FOUND_IN)
+            found.append(Word(text, False, words[index + size - 1].owner, "L" if thing else "P"))
         index += size or 1
     return found
 
@@ -242,9 +240,8 @@ def _name_at(words: Sequence[Word], index: int, telling: bool) -> int:
     known = first.plain in _FORENAMES and not first.risky
     sure = known and (alone or first.text.istitle())
     telling = telling or index > start
-    if not known and not (telling and first.text[:1].isupper() and _is_new(first)):
-        return 2 if telling and _are_both(words[index : index + 2]) else 0
-    if not known and grammar.forms(first.plain):
+    new = telling and first.text[:1].isupper() and _is_new(first)
+    if not known and (not new or grammar.forms(first.plain)):
         return 2 if telling and _are_both(words[index : index + 2]) else 0
     end = index + 1
     while end < len(words) and end - index < _LONGEST and not words[end - 1].owner:

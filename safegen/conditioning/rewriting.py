@@ -193,6 +193,7 @@ def _alone(text: str, safe: str) -> str:
 
 
 def _rewritten(prompt: str, spans: Sequence[Span], context: SafetyContext) -> str:
+    """What `rewrite` gives, though more may be told beside the context's own text."""
     listed = _listed(prompt, spans) if is_shipped(context) else None
     if listed:
         return prompt[: listed[0]] + context.safe_text + prompt[listed[1] :]

@@ -90,10 +90,9 @@ class Bag:
         if not rows:
             return None
         # Prompts are short: lists are faster than arrays here.
-        keys = zip(hashes[np.asarray(rows, np.int64)].tolist(), rows, foreign, strict=True)
-        own = [None if row < 0 or elsewhere else key for key, row, elsewhere in keys]
-        words = [self._met.get(key, 0j) for key in own]
-        pairs = [0j, *(self._met.get(_paired(*pair), 0j) for pair in pairwise(own))]
+        words, pairs = (
+            [self._met.get(key, 0j) for key in keys] for keys in _keys(rows, foreign, hashes)
+        )
         until = [0j, *accumulate(map(add, words, pairs))]
         best = None
         for start, end in _stretches(rows):
@@ -136,21 +135,20 @@ def hashes_of(known: Vocabulary) -> Hashes:
     return np.fromiter(known.rows, np.uint32, len(known.rows))
 
 
-def features(
-    rows: NDArray[np.int64], hashes: Hashes
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint32]]:
-    """The words and pairs of neighbours in ``rows``.
+def features(rows: Sequence[int], hashes: Hashes) -> list[int]:
+    """The keys of the words in ``rows`` and then of the pairs of neighbours. A word's is its hash,
+    a pair's a hash of both, in their order."""
+    words, pairs = _keys(rows, [False] * len(rows), hashes)
+    return [key for key in (*words, *pairs) if key is not None]
 
-    Returns:
-        Where the words are, where the first words of the pairs are, and the keys of the former
-        and then of the latter. A pair's key is a hash of its words' hashes, in their order.
-    """
-    known = rows >= 0
-    word = np.flatnonzero(known)
-    pair = np.flatnonzero(known[:-1] & known[1:])
-    both = zip(hashes[rows[pair]].tolist(), hashes[rows[pair + 1]].tolist(), strict=True)
-    pairs = [_paired(*one) for one in both]
-    return word, pair, np.asarray([*hashes[rows[word]].tolist(), *pairs], np.uint32)
+
+def _keys(
+    rows: Sequence[int], foreign: Sequence[bool], hashes: Hashes
+) -> tuple[list[int | None], list[int | None]]:
+    """Of each place the key of its word, and of that with the word before; ``None`` for none."""
+    every = zip(hashes[np.asarray(rows, np.int64)].tolist(), rows, foreign, strict=True)
+    words = [None if row < 0 or elsewhere else key for key, row, elsewhere in every]
+    return words, [None, *(_paired(*pair) for pair in pairwise(words))]
 
 
 def _paired(first: int | None, second: int | None) -> int | None:

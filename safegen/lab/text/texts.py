@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -249,9 +249,7 @@ def _add_people(out: Collector, files: Mapping[str, Path], categories: Sequence[
     """
     pairs = corpus.divided_pairs(files["pairs"])["train"]
     said = [text for pair in pairs for text in (pair.unsafe, pair.safe)]
-    said += [
-        name for names in (built_in().phrases.words(), built_in().tags) for name in _joined(names)
-    ]
+    said += [*built_in().phrases.words(), *map(" ".join, built_in().tags)]
     familiar = {row for text in said for row in rows_of(text)}
     people = corpus.read_people(files["people"])
     harmful = [one for one in people if one.category]
@@ -266,11 +264,6 @@ def _add_people(out: Collector, files: Mapping[str, Path], categories: Sequence[
     for name in names_in(one.text for one in harmful):
         out.add(rows_of(name), weight=3.0, around=0.5)
         out.add(rows_of(f"portrait of {name}"), weight=3.0, around=0.5)
-
-
-def _joined(phrases: Iterable[str | tuple[str, ...]]) -> Iterator[str]:
-    for phrase in phrases:
-        yield phrase if isinstance(phrase, str) else " ".join(phrase)
 
 
 def names_in(texts: Iterable[str]) -> list[str]:

@@ -19,7 +19,7 @@ OFFSET = -1.0
 
 def bag(said: dict[tuple[int, ...], tuple[float, float]]) -> Bag:
     """A model of words and pairs, with weight and rarity each."""
-    keys = {int(features(np.asarray(rows), HASHES)[2][-1]): one for rows, one in said.items()}
+    keys = {features(rows, HASHES)[-1]: one for rows, one in said.items()}
     order = sorted(keys)
     weight, rarity = np.asarray([keys[key] for key in order], np.float32).T
     return Bag(np.asarray(order, np.uint32), weight, rarity, OFFSET)
